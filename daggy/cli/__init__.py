@@ -1,0 +1,3 @@
+"""The command line: one file a command, imported when it is called."""
+
+from daggy.cli.main import main as main

@@ -1,0 +1,100 @@
+"""How `daggy run` begins: a first run, a resume, an edit, or nothing to do."""
+
+from __future__ import annotations
+
+import numpy as np
+from attrs import frozen
+
+from daggy.cli.document import Call, first_directory, plan_of
+from daggy.cli.refusal import refuse_other
+from daggy.cli.selectors import select
+from daggy.engine.engine import Engine
+from daggy.plan import Plan
+from daggy.run.edit import replan
+from daggy.run.preview import DifferenceShape, shape
+from daggy.run.ring import Indexes
+from daggy.run.run import Run
+from daggy.spec import RunSpec
+from daggy.tracker import RunFilter, RunRecord, RunState, Tracker
+
+
+@frozen
+class Beginning:
+    """How a run was taken up.
+
+    Args:
+        run: The run.
+        how: "new", "resumed", "edited", or "done" if all of it was completed before.
+        source: What the spec's file is called.
+        difference: What the edit did.
+    """
+
+    run: Run
+    how: str
+    source: str
+    difference: DifferenceShape | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether there is nothing to do."""
+        return self.how == "done"
+
+    @property
+    def title(self) -> str:
+        """Return what the run is called: by its spec, or else by its file."""
+        return self.run.plan.spec.name or self.source
+
+
+async def begin(engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, ...]) -> Beginning:
+    """Submit a run, or take up the one that the directory holds.
+
+    Raises:
+        SpecError: everything that is wrong with the spec; nothing has changed.
+        UsageError: the directory holds another run, or there is nothing that `rerun` names.
+    """
+    records = tracker.runs(RunFilter(limit=1))
+    if records:
+        return await _take_up(engine, tracker, records[0], call, rerun)
+    spec, raw = call.spec()
+    made = plan_of(spec, call.document.source)
+    _chosen(made, rerun)
+    run_id = await engine.submit(spec, raw)
+    return Beginning(engine.runs[run_id], "new", call.document.source)
+
+
+async def _take_up(
+    engine: Engine, tracker: Tracker, record: RunRecord, call: Call, rerun: tuple[str, ...]
+) -> Beginning:
+    stored = tracker.history(record.run).versions[-1].spec
+    spec, raw = call.spec(first_directory(stored))
+    refuse_other(record, spec, engine.directory.path)
+    plan_of(spec, call.document.source)
+    run = await engine.load(record.run)
+    is_edit = raw != stored
+    again = _chosen(_plan_after(run, spec) if is_edit else run.plan, rerun)
+    if not is_edit and run.state is RunState.COMPLETED and not len(again):
+        return Beginning(run, "done", call.document.source)
+    difference = None
+    if is_edit:
+        known = len(run.moves)
+        changes = await engine.edit(record.run, spec, raw)
+        difference = shape(run, changes, run.moves[known:])
+    else:
+        await engine.resume(record.run)
+    if len(again):
+        await engine.requeue(record.run, again)
+    if run.state is RunState.COMPLETED:
+        return Beginning(run, "done", call.document.source, difference)
+    return Beginning(run, "edited" if is_edit else "resumed", call.document.source, difference)
+
+
+def _plan_after(run: Run, spec: RunSpec) -> Plan:
+    """Return the plan that an edit will come to: its indexes are those that the engine will use."""
+    return replan(run, spec)
+
+
+def _chosen(plan: Plan, rerun: tuple[str, ...]) -> Indexes:
+    """Return the tasks to run again."""
+    if not rerun:
+        return np.empty(0, np.int64)
+    return select(Run(0, plan, created=0.0, epoch=0), rerun)

@@ -1,0 +1,24 @@
+"""`daggy check`: whether a spec is good, and what it comes to."""
+
+from __future__ import annotations
+
+import click
+
+from daggy.cli import text
+from daggy.cli.options import document_options, json_option
+
+
+@click.command()
+@document_options
+@json_option
+def check(spec: str, parameters: dict[str, str], tags: dict[str, str], templating: str | None, as_json: bool) -> None:
+    """Validate SPEC, and show what it comes to: templates, counts, edges. SPEC is a file, or '-'."""
+    from daggy.cli.document import read_document  # help must not wait for these
+    from daggy.cli.planned import plan_as_json, show_plan
+
+    call = read_document(spec, parameters, tags, templating)
+    made = call.planned()
+    if as_json:
+        text.print_json(plan_as_json(made))
+    else:
+        show_plan(made, call.document.source)

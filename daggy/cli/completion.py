@@ -1,0 +1,20 @@
+"""`daggy completion`: a script that completes commands and options in a shell."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print a script that completes commands in SHELL.
+
+    For bash, in ~/.bashrc: eval "$(daggy completion bash)"
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None  # the choice has no others
+    root = ctx.find_root().command
+    click.echo(kind(root, {}, "daggy", "_DAGGY_COMPLETE").source())

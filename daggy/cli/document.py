@@ -1,0 +1,92 @@
+"""From what a user names on the command line to a run spec, and to the bytes of it that a run keeps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from attrs import field, frozen
+
+from daggy.errors import SpecError
+from daggy.plan import Plan, plan
+from daggy.spec import Document, RunSpec, load_file, overlay, parse
+
+CALLED_FROM = "x-called-from"
+"""Key that a kept spec has beside its own: where the command line was first called. Nobody else reads it."""
+
+
+@frozen
+class Call:
+    """What the command line says of a spec, read once; `spec` makes it a run spec for one first directory.
+
+    Args:
+        document: The document with parameters, tags and templating of the command line put in.
+        max_failures: Instead of the document's; None: as it says.
+    """
+
+    document: Document = field(repr=False)
+    max_failures: int | None = None
+
+    def spec(self, first: Path | None = None) -> tuple[RunSpec, bytes]:
+        """Return the run spec, and the JSON that a tracker keeps of it: it says all that was said elsewhere.
+
+        Args:
+            first: Where the command line was first called for this run; None: it is now.
+
+        Raises:
+            SpecError: everything that is wrong with it.
+        """
+        called_from = str(first or Path.cwd())
+        document = overlay(self.document, directory=called_from)
+        members: dict[str, object] = msgspec.json.decode(document.raw, type=dict[str, msgspec.Raw])
+        members[CALLED_FROM] = called_from
+        if self.document.name:
+            members.setdefault("name", self.document.name)
+        if self.max_failures is not None:
+            members["max_failures"] = self.max_failures
+        raw = msgspec.json.encode(members)
+        return parse(raw, source=document.source, directory=called_from), raw
+
+    def planned(self) -> Plan:
+        """Return the plan of the spec, as if it was called here for the first time.
+
+        Raises:
+            SpecError: everything that is wrong with it.
+        """
+        spec, _ = self.spec()
+        return plan_of(spec, self.document.source)
+
+
+def plan_of(spec: RunSpec, source: str) -> Plan:
+    """Return the plan of a spec; what is wrong with it names the file.
+
+    Raises:
+        SpecError: it cannot be planned.
+    """
+    try:
+        return plan(spec)
+    except SpecError as error:
+        raise SpecError(error.problems, error.source or source) from None
+
+
+def read_document(
+    path: str, parameters: Mapping[str, str], tags: Mapping[str, str], templating: str | None, *,
+    max_failures: int | None = None,
+) -> Call:  # fmt: skip
+    """Read a spec's file, or standard input for `-`.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
+    values = {name: text.split(",") for name, text in parameters.items()}
+    stdin = sys.stdin.buffer.read() if path == "-" else None
+    document = load_file(path, values, stdin=stdin)
+    return Call(overlay(document, tags=tags, templating=templating or ""), max_failures)
+
+
+def first_directory(raw: bytes) -> Path | None:
+    """Return where the command line was called when the run that keeps this spec was made."""
+    said = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get(CALLED_FROM)
+    return None if said is None else Path(msgspec.json.decode(said, type=str))

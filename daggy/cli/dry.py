@@ -1,0 +1,63 @@
+"""`daggy run -n`: the plan, or what an edit of a kept run would do; nothing is run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from daggy.cli import text
+from daggy.cli.document import Call, first_directory, plan_of
+from daggy.cli.look import Kept, look
+from daggy.cli.planned import difference_lines, plan_as_json, show_plan, show_warnings
+from daggy.cli.refusal import refuse_other
+from daggy.errors import DirectoryError
+from daggy.run.preview import preview
+from daggy.run.shapes import as_json as shape_as_json
+from daggy.run.states import Now
+from daggy.tracker import RunFilter, RunRecord
+
+
+def dry(call: Call, directory: Path | None, config: Path | None, *, as_json: bool) -> None:
+    """Print what `daggy run` would do: the plan, with a kept run the difference to it.
+
+    Raises:
+        SpecError: everything that is wrong with the spec.
+        UsageError: the directory holds another run.
+    """
+    opened = _kept(directory, config)
+    if opened is None:
+        made = call.planned()
+        if as_json:
+            text.print_json(plan_as_json(made))
+        else:
+            show_plan(made, call.document.source)
+        return
+    kept, record = opened
+    stored = kept.tracker.history(record.run).versions[-1].spec
+    spec, raw = call.spec(first_directory(stored))
+    refuse_other(record, spec, kept.directory.path)
+    show_warnings(plan_of(spec, call.document.source), call.document.source)
+    shape = preview(kept.run(str(record.run)), spec, Now(time.time(), 0.0))
+    if as_json:
+        text.print_json(shape_as_json(shape))
+        return
+    again = "the same spec" if raw == stored else f"an edit, to version {shape.version}"
+    click.echo(f"{call.document.source}: {again} of run {record.run}, which is {record.state.name.lower()}")
+    for line in difference_lines(shape):
+        click.echo(line)
+
+
+def _kept(directory: Path | None, config: Path | None) -> tuple[Kept, RunRecord] | None:
+    """Return the directory and its run, if there is one already."""
+    if directory is None or not directory.exists():
+        return None
+    try:
+        kept = look(directory, config)
+    except DirectoryError:
+        if any(directory.iterdir()):
+            raise
+        return None
+    records = kept.tracker.runs(RunFilter(limit=1))
+    return (kept, records[0]) if records else None

@@ -1,0 +1,55 @@
+"""`--output all`: what each task wrote, whole, when it has ended."""
+
+from __future__ import annotations
+
+import bisect
+
+import click
+
+from daggy.attempt import Rows
+from daggy.cli import text
+from daggy.cli.outputs import copy
+from daggy.engine.engine import Engine
+from daggy.run.run import Run
+from daggy.run.states import IS_ENDED
+
+
+class Follower:
+    """Copies the outputs of ended tasks to standard output, in the order in which they ended."""
+
+    def __init__(self, engine: Engine, run: Run, *, follows: bool) -> None:
+        """Begin with what ends from here on; `follows` False: do nothing."""
+        self._engine = engine
+        self._run = run
+        self._follows = follows
+        self._seen = len(run.ledger)
+
+    async def catch_up(self) -> None:
+        """Copy what has ended since the last call; of attempts that are tried again nothing is shown."""
+        if not self._follows:
+            return
+        ledger = self._run.ledger
+        while self._seen < len(ledger):
+            number = self._seen
+            self._seen += 1
+            row = ledger.row(number)
+            if IS_ENDED[int(row["outcome"])]:
+                await self._copy(row, version_of(self._run, number))
+
+    async def _copy(self, row: Rows, version: int) -> None:
+        async def read(stream: str, offset: int, limit: int) -> bytes:
+            return await self._engine.read_log(self._run.id, version, row, stream, offset, limit)
+
+        try:
+            for stream in ("stdout", "stderr"):
+                await copy(read, stream, int(row[stream]), text.write_bytes)
+        except BrokenPipeError:
+            raise
+        except (OSError, ValueError) as error:
+            click.echo(f"output of task {int(row['index'])} cannot be read: {error}", err=True)
+
+
+def version_of(run: Run, number: int) -> int:
+    """Return the version of the spec that a row of the ledger belongs to."""
+    firsts = [first for first, _ in run.ledger.versions]
+    return run.ledger.versions[bisect.bisect_right(firsts, number) - 1][1]

@@ -1,0 +1,88 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+DIRECTORY = "DAGGY_DIR"
+"""The variable that names the state directory where no option does."""
+
+
+def default_directory() -> Path:
+    """Return where state is kept if nothing says otherwise: `$XDG_STATE_HOME/daggy`."""
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "daggy"
+
+
+def pair(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """Return `name=value` options as a mapping."""
+    del ctx
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"'{text}' is not of the form {parameter.metavar}")
+        pairs[name] = value
+    return pairs
+
+
+def directory_option(command: Command) -> Command:
+    """Add `--dir`, for commands that look: what it gives is always a path."""
+    return click.option(
+        "--dir", "directory", envvar=DIRECTORY, metavar="DIR", default=default_directory,
+        type=click.Path(path_type=Path, file_okay=False), help=f"Where state is kept ({DIRECTORY}).",
+        show_default="$XDG_STATE_HOME/daggy",
+    )(command)  # fmt: skip
+
+
+def config_option(command: Command) -> Command:
+    """Add `--config`."""
+    return click.option(
+        "--config", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+        help="Pools and tracker: JSON, or TOML.",
+    )(command)  # fmt: skip
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")(command)
+
+
+def run_argument(command: Command) -> Command:
+    """Add the argument RUN."""
+    return click.argument("which", metavar="RUN")(command)
+
+
+def narrowing_options(command: Command) -> Command:
+    """Add `--param` and `--state`, which narrow what a selector chooses."""
+    by_state = click.option("--state", "states", metavar="STATE", multiple=True, help="Only tasks in this state.")
+    by_parameter = click.option(
+        "--param", "where", metavar="NAME=VALUE", multiple=True, callback=pair,
+        help="Only tasks with this value of a parameter.",
+    )  # fmt: skip
+    return by_parameter(by_state(command))
+
+
+def document_options(command: Command) -> Command:
+    """Add the argument SPEC, and the options that change the document that is read."""
+    for option in (
+        click.option("--templating", type=click.Choice(["jinja", "literal", "none"]), help="Instead of the spec's."),
+        click.option(
+            "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=pair, help="Set a tag of the run."
+        ),
+        click.option(
+            "-p", "--param", "parameters", metavar="NAME=V[,V…]", multiple=True, callback=pair,
+            help="Give a parameter these values.",
+        ),
+        click.argument("spec", metavar="SPEC"),
+    ):  # fmt: skip
+        command = option(command)
+    return command

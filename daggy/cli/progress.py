@@ -1,0 +1,213 @@
+"""What people see while a run goes on: a table that is redrawn on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import click
+
+from daggy.cli import text
+from daggy.cli.beginning import Beginning
+from daggy.cli.planned import difference_lines, show_warnings
+from daggy.run import states
+from daggy.run.run import Run
+from daggy.run.shapes import TemplateShape, template_shapes
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.live import Live as Screen
+
+PERIOD = 30.0
+"""Seconds between two lines where nothing can be redrawn."""
+
+WINDOW = 10.0
+"""Seconds over which the rate is measured."""
+
+ROWS = 15
+"""Templates shown at once: those at work first."""
+
+
+class Display(abc.ABC):
+    """Tells people what happens, on standard error."""
+
+    @abc.abstractmethod
+    def begin(self, beginning: Beginning) -> None:
+        """Say what begins."""
+
+    @abc.abstractmethod
+    def update(self, run: Run) -> None:
+        """Show where the run is; called several times a second."""
+
+    @abc.abstractmethod
+    def end(self) -> None:
+        """Leave the screen to what follows. May be called twice."""
+
+    def say(self, line: str) -> None:
+        """Say something that cannot wait."""
+        click.echo(line, err=True)
+
+
+def display(*, quiet: bool, plain: bool) -> Display:
+    """Return the display that fits."""
+    if quiet:
+        return Quiet()
+    return Lines() if plain else Live()
+
+
+class Quiet(Display):
+    """Says nothing but what cannot wait."""
+
+    def begin(self, beginning: Beginning) -> None:
+        """Show the spec's warnings."""
+        show_warnings(beginning.run.plan, beginning.source)
+
+    def update(self, run: Run) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+class Pace:
+    """How fast tasks end, and when all will have."""
+
+    def __init__(self, finished: int, now: float) -> None:
+        """Begin with what had ended before."""
+        self._samples = deque([(now, finished)])
+
+    def take(self, finished: int, now: float) -> float:
+        """Take note of how many have ended; return tasks a second over the last few seconds."""
+        self._samples.append((now, finished))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW:
+            self._samples.popleft()
+        before, had = self._samples[0]
+        return max(0.0, (finished - had) / (now - before)) if now > before else 0.0
+
+
+def progress(run: Run) -> tuple[int, int]:
+    """Return how many tasks have ended, and how many there are as far as is known."""
+    totals = run.frontier.totals()
+    ended = int(totals[states.IS_ENDED].sum())
+    return ended, ended + int(totals[states.IS_ACTIVE].sum())
+
+
+def headline(run: Run, rate: float) -> str:
+    """Return in one line how far a run is, how fast it goes and how long it will take."""
+    ended, total = progress(run)
+    pace = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+    said = f"{ended:,} of {total:,} tasks, {pace}/s"
+    return f"{said}, {text.duration((total - ended) / rate)} left" if rate > 0 and total > ended else said
+
+
+class Lines(Display):
+    """Says how it begins, and now and then how far it is."""
+
+    def __init__(self) -> None:
+        """Say nothing yet."""
+        self._said = time.monotonic()
+        self._pace: Pace | None = None
+
+    def begin(self, beginning: Beginning) -> None:
+        """Say what begins, and what an edit did."""
+        run, title = beginning.run, beginning.title
+        show_warnings(run.plan, beginning.source)
+        ended, total = progress(run)
+        self._pace = Pace(ended, time.monotonic())
+        tasks = text.plural(total, "task")
+        match beginning.how:
+            case "new":
+                click.echo(f"{title}: {tasks}", err=True)
+            case "done":
+                click.echo(f"{title}: nothing to do, all {tasks} are completed", err=True)
+            case how:
+                click.echo(f"{title}: {how}, {total - ended:,} of {tasks} to do", err=True)
+        if beginning.difference is not None:
+            for line in difference_lines(beginning.difference):
+                click.echo(f"  {line}", err=True)
+
+    def update(self, run: Run) -> None:
+        """Say how far it is, if it has been a while."""
+        now = time.monotonic()
+        if now - self._said < PERIOD or self._pace is None:
+            return
+        self._said = now
+        click.echo(f"{headline(run, self._pace.take(progress(run)[0], now))}: {text.counts(run.counts())}", err=True)
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+class Live(Lines):
+    """Redraws a table of templates and counts."""
+
+    def __init__(self) -> None:
+        """Draw nothing yet."""
+        super().__init__()
+        self._screen: Screen | None = None
+
+    def begin(self, beginning: Beginning) -> None:
+        """Say what begins, and start to draw."""
+        super().begin(beginning)
+        if beginning.is_done:
+            return
+        from rich.console import Console  # only a terminal needs it
+        from rich.live import Live as Screen
+
+        self._screen = Screen(console=Console(stderr=True), auto_refresh=False, transient=True)
+        self._screen.start()
+        self.update(beginning.run)
+
+    def update(self, run: Run) -> None:
+        """Draw where the run is."""
+        if self._screen is None or self._pace is None:
+            return
+        rate = self._pace.take(progress(run)[0], time.monotonic())
+        self._screen.update(drawing(run, headline(run, rate)), refresh=True)
+
+    def end(self) -> None:
+        """Take the table away."""
+        if self._screen is not None:
+            self._screen.stop()
+        self._screen = None
+
+    def say(self, line: str) -> None:
+        """Say something above the table."""
+        if self._screen is None:
+            super().say(line)
+        else:
+            self._screen.console.print(line, markup=False, highlight=False)
+
+
+def drawing(run: Run, title: str) -> Group:
+    """Return what is drawn of a run: a headline, and its templates, those at work first, with counts by state."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    counts = run.counts()
+    shown = [state for state, count in counts.items() if count]
+    drawn = Table(box=None, pad_edge=False)
+    drawn.add_column("")
+    for state in shown:
+        drawn.add_column(state, justify="right", style=text.COLOURS.get(state))
+    templates = list(template_shapes(run))
+    for template in sorted(templates, key=_interest)[:ROWS]:
+        drawn.add_row(text.group(template.name), *(_cell(template.counts[state]) for state in shown))
+    if len(templates) > ROWS:
+        drawn.add_row(f"… {len(templates) - ROWS:,} more templates")
+    if len(templates) > 1:
+        drawn.add_row("all", *(f"{counts[state]:,}" for state in shown))
+    return Group(Text(title), drawn)
+
+
+def _cell(count: int) -> str:
+    return f"{count:,}" if count else ""
+
+
+def _interest(template: TemplateShape) -> int:
+    """Return the less, the more people want to see of it."""
+    counts = template.counts
+    return 0 if counts["running"] else 1 if counts["queued"] else 2 if counts["waiting"] else 3

@@ -1,0 +1,187 @@
+"""One call of `daggy run`: a directory, an engine, one run taken to its end, and what Ctrl-C does to it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import trio
+from attrs import field, frozen
+
+from daggy.cli import text
+from daggy.cli.beginning import Beginning, begin
+from daggy.cli.document import Call
+from daggy.cli.follow import Follower
+from daggy.cli.progress import Display, display
+from daggy.cli.summary import Ending, summarise
+from daggy.engine.configuration import Configuration
+from daggy.engine.directory import StateDirectory
+from daggy.engine.engine import Engine
+from daggy.run.run import Run
+from daggy.run.shapes import as_json, describe
+from daggy.tracker import RunState, Tracker
+
+TICK = 0.1
+"""Seconds between two looks at what has happened, for people."""
+
+INTERRUPTED = 130
+
+
+@frozen
+class Request:
+    """What the command line asks for.
+
+    Args:
+        call: The spec.
+        directory: Where the run is kept; None: nowhere.
+        configuration: Pools and tracker.
+        rerun: Selectors of tasks to run again.
+        output: "none", "failed" or "all".
+        quiet: Whether only failures are told.
+        as_json: Whether the final run is printed on standard output.
+    """
+
+    call: Call
+    directory: Path | None
+    configuration: Configuration
+    rerun: tuple[str, ...] = ()
+    output: str = "failed"
+    quiet: bool = field(default=False, kw_only=True)
+    as_json: bool = field(default=False, kw_only=True)
+
+
+class Session:
+    """Takes one run to its end."""
+
+    def __init__(self, request: Request) -> None:
+        """Keep what is asked for; nothing starts yet."""
+        self._request = request
+        self._interrupts = 0
+        self._interrupted = trio.Event()
+        self._engine: Engine | None = None
+        self._display: Display | None = None
+
+    def run(self) -> int:
+        """Run it; return the exit code."""
+        with _directory(self._request.directory) as directory:
+            kept = self._request.directory is not None
+            tracker = self._request.configuration.make_tracker(directory.path, "sqlite" if kept else "memory")
+            try:
+                return trio.run(self._main, directory, tracker)
+            finally:
+                tracker.close()
+
+    async def _main(self, directory: StateDirectory, tracker: Tracker) -> int:
+        configuration = self._request.configuration
+        began = time.monotonic()
+        code = INTERRUPTED
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._listen, nursery.cancel_scope)
+            engine = Engine(tracker, configuration.executors(), directory, default_pool=configuration.default_pool)
+            async with engine.open():
+                beginning = await begin(engine, tracker, self._request.call, self._request.rerun)
+                self._engine = engine
+                self._display = display(
+                    quiet=self._request.quiet, plain=self._request.output == "all" or not text.is_terminal()
+                )
+                self._display.begin(beginning)
+                follower = Follower(engine, beginning.run, follows=self._request.output == "all")
+                if not beginning.is_done:
+                    nursery.start_soon(self._show, beginning.run, follower)
+                    await self._until_end(beginning.run)
+            self._display.end()
+            await follower.catch_up()
+            code = await self._conclude(beginning, time.monotonic() - began)
+            nursery.cancel_scope.cancel()
+        return code
+
+    async def _listen(
+        self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Obey Ctrl-C: once, stop in order; twice, at once. A signal that is ignored (`nohup`, `&`) stays so."""
+        wanted = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        with trio.open_signal_receiver(*wanted) as signals:
+            task_status.started()
+            async for _ in signals:
+                self._interrupts += 1
+                if self._engine is None:
+                    scope.cancel()
+                    return
+                self._engine.stop(immediate=self._interrupts > 1)
+                self._interrupted.set()
+                self._tell_interrupt()
+
+    def _tell_interrupt(self) -> None:
+        assert self._display is not None
+        if self._interrupts == 1:
+            self._display.say("interrupted: what runs is being ended; Ctrl-C again kills it at once")
+        elif self._interrupts == 2:
+            self._display.say("interrupted again: what runs is being killed")
+
+    async def _until_end(self, run: Run) -> None:
+        assert self._engine is not None
+        engine = self._engine
+        async with trio.open_nursery() as nursery:
+
+            async def ended() -> None:
+                await engine.ended(run.id)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(ended)
+            await self._interrupted.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _show(self, run: Run, follower: Follower) -> None:
+        assert self._engine is not None
+        assert self._display is not None
+        trouble = ""
+        while True:
+            await trio.sleep(TICK)
+            if self._engine.trouble != trouble:
+                trouble = self._engine.trouble
+                self._display.say(f"nothing can be kept: {trouble}" if trouble else "what happened can be kept again")
+            await follower.catch_up()
+            self._display.update(run)
+
+    async def _conclude(self, beginning: Beginning, seconds: float) -> int:
+        """Tell how it ended; return the exit code."""
+        assert self._engine is not None
+        run, request = beginning.run, self._request
+        cut_short = self._interrupts > 0 and not run.is_ended
+        ending = Ending(
+            run, self._engine, request.directory, seconds, tails=request.output == "failed", interrupted=cut_short
+        )
+        if cut_short or run.state is not RunState.COMPLETED or not (request.quiet or beginning.is_done):
+            await summarise(ending)
+        if request.as_json:
+            text.print_json(as_json(describe(run)))
+        if cut_short:
+            return INTERRUPTED
+        return 0 if run.state is RunState.COMPLETED else 1
+
+
+@contextlib.contextmanager
+def _directory(kept: Path | None) -> Iterator[StateDirectory]:
+    """Open the state directory; without one, a temporary one that goes with the run."""
+    if kept is not None:
+        with StateDirectory.open(kept) as directory:
+            yield directory
+        return
+    path = Path(tempfile.mkdtemp(prefix="daggy-"))
+    try:
+        with StateDirectory.open(path) as directory:
+            yield directory
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            click.echo(f"'{path}' could not be removed wholly", err=True)

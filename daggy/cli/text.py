@@ -1,0 +1,95 @@
+"""How answers look on a terminal: columns, counts, durations."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+COLOURS = {
+    "completed": "green",
+    "running": "cyan",
+    "errored": "red",
+    "killed": "magenta",
+    "upstream_failed": "yellow",
+}
+
+
+def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Return lines with aligned columns; numbers stand to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    right = [all(cell.isdigit() for cell in column) for column in zip(*cells, strict=True)] if cells else []
+    table = [list(header), *cells]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    right = right or [False] * len(widths)
+    lines = []
+    for row in table:
+        padded = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def print_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print lines with aligned columns on standard output."""
+    for line in columns(header, rows):
+        click.echo(line)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def state(name: str) -> str:
+    """Return a state's name in its colour, where that is shown."""
+    return click.style(name, fg=COLOURS[name]) if name in COLOURS and not os.environ.get("NO_COLOR") else name
+
+
+def counts(of: Mapping[str, int]) -> str:
+    """Return counts by state in words, those that are not zero: "3 completed, 1 errored"."""
+    return ", ".join(f"{count:,} {name}" for name, count in of.items() if count) or "nothing"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 task", "7 tasks"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people write it: "0.41 s", "12.3 s", "4 min 10 s", "2 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def when(seconds: float | None) -> str:
+    """Return a time of day with its date in this machine's zone, to the second; "-" for none."""
+    import datetime as dt  # not needed for help
+
+    if seconds is None:
+        return "-"
+    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def group(name: str) -> str:
+    """Return what a group of tasks is called: templates without parameters have no name together."""
+    return name if name and not name.endswith("/") else f"{name}(without parameters)"
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes to standard output as they are."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def is_terminal() -> bool:
+    """Return whether standard error is a terminal that can redraw lines."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"

@@ -1,0 +1,1 @@
+"""The shell around runs: executors, a tracker, timers. The only place that awaits."""

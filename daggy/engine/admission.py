@@ -1,0 +1,83 @@
+"""What is checked of a plan against the pools before a run exists: needs that can never be met."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from attrs import evolve
+
+from daggy.engine.dispatch import Dispatcher, Line
+from daggy.errors import Problem, SpecError
+from daggy.executor import Work
+from daggy.plan import Block, Plan
+from daggy.spec.model import Policy, RunSpec, Template
+
+MOST_TEMPLATES = 10_000
+"""Of a block of more hand-written tasks, one for each policy is checked."""
+
+
+def check_needs(plan: Plan, dispatcher: Dispatcher) -> None:
+    """Refuse a plan with tasks that no machine of their pool could ever run.
+
+    Raises:
+        SpecError: with a problem for each such template.
+    """
+    problems = [problem for block in plan.blocks for problem in _check_block(plan.spec, block, dispatcher)]
+    if problems:
+        raise SpecError(problems)
+
+
+def _check_block(spec: RunSpec, block: Block, dispatcher: Dispatcher) -> Iterator[Problem]:
+    for template in _samples(block):
+        pool = template.policy.pool or dispatcher.default_pool
+        place = f"tasks.{template.name}"
+        if pool not in dispatcher.lines:
+            close = difflib.get_close_matches(pool, dispatcher.lines, n=1)
+            mend = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(dispatcher.lines))}"
+            yield Problem(f"{place}.pool", f"no pool named '{pool}'", mend)
+            continue
+        line = dispatcher.lines[pool]
+        yield from _unmet(spec, template.policy, line, place)
+        yield from _refused(template, line, place)
+
+
+def _samples(block: Block) -> Iterator[Template]:
+    if len(block.templates) <= MOST_TEMPLATES or block.policy_of is None:
+        yield from block.templates[:MOST_TEMPLATES] if len(block.templates) <= MOST_TEMPLATES else block.templates[:1]
+        return
+    rows = block.policy_of.tolist()
+    for position in range(len(block.policies)):
+        yield block.templates[rows.index(position)]
+
+
+def _unmet(spec: RunSpec, policy: Policy, line: Line, place: str) -> Iterator[Problem]:
+    for name, amount in policy.resources:
+        limit = spec.limits.get(name)
+        if limit is not None:
+            if amount > limit:
+                yield Problem(
+                    f"{place}.resources.{name}",
+                    f"needs {amount:g}, and the run's limit is {limit:g}",
+                    "raise limits or ask for less",
+                )
+            continue
+        if line.executor is None or not line.executor.fixed:
+            continue
+        most = max((machine.totals.get(name, 0.0) for machine in line.pool.machines.values()), default=0.0)
+        if amount > most:
+            yield Problem(
+                f"{place}.resources.{name}",
+                f"needs {amount:g}, and no machine of pool '{line.pool.name}' has more than {most:g}",
+                f"ask for less, choose another pool, or give the run or the pool more '{name}'",
+            )
+
+
+def _refused(template: Template, line: Line, place: str) -> Iterator[Problem]:
+    if line.executor is None:
+        return
+    details = template.details
+    kind = "shell" if details.shell is not None else "command"
+    work = Work(kind, dict(template.policy.resources), details.options or None, template.policy.is_generator)
+    for problem in line.executor.check(work):
+        yield evolve(problem, path=f"{place}.{problem.path}" if problem.path else place)

@@ -1,0 +1,126 @@
+"""The state directory: who may use it, and what is in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from attrs import define, field
+
+from daggy.errors import DirectoryError
+
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "lustre", "gpfs", "beegfs", "afs", "glusterfs"}
+"""Filesystems whose locks or writes cannot be trusted to be this machine's alone."""
+
+
+@define(eq=False)
+class StateDirectory:
+    """A directory that one engine at a time works in: `lock`, `instance`, `daggy.db`, `launchers/`, `runs/`.
+
+    `path` is absolute; `instance` a random text, made once, that marks the processes that belong to it.
+    """
+
+    path: Path
+    instance: str
+    _lock: int = field(default=-1, repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Make the directory if need be (mode 0700), and lock it.
+
+        Raises:
+            DirectoryError: it is in use, on a network filesystem, or cannot be made.
+        """
+        path = path.absolute()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _refuse_network(path)
+            lock = _lock_file(path / "lock")
+            return cls(path, _instance(path / "instance"), lock)
+        except OSError as error:
+            raise DirectoryError(
+                f"directory '{path}' cannot be used: {error.strerror}; choose another with --dir"
+            ) from error
+
+    @classmethod
+    def look(cls, path: Path) -> Self:
+        """Return the directory for reading: without its lock, whoever uses it.
+
+        Raises:
+            DirectoryError: there is nothing that Daggy keeps.
+        """
+        path = path.absolute()
+        try:
+            return cls(path, (path / "instance").read_text().strip())
+        except OSError as error:
+            raise DirectoryError(f"directory '{path}' holds no runs; name another with --dir") from error
+
+    def packs(self, run: int) -> Path:
+        """Return the folder of a run's outputs."""
+        return self.path / "runs" / str(run) / "packs"
+
+    def close(self) -> None:
+        """Give up the lock."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give up the lock."""
+        self.close()
+
+
+def _lock_file(path: Path) -> int:
+    """Lock a file for this process's life and write who holds it; the lock goes with the process, however it ends."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise DirectoryError(
+            f"directory '{path.parent}' is in use by process {holder}; wait for it, or name another with --dir"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _instance(path: Path) -> str:
+    try:
+        if known := path.read_text().strip():
+            return known
+    except FileNotFoundError:
+        pass
+    made = secrets.token_hex(8)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(made + "\n")
+    fresh.chmod(0o600)
+    fresh.rename(path)
+    return made
+
+
+def _refuse_network(path: Path) -> None:
+    """Refuse a network filesystem, as far as the mount table tells."""
+    best, kind = "", ""
+    try:
+        table = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return
+    for line in table.splitlines():
+        left, _, right = line.partition(" - ")
+        mount = left.split(" ")[4]
+        if len(mount) >= len(best) and (path == Path(mount) or Path(mount) in path.parents):
+            best, kind = mount, right.split(" ")[0]
+    if kind in NETWORK:
+        raise DirectoryError(f"directory '{path}' is on a network filesystem ({kind}); name a local one with --dir")

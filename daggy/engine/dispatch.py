@@ -1,0 +1,166 @@
+"""From ready tasks to executors: each pool's share of a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+import trio
+from attrs import define, field
+
+from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports, RunState, Ticket
+from daggy.engine.flights import Flights, Slot
+from daggy.engine.pool import Candidate, Grant, Pool
+from daggy.engine.render import Failure, Renderer
+from daggy.executor import Executor, Kill, Launches, Recall, Request
+from daggy.run.run import Run
+from daggy.run.states import Now
+
+STUCK_SECONDS = 0.1
+"""What waits at a launcher so long without anything moving there is asked back if somebody else could use the room."""
+
+
+@define(eq=False)
+class Line:
+    """A pool, its executor and the way to it. `executor` is None while it is being made again."""
+
+    pool: Pool
+    executor: Executor | None = None
+    requests: trio.MemorySendChannel[Request] | None = None
+
+    def ask(self, request: Request) -> None:
+        """Send a request; an executor that is gone has nothing to carry it out on."""
+        if self.requests is not None:
+            self.requests.send_nowait(request)
+
+
+@define(eq=False)
+class Dispatcher:
+    """Hands out ready tasks and passes on kills.
+
+    Args:
+        lines: By pool name.
+        default_pool: For templates that name none.
+        flights: What is handed out.
+        epoch: The engine's.
+        failed: Takes reports about tasks that could not be rendered.
+    """
+
+    lines: dict[str, Line]
+    default_pool: str
+    flights: Flights
+    epoch: int
+    failed: Callable[[Reports], None]
+    renderers: dict[int, Renderer] = field(factory=dict)
+    _slots: dict[int, Slot] = field(factory=dict)
+
+    def line_of(self, pool: str) -> Line:
+        """Return the line of a template's pool."""
+        return self.lines[pool or self.default_pool]
+
+    def dispatch(self, runs: Iterable[Run], now: Now) -> None:
+        """Hand out what is ready in these runs, as far as resources go."""
+        candidates: dict[str, list[Candidate]] = {}
+        for run in runs:
+            for number in run.frontier.ready:
+                lane = run.frontier.lanes[number]
+                candidates.setdefault(lane.policy.pool or self.default_pool, []).append(Candidate(run, lane))
+        for name, wanting in candidates.items():
+            line = self.lines[name]
+            if line.requests is None:
+                continue
+            for grant in line.pool.choose(wanting, now.mono):
+                self._hand_out(line, grant, now)
+            self._recall_stuck(line, wanting, now)
+
+    def _hand_out(self, line: Line, grant: Grant, now: Now) -> None:
+        (run, lane), machine, share, _, ahead = grant
+        indexes = run.frontier.take(lane, grant.tasks)
+        if not ahead:
+            share.width -= grant.tasks - len(indexes)
+        if not len(indexes):
+            return
+        if run.state is RunState.QUEUED:
+            run.change(RunState.RUNNING, now)
+        launches, failures = self.renderer(run).launches(run.plan.blocks[lane.block], indexes)
+        if failures:
+            self.failed(self._unrendered(run, failures, now))
+        if not launches:
+            return
+        slot = self._slots.get(id(share))
+        if slot is None:
+            slot = self._slots[id(share)] = Slot(line.pool, machine, share)
+        sent = indexes.tolist() if not failures else [launch.index for launch in launches]
+        self.flights.sent((run.id, run.version), sent, slot)
+        share.moved = now.mono
+        line.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches))
+
+    def renderer(self, run: Run) -> Renderer:
+        """Return the renderer of a run's present spec."""
+        renderer = self.renderers.get(run.id)
+        if renderer is None or renderer.spec is not run.plan.spec:
+            renderer = self.renderers[run.id] = Renderer(run)
+        return renderer
+
+    def _unrendered(self, run: Run, failures: list[Failure], now: Now) -> Reports:
+        """Return the ends of attempts that have no process, because their template has no value."""
+        rows = np.zeros(len(failures), REPORT)
+        rows["kind"], rows["run"], rows["version"], rows["epoch"] = Kind.FINISHED, run.id, run.version, self.epoch
+        attempts = np.zeros(len(failures), ATTEMPT)
+        attempts["index"] = [index for index, _ in failures]
+        attempts["attempt"] = run.frontier.attempt[attempts["index"]]
+        attempts["reason"] = Reason.TEMPLATE
+        attempts["ended"] = now.wall
+        rows["row"] = attempts
+        return Reports(rows, {position: message for position, (_, message) in enumerate(failures)})
+
+    def _recall_stuck(self, line: Line, wanting: list[Candidate], now: Now) -> None:
+        """Ask back what waits behind something long while other needs find no room."""
+        needs = {candidate.lane.policy.resources for candidate in wanting if candidate.lane.ring}
+        for machine in line.pool.machines.values():
+            for share in machine.shares.values():
+                others = needs - {share.needs}
+                if share.waiting and others and not share.recalling and now.mono - share.moved > STUCK_SECONDS:
+                    share.recalling = True
+                    keys = self.flights.waiting_on(share)
+                    line.ask(Recall([self._ticket(runs, index) for runs, index in keys]))
+
+    def _ticket(self, key: tuple[int, int], index: int) -> Ticket:
+        run = self.renderers[key[0]].run
+        present = next((i for t, i in run.launched.items() if (t.version, t.index) == (key[1], index)), index)
+        return run.ticket(present)
+
+    def pass_on(self, run: Run) -> None:
+        """Send a run's kills and recalls to the executors that have the tickets."""
+        kills, run.outbox.kills = run.outbox.kills, []
+        recalls, run.outbox.recalls = run.outbox.recalls, []
+        for line, tickets in self._by_line(kills):
+            line.ask(Kill(tickets, "killed"))
+        for line, tickets in self._by_line(recalls):
+            line.ask(Recall(tickets))
+
+    def _by_line(self, tickets: list[Ticket]) -> Iterator[tuple[Line, list[Ticket]]]:
+        by_pool: dict[str, list[Ticket]] = {}
+        for ticket in dict.fromkeys(tickets):
+            pool = self.flights.pool_of(ticket)
+            if pool is not None:
+                by_pool.setdefault(pool.name, []).append(ticket)
+        for name, chosen in by_pool.items():
+            yield self.lines[name], chosen
+
+
+def lost(
+    epoch: int, keys: Iterable[tuple[tuple[int, int], int]], runs: Mapping[int, Run], message: str, at: float
+) -> Reports:
+    """Return reports that say of each of these that its executor lost it."""
+    listed = list(keys)
+    rows = np.zeros(len(listed), REPORT)
+    for position, ((run_id, version), index) in enumerate(listed):
+        run = runs[run_id]
+        present = next((i for t, i in run.launched.items() if (t.version, t.index) == (version, index)), index)
+        rows[position]["run"], rows[position]["version"] = run_id, version
+        rows[position]["row"]["index"] = index
+        rows[position]["row"]["attempt"] = run.frontier.attempt[present]
+    rows["kind"], rows["epoch"] = Kind.FINISHED, epoch
+    rows["row"]["reason"], rows["row"]["ended"] = Reason.LOST, at
+    return Reports(rows, dict.fromkeys(range(len(listed)), message))

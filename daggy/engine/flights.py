@@ -1,0 +1,107 @@
+"""What is handed out, and where: so that a report frees what its task held."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from attrs import define, field, frozen
+
+from daggy.attempt import Kind, Rows, Ticket
+from daggy.engine.pool import Pool
+from daggy.engine.shares import MachineUse, Share
+
+
+@frozen(eq=False)
+class Slot:
+    """Where tasks were handed out to. One a share: compared by identity."""
+
+    pool: Pool
+    machine: MachineUse
+    share: Share
+
+
+Key = tuple[int, int]
+"""A run and a version of its spec: what gives indexes their meaning."""
+
+
+@define(eq=False)
+class Flights:
+    """Every task that an executor has and has not answered for, by (run, version) and index."""
+
+    waiting: dict[Key, dict[int, Slot]] = field(factory=dict)
+    running: dict[Key, dict[int, Slot]] = field(factory=dict)
+
+    def sent(self, key: Key, indexes: Sequence[int], slot: Slot) -> None:
+        """Note that these were handed out."""
+        self.waiting.setdefault(key, {}).update(dict.fromkeys(indexes, slot))
+        slot.share.waiting += len(indexes)
+
+    def reported(self, key: Key, rows: Rows, now: float) -> None:
+        """Note what reports of one run and version say: who started, who is no longer there."""
+        index = rows["row"]["index"]
+        started = rows["kind"] == Kind.STARTED
+        if started.any():
+            self._started(key, index[started].tolist(), now)
+            rows, index = rows[~started], index[~started]
+        waiting, running = self.waiting.setdefault(key, {}), self.running.setdefault(key, {})
+        listed = index.tolist()
+        slots = [waiting.pop(one, None) for one in listed]
+        if running:
+            for position, slot in enumerate(slots):
+                if slot is None and (slot := running.pop(listed[position], None)) is not None:
+                    slot.share.running -= 1
+                    slot.share.waiting += 1  # taken off again below, with those that were never heard to start
+                    slots[position] = slot
+        for slot, count in Counter(slots).items():
+            if slot is not None:
+                slot.share.waiting -= count
+                slot.share.moved = now
+                slot.share.recalling = slot.share.recalling and slot.share.waiting > 0
+        self._learn(rows, slots)
+
+    def _started(self, key: Key, indexes: list[int], now: float) -> None:
+        waiting, running = self.waiting.setdefault(key, {}), self.running.setdefault(key, {})
+        for index in indexes:
+            slot = waiting.pop(index, None)
+            if slot is not None:
+                running[index] = slot
+                slot.share.waiting -= 1
+                slot.share.running += 1
+                slot.share.moved = now
+
+    def _learn(self, rows: Rows, slots: list[Slot | None]) -> None:
+        """Tell pools how long attempts take; of a batch of several kinds of needs, each hears of its own."""
+        attempts = rows["row"]
+        seconds = np.where(rows["kind"] == Kind.FINISHED, attempts["ended"] - attempts["started"], np.nan)
+        for slot in set(slots) - {None}:
+            own = seconds[[other is slot for other in slots]] if len(slots) > 1 else seconds
+            own = own[~np.isnan(own)]
+            if slot is not None and len(own):
+                slot.pool.learn(slot.share.needs, float(own.mean()), len(own))
+
+    def of_pool(self, pool: Pool) -> Iterator[tuple[Key, int]]:
+        """Yield (run and version, index) of everything that a pool's executor has."""
+        for table in (self.waiting, self.running):
+            for key, slots in table.items():
+                for index, slot in slots.items():
+                    if slot.pool is pool:
+                        yield key, index
+
+    def pool_of(self, ticket: Ticket) -> Pool | None:
+        """Return the pool that has a ticket; None if it has been answered for."""
+        key = (ticket.run, ticket.version)
+        slot = self.waiting.get(key, {}).get(ticket.index) or self.running.get(key, {}).get(ticket.index)
+        return slot.pool if slot else None
+
+    def machine_of(self, run: int, version: int, index: int) -> str:
+        """Return the machine that a task was handed out to; empty if it has been answered for."""
+        slot = self.waiting.get((run, version), {}).get(index) or self.running.get((run, version), {}).get(index)
+        return slot.machine.name if slot else ""
+
+    def waiting_on(self, share: Share) -> list[tuple[Key, int]]:
+        """Return (run and version, index) of what waits on one share."""
+        return [
+            (key, index) for key, slots in self.waiting.items() for index, slot in slots.items() if slot.share is share
+        ]

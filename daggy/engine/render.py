@@ -1,0 +1,128 @@
+"""Tasks made into launches just before they leave: names, values, environment, argv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from daggy.errors import TemplateError
+from daggy.executor import Launch
+from daggy.plan import Block
+from daggy.plan.names import quote_all
+from daggy.run.ring import Indexes
+from daggy.run.run import Run
+from daggy.spec import Builtins, Recipe, recipe
+from daggy.spec.model import Details, Template, Value
+
+Failure = tuple[int, str]
+"""A task that cannot be rendered, and why."""
+
+
+_launch = tuple.__new__  # a named tuple's own constructor costs as much as the rest of a plain task
+
+
+class _Task(NamedTuple):
+    """What rendering one task starts from; `environment` is the task's own to change."""
+
+    task: int
+    attempt: int
+    name: str
+    values: dict[str, Value]
+    environment: dict[str, str | None]
+
+
+class Renderer:
+    """Renders the tasks of one run under its present spec; compiles a template with parameters once."""
+
+    def __init__(self, run: Run) -> None:
+        """Start with nothing compiled."""
+        self.run = run
+        self.spec = run.plan.spec
+        self._recipes: dict[int, Recipe] = {}
+
+    def launches(self, block: Block, indexes: Indexes) -> tuple[list[Launch], list[Failure]]:
+        """Return these tasks of one block as launches, in order, and those that cannot be rendered."""
+        failures: list[Failure] = []
+        attempts = self.run.frontier.attempt[indexes].tolist()
+        if not block.explicit:
+            return self._product(block, indexes, attempts, failures), failures
+        launches: list[Launch] = []
+        for index, attempt in zip(indexes.tolist(), attempts, strict=True):
+            template = block.template(index)
+            task = _Task(index, attempt, block.full(template.name), {}, {})
+            launches += self._render(recipe(template, self.spec), template, (task,), failures)
+        return launches, failures
+
+    def one(self, index: int) -> Launch:
+        """Return one task as it would be launched as its last attempt.
+
+        Raises:
+            TemplateError: it cannot be rendered.
+        """
+        launches, failures = self.launches(self.run.plan.block_of(index), np.array([index], np.int64))
+        if failures:
+            raise TemplateError(failures[0][1])
+        return launches[0]
+
+    def _product(self, block: Block, indexes: Indexes, attempts: list[int], failures: list[Failure]) -> list[Launch]:
+        """Render tasks of a template with parameters: by columns as far as it goes, a dictionary or two a task."""
+        template = block.templates[0]
+        compiled = self._recipes.get(block.number)
+        if compiled is None:
+            compiled = self._recipes[block.number] = recipe(template, self.spec)
+        digits = block.digits(indexes)
+        names = [name for name, _, _ in block.columns]
+        variables = [f"DAGGY_PARAM_{name}" for name in names]
+        columns = [list(map(values.value, digits[axis].tolist())) for _, axis, values in block.columns]
+        texts = [list(map(str, column)) for column in columns]
+        labels = [quote_all(column) for column in texts]
+        form = block.full(template.name).replace("%", "%%") + "".join(f".{name}:%s" for name in names)
+        rows = zip(
+            indexes.tolist(),
+            attempts,
+            zip(*columns, strict=True),
+            zip(*texts, strict=True),
+            zip(*labels, strict=True),
+            strict=True,
+        )
+        tasks = (
+            _Task(
+                index,
+                attempt,
+                form % label,
+                dict(zip(names, row, strict=True)),
+                dict(zip(variables, text, strict=True)),
+            )
+            for index, attempt, row, text, label in rows
+        )
+        return self._render(compiled, template, tasks, failures)
+
+    def _render(
+        self, compiled: Recipe, template: Template, tasks: Iterable[_Task], failures: list[Failure]
+    ) -> list[Launch]:
+        """Return one template's tasks as launches; add those that have no value somewhere to `failures`."""
+        details: Details = template.details
+        timeout, grace, options = details.timeout, details.grace, details.options or None
+        generator = template.policy.is_generator
+        uses_builtins = not compiled.names <= set(template.uses)
+        builtins: Builtins | None = None
+        launches: list[Launch] = []
+        for index, attempt, name, values, environment in tasks:
+            if uses_builtins:
+                builtins = Builtins(self.run.id, self.spec.tags, name, index, attempt)
+            try:
+                argv, own, directory, stdin = compiled.render(values, builtins)
+            except TemplateError as error:
+                failures.append((index, str(error)))
+                continue
+            environment["DAGGY_TASK"] = name
+            if own:
+                environment.update(own)
+            launches.append(
+                _launch(
+                    Launch, (index, attempt, argv, environment, directory, stdin, timeout, grace, generator, options)
+                )
+            )
+        return launches

@@ -1,0 +1,82 @@
+"""Every public error: who is at fault, and what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+
+@frozen
+class Problem:
+    """One thing that is wrong with what a user wrote.
+
+    Args:
+        path: Place in the document, as in `tasks.report.parents[0]`; empty for the whole.
+        message: What is wrong: lower case, quoting the user's noun.
+        mend: What to do about it; empty if the message says it already.
+    """
+
+    path: str
+    message: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        """Return the one line that a user reads, without the file's name."""
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{text}; {self.mend}" if self.mend else text
+
+
+class DaggyError(Exception):
+    """Base of all errors of Daggy. `exit_code` is what the CLI ends with."""
+
+    exit_code = 1
+
+
+class UsageError(DaggyError):
+    """The caller asked for something that does not exist or cannot be done. The caller's fault."""
+
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    """A run spec is wrong. The author's fault; `problems` names every place and its mend."""
+
+    def __init__(self, problems: Iterable[Problem], source: str = "") -> None:
+        """Keep the problems; `source` is the file's name, put before each line."""
+        self.problems = tuple(problems)
+        self.source = source
+        super().__init__(self.problems, source)
+
+    def __str__(self) -> str:
+        """Return one line a problem."""
+        prefix = f"{self.source}: " if self.source else ""
+        return "\n".join(f"{prefix}{problem}" for problem in self.problems)
+
+
+class TemplateError(DaggyError):
+    """A value cannot be rendered for one task. The spec author's fault; ends the attempt with reason `template`."""
+
+
+class GeneratorError(DaggyError):
+    """A generator's answer cannot be used. The generator's fault; ends its attempt with reason `generator`."""
+
+
+class DirectoryError(DaggyError):
+    """A state directory cannot be used: in use, unreadable, of another version. The operator's to mend."""
+
+    exit_code = 3
+
+
+class TrackerError(DaggyError):
+    """A tracker could not keep or give back what it was asked to. Retried; the disk or service is at fault."""
+
+    exit_code = 3
+
+
+class PluginError(UsageError):
+    """An executor or tracker cannot be found, loaded or configured. The message names it and the mend."""
+
+
+class InternalError(DaggyError):
+    """Daggy broke a rule of its own. A bug: please report it with this message."""

@@ -1,0 +1,210 @@
+"""What an executor is: a plug-in that carries launches to some place and brings reports back."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import trio
+from attrs import field, frozen
+
+from daggy.attempt import (
+    ANSWER as ANSWER,
+    ATTEMPT as ATTEMPT,
+    LINKED as LINKED,
+    REPORT as REPORT,
+    STOPPED as STOPPED,
+    Kind as Kind,
+    Reason as Reason,
+    Reports as Reports,
+    Rows as Rows,
+    Ticket as Ticket,
+)
+from daggy.errors import Problem
+
+
+@frozen
+class Site:
+    """What the engine gives every executor.
+
+    Args:
+        pool: The pool's name.
+        directory: The state directory, absolute. Outputs go to `runs/<run>/packs/`, launchers live in `launchers/`.
+        instance: A random text that tells this directory's processes from every other's.
+        durable: Whether finishes must survive the death of the engine (a spool is kept).
+    """
+
+    pool: str
+    directory: Path
+    instance: str
+    durable: bool
+
+
+@frozen
+class Machine:
+    """Somewhere that tasks run: `name` is unique in its pool, `totals` are the resources it has in all."""
+
+    name: str
+    totals: Mapping[str, float]
+
+
+@frozen
+class Work:
+    """What `check` is told of a template: enough to say that it can never run here."""
+
+    kind: str  # the key of `details` that says what to run: "command" or "shell"
+    resources: Mapping[str, float]
+    options: Any  # `details.options`, by executor, or None
+    is_generator: bool
+
+
+class Launch(NamedTuple):
+    """One task, rendered and ready to start.
+
+    `argv[0]` is resolved against the task's own PATH and directory. `environment` holds what the spec sets (None
+    unsets) together with DAGGY_TASK and DAGGY_PARAM_*; the launcher adds DAGGY_RUN_ID, DAGGY_TASK_INDEX,
+    DAGGY_ATTEMPT, DAGGY_TICKET and, for a generator, DAGGY_GENERATE. Times are seconds; timeout 0 is none. `options` is
+    `details.options`, by executor.
+    """
+
+    index: int
+    attempt: int
+    argv: list[str]
+    environment: dict[str, str | None]
+    directory: str
+    stdin: str | None = None
+    timeout: float = 0.0
+    grace: float = 5.0
+    generator: bool = False
+    options: Any = None
+
+
+@frozen(eq=False)
+class Launches:
+    """Start these, in this order, never more than `width` of this `lane` at once on this machine.
+
+    Tasks beyond the width wait their turn at the launcher. A lane is a number for one vector of resource needs: the
+    engine sees to it that the widths of all lanes of a machine fit its totals, and lowers a width only when
+    nothing of the lane waits there.
+    """
+
+    run: int
+    version: int
+    epoch: int
+    machine: str
+    lane: int
+    width: int
+    launches: Sequence[Launch]
+
+
+@frozen
+class Recall:
+    """Give back, with a RECALLED report each, those of these that have not started; say nothing of the others."""
+
+    tickets: Sequence[Ticket]
+
+
+@frozen
+class Kill:
+    """End these: TERM, grace, KILL; what has not started is recalled. `message` goes into the report."""
+
+    tickets: Sequence[Ticket]
+    message: str = ""
+
+
+@frozen
+class Ack:
+    """All reports of this launcher up to and including `seq` are kept for good: it may forget them."""
+
+    launcher: int
+    seq: int
+
+
+@frozen
+class Stop:
+    """Daggy stops: recall what waits, end what runs (reason KILLED, flag STOPPED), then `run` returns.
+
+    May come twice: `immediate` sends KILL without grace.
+    """
+
+    immediate: bool = False
+
+
+Request = Launches | Recall | Kill | Ack | Stop
+
+
+class Executor(abc.ABC):
+    """Carries launches to some place and brings reports back. Submit, observe, cancel; nothing else.
+
+    `Settings` is a frozen attrs class, structured by cattrs from the pool's configuration. An executor that raises is
+    closed, and another one made in its place, which is asked to recover what it had.
+    """
+
+    Settings: ClassVar[type]
+
+    @abc.abstractmethod
+    def __init__(self, settings: Any, site: Site) -> None:
+        """Keep what is given; start nothing."""
+
+    @abc.abstractmethod
+    def capacity(self) -> Sequence[Machine]:
+        """Return the machines that can take work at this moment. Constant for a fixed pool."""
+
+    @property
+    @abc.abstractmethod
+    def fixed(self) -> bool:
+        """Whether machines never come and go: a need that none can ever meet is then an error at submission."""
+
+    @abc.abstractmethod
+    def check(self, work: Work) -> Iterable[Problem]:
+        """Return what makes a template impossible here; paths are relative to the template."""
+
+    @abc.abstractmethod
+    async def recover(self, epoch: int) -> Reports:
+        """Return what earlier launchers of this site still know, proven dead ones' unfinished tasks as LOST.
+
+        Called once, before `run`, with the number of the new engine epoch. Kept until acknowledged: called again after
+        another crash it says the same.
+        """
+
+    @abc.abstractmethod
+    async def run(
+        self,
+        requests: trio.MemoryReceiveChannel[Request],
+        report: Callable[[Reports], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """Carry out requests until the channel ends or a Stop is done. Every launch ends in exactly one FINISHED
+        or RECALLED report.
+
+        Args:
+            requests: What the engine asks for, in order.
+            report: Takes a batch; never blocks.
+            changed: Says that `capacity` changed.
+        """
+
+    @abc.abstractmethod
+    async def read_log(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
+        """Return up to `limit` bytes from `offset` of one attempt's output, while it runs or after.
+
+        Args:
+            run: The run's id.
+            version: The version of the spec that the attempt belongs to.
+            row: One ATTEMPT row (a zero-dimensional array or a scalar of that dtype).
+            stream: "stdout", "stderr", or "answer" (what a generator said).
+            offset: Bytes from the start of that stream.
+            limit: Bytes at most.
+
+        Raises:
+            FileNotFoundError: the output is gone (its disk, or its pack was dropped).
+            ValueError: it is there and its crc is wrong.
+        """
+
+
+@frozen
+class NoSettings:
+    """Settings of an executor that has none."""
+
+    x: None = field(default=None, init=False, repr=False)

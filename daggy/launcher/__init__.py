@@ -1,0 +1,1 @@
+"""The program that starts processes on a host and reports on them, and our end of it."""

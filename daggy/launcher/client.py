@@ -1,0 +1,155 @@
+"""A launcher as its engine sees it: a process at the other end of two pipes, batches out, answers in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+import trio
+from attrs import field, frozen
+
+from daggy.launcher import frames, launcher
+
+PYTHON = ("-I", "-S", "-E", "-X", "utf8")
+"""Flags that have the interpreter up in milliseconds, whatever its site and environment hold."""
+BOOT = "import sys; sys.path.append(sys.argv[1]); from daggy.launcher.launcher import main; main()"
+"""Runs the launcher as a module, so that its compiled form is found again."""
+HEAR_OUT = 5.0
+"""Seconds that a launcher whose answers make no sense has to die of its own."""
+
+
+def local_command() -> list[str]:
+    """Return the argv that starts a launcher on this machine."""
+    return [sys.executable, *PYTHON, "-c", BOOT, str(Path(launcher.__file__).absolute().parents[2])]
+
+
+@frozen(eq=False)
+class Client:
+    """One launcher process. `start` makes it; `serve` must run while it is used.
+
+    Args:
+        number: The launcher's number, unique in its state directory.
+        process: The process, in a session of its own.
+    """
+
+    number: int
+    process: trio.Process
+    _outbox: list[bytes] = field(factory=list)
+    _bell: list[trio.Event] = field(factory=lambda: [trio.Event()])
+    _closing: list[bool] = field(factory=lambda: [False])
+
+    @classmethod
+    async def start(cls, number: int, command: Sequence[str], hello: bytes, log: IO[bytes] | int) -> Client:
+        """Start a launcher and greet it; `log` takes what it says on standard error.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        process = await trio.lowlevel.open_process(
+            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True, cwd="/"
+        )
+        client = cls(number, process)
+        client.send(hello)
+        return client
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` was called: its end is no surprise."""
+        return self._closing[0]
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, in order, soon; to a launcher that has gone it goes nowhere."""
+        self._outbox.append(frame)
+        self._bell[0].set()
+
+    def close(self) -> None:
+        """Let the launcher go once everything is sent: it ends what it still runs."""
+        self._closing[0] = True
+        self._bell[0].set()
+
+    async def serve(self, hear: Callable[[list[frames.Answer]], None]) -> None:
+        """Carry frames both ways until the launcher has ended and been waited for.
+
+        Args:
+            hear: Takes what each wake-up brought; never blocks.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                await self._read(hear)
+                nursery.cancel_scope.cancel()
+            await self.process.wait()
+        finally:
+            self._drop()
+
+    async def _read(self, hear: Callable[[list[frames.Answer]], None]) -> None:
+        assert self.process.stdout is not None
+        cutter = frames.Frames()
+        try:
+            async for data in self.process.stdout:
+                hear(cutter.feed(data))
+        except frames.WireError:  # nothing that it says from here on can be understood: let it end its tasks
+            self._drop()
+            with trio.move_on_after(HEAR_OUT):
+                await self.process.wait()
+            self.process.kill()
+        except trio.BrokenResourceError:
+            pass
+
+    async def _write(self) -> None:
+        assert self.process.stdin is not None
+        try:
+            while True:
+                await self._bell[0].wait()
+                self._bell[0] = trio.Event()
+                if self._outbox:
+                    data = b"".join(self._outbox)
+                    self._outbox.clear()
+                    await self.process.stdin.send_all(data)
+                elif self.closing:
+                    await self.process.stdin.aclose()
+                    return
+                if self._outbox or self.closing:
+                    self._bell[0].set()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it has gone: reading tells
+
+    def _drop(self) -> None:
+        """Close our ends at once: the launcher, should it live, ends its tasks and leaves."""
+        for stream in (self.process.stdin, self.process.stdout):
+            if isinstance(stream, trio.lowlevel.FdStream):
+                stream.close()
+
+
+def claim(directory: Path) -> int:
+    """Claim a launcher's number, new in this state directory, and make `launchers/<number>/`.
+
+    Raises:
+        OSError: the directory cannot be written to.
+        ValueError: all numbers are used up.
+    """
+    home = directory / "launchers"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    taken = sorted(int(entry.name) for entry in home.iterdir() if entry.name.isdigit())
+    number = taken[-1] + 1 if taken else 1
+    while number < 1 << 16:
+        try:
+            (home / str(number)).mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+            continue
+        _sweep(home, taken)
+        return number
+    raise ValueError(f"all launcher numbers of '{directory}' are used up; begin a new state directory")
+
+
+def _sweep(home: Path, numbers: Sequence[int]) -> None:
+    """Remove the empty folders of earlier launchers: a higher number keeps theirs from being given again."""
+    for number in numbers:
+        try:
+            (home / str(number)).rmdir()
+        except OSError:
+            continue

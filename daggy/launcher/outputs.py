@@ -1,0 +1,168 @@
+"""Where the outputs of attempts go: unnamed files, packs, names of their own. Standard library only."""
+
+import errno
+import fcntl
+import os
+import zlib
+from typing import Dict, List, Set, Tuple
+
+from daggy.launcher.journal import write_whole
+from daggy.launcher.task import Task
+from daggy.launcher.wire import LINKED
+
+SMALL = 1 << 20  # output up to this is copied to a pack
+PACK = 64 << 20
+MOST_PACKS = 64  # open at once
+MOST_CLEAN = 64
+
+
+class Outputs:
+    """Where outputs go: unnamed files while a task runs; then a pack, or names of their own if long or large."""
+
+    def __init__(self, root: str, launcher: int) -> None:
+        """Keep outputs of run N in `root`/runs/N/packs, under names that begin with the launcher's number."""
+        self.root, self.launcher, self.number = root, launcher, 0
+        self.descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+        self.clean: List[int] = []  # unnamed files that nobody else has
+        self.known: Set[int] = set()  # runs whose folder is there
+        self.named: Set[int] = set()  # runs whose filesystem has no unnamed files
+        self.packs: Dict[int, List[int]] = {}  # run: descriptor, number, size
+
+    def folder(self, run: int) -> str:
+        """Return the directory of a run's packs."""
+        return "%s/runs/%d/packs" % (self.root, run)
+
+    def names(self, task: Task) -> Tuple[str, str]:
+        """Return the paths of a pair of named outputs."""
+        stem = "%s/%d.%d" % (self.folder(task.key[0]), self.launcher, task.pack)
+        return stem + ".stdout", stem + ".stderr"
+
+    def answer(self, task: Task) -> str:
+        """Return where a generator may write its answer."""
+        run, version, index, _, attempt = task.key
+        return "%s/%d.%d.%d.answer" % (self.folder(run), version, index, attempt)
+
+    def clear_answer(self, task: Task) -> None:
+        """See that there is no answer yet."""
+        if os.path.exists(self.answer(task)):
+            os.unlink(self.answer(task))
+
+    def unnamed(self, run: int) -> int:
+        """Open a file without a name that only appends."""
+        return os.open(self.folder(run), os.O_TMPFILE | os.O_RDWR | os.O_APPEND, 0o600)
+
+    def open(self, task: Task) -> None:
+        """Give a task a pair that is its alone, empty."""
+        run = task.key[0]
+        self.number += 1
+        task.pack = self.number
+        if run not in self.known:
+            os.makedirs(self.folder(run), mode=0o700, exist_ok=True)
+            self.known.add(run)
+        try:
+            if run not in self.named:
+                task.out = self.clean.pop() if self.clean else self.unnamed(run)
+                task.err = self.clean.pop() if self.clean else self.unnamed(run)
+                return
+        except OSError as error:
+            self.close(task)
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+            self.named.add(run)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
+        task.out, task.err = (os.open(name, flags, 0o600) for name in self.names(task))
+        task.linked = True
+
+    def close(self, task: Task) -> None:
+        """Close what is open of a pair."""
+        for descriptor in (task.out, task.err):
+            if descriptor >= 0:
+                os.close(descriptor)
+        task.out = task.err = -1
+
+    def given(self, descriptor: int) -> int:
+        """Open a file once more, for a child: what the child has can then be told from what is ours."""
+        return os.open(str(descriptor), os.O_WRONLY | os.O_APPEND, dir_fd=self.descriptors)
+
+    def renew(self, descriptor: int, written: int) -> None:
+        """Keep a file for another task if a lease proves that nothing which the last one left behind has it open.
+
+        Making and deleting files is what costs most here: ext4 looks at every inode that was deleted of late.
+        """
+        try:
+            if len(self.clean) >= MOST_CLEAN:
+                raise BlockingIOError
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            if written:
+                os.ftruncate(descriptor, 0)
+                os.close(self.given(descriptor))  # filesystems flush a file at its first close after this
+            self.clean.append(descriptor)
+        except OSError:
+            os.close(descriptor)
+
+    def link(self, task: Task) -> None:
+        """Give a pair its names."""
+        for descriptor, name in zip((task.out, task.err), self.names(task)):
+            try:
+                os.link(str(descriptor), name, src_dir_fd=self.descriptors, follow_symlinks=True)
+            except FileExistsError:  # the first of a pair whose second found no room
+                pass
+        task.linked = True
+
+    def size(self, task: Task) -> int:
+        """Return the bytes that a task has written so far."""
+        return os.fstat(task.out).st_size + os.fstat(task.err).st_size
+
+    def collect(self, task: Task) -> None:
+        """Take what an ended task wrote: small outputs to memory on their way to a pack, others by name."""
+        out, err = os.pread(task.out, 32768, 0), os.pread(task.err, 32768, 0)
+        if len(out) == 32768 or len(err) == 32768:
+            task.stdout, task.stderr = os.fstat(task.out).st_size, os.fstat(task.err).st_size
+            if task.stdout + task.stderr > SMALL:
+                if not task.linked:
+                    self.link(task)
+                task.flags |= LINKED
+                self.close(task)
+                return
+            out, err = os.pread(task.out, task.stdout, 0), os.pread(task.err, task.stderr, 0)
+        if task.linked:
+            self.close(task)
+            for name in self.names(task):
+                os.unlink(name)
+        else:
+            self.renew(task.out, len(out))
+            self.renew(task.err, len(err))
+            task.out = task.err = -1
+        task.stdout, task.stderr, task.pack = len(out), len(err), 0
+        if out or err:
+            task.data = out, err
+            task.crc = zlib.crc32(err, zlib.crc32(out))
+
+    def keep(self, tasks: List[Task]) -> None:
+        """Append what these wrote to the packs of their runs, one write a run. OSError: call again with the same."""
+        runs: Dict[int, List[Task]] = {}
+        for task in tasks:
+            if task.out >= 0:
+                self.collect(task)
+            if task.data:
+                runs.setdefault(task.key[0], []).append(task)
+        for run, members in runs.items():
+            pack = self.pack(run)
+            write_whole(pack[0], b"".join([part for task in members for part in task.data or ()]), pack[2])
+            for task in members:
+                task.data, task.pack, task.offset = None, pack[1], pack[2]
+                pack[2] += task.stdout + task.stderr
+
+    def pack(self, run: int) -> List[int]:
+        """Return the open pack of a run: its descriptor, number and size."""
+        pack = self.packs.get(run)
+        if pack is None or pack[2] >= PACK:
+            if pack or len(self.packs) >= MOST_PACKS:
+                for other in (run,) if pack else tuple(self.packs):
+                    os.close(self.packs.pop(other)[0])
+            self.number += 1
+            path = "%s/%d.%d" % (self.folder(run), self.launcher, self.number)
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
+            pack = self.packs[run] = [os.open(path, flags, 0o600), self.number, 0]
+        return pack

@@ -1,0 +1,126 @@
+"""Start one attempt as a process in a session of its own, or say why it cannot be. Standard library only."""
+
+import errno
+import os
+import signal
+import time
+from typing import Dict, List
+
+from daggy.launcher.journal import write_whole
+from daggy.launcher.outputs import Outputs
+from daggy.launcher.task import Task
+from daggy.launcher.wire import SPAWN
+
+NO_ROOM = {
+    errno.EAGAIN, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC,
+    errno.EROFS,
+}  # fmt: skip
+
+
+class UnstartableError(Exception):
+    """A task that cannot be started, in words for its author."""
+
+
+def find(name: str, environment: Dict[str, str]) -> str:
+    """Return the program that a task's own PATH gives for a name; relative places are relative to where we are."""
+    if "/" in name:
+        return name
+    for folder in environment.get("PATH", os.defpath).split(":"):
+        path = (folder or ".") + "/" + name
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    if not name:
+        raise UnstartableError("empty command: its first word is the program to run")
+    raise UnstartableError("no such file: '%s' (PATH=%s)" % (name, environment.get("PATH", os.defpath)))
+
+
+def why(error: Exception, path: str, task: Task) -> str:
+    """Say why a program could not be started."""
+    code = error.errno if isinstance(error, OSError) else 0
+    if code == errno.ENOENT and os.path.exists(path):
+        return "cannot run '%s': the interpreter that its first line names does not exist" % path
+    if code == errno.ENOENT:
+        return "no such file: '%s' (directory %s)" % (path, task.directory)
+    if code == errno.EACCES:
+        return "not executable: '%s'" % path
+    if code == errno.ENOEXEC:
+        return "cannot run '%s': not a program; a script needs a #! line" % path
+    if code == errno.E2BIG:
+        size = sum(len(str(word)) for pair in task.environment.items() for word in pair) + sum(map(len, task.argv))
+        return "arguments and environment too long: %d characters; put them in a file or in stdin" % size
+    return "cannot run '%s': %s" % (path, error)
+
+
+class Starter:
+    """Starts tasks with what all of them share.
+
+    Args:
+        outputs: Gives each its pair of files.
+        instance: The first part of every ticket.
+        base: The environment that every task has, under its own.
+    """
+
+    def __init__(self, outputs: Outputs, instance: str, base: Dict[str, str]) -> None:
+        """Keep what is shared, and find out which signals children would inherit as ignored."""
+        self.outputs, self.instance, self.base = outputs, instance, base
+        self.null = os.open(os.devnull, os.O_RDONLY)
+        self.ignored = [one for one in signal.valid_signals() if signal.getsignal(one) is signal.SIG_IGN]
+
+    def environment(self, task: Task) -> Dict[str, str]:
+        """Return the whole environment of a task."""
+        run, _, index, _, attempt = task.key
+        whole = {
+            **self.base, **task.environment, "DAGGY_RUN_ID": str(run), "DAGGY_TASK_INDEX": str(index),
+            "DAGGY_ATTEMPT": str(attempt), "DAGGY_TICKET": "%s:%d.%d.%d.%d.%d" % (self.instance, *task.key),
+        }  # fmt: skip
+        if task.generator:
+            whole["DAGGY_GENERATE"] = self.outputs.answer(task)
+        if None in whole.values():
+            whole = {name: value for name, value in whole.items() if value is not None}
+        return whole
+
+    def start(self, task: Task) -> None:
+        """Start a task; one that cannot be has reason SPAWN afterwards. OSError: the machine has no room for it now."""
+        self.outputs.open(task)
+        given: List[int] = []
+        path = ""
+        try:
+            if task.generator:
+                self.outputs.clear_answer(task)
+            environment = self.environment(task)
+            given = [self.source(task), self.outputs.given(task.out), self.outputs.given(task.err)]
+            enter(task.directory)
+            path = find(task.argv[0] if task.argv else "", environment)
+            task.started = time.time()
+            task.pid = os.posix_spawn(
+                path, task.argv, environment, setsid=True, setsigmask=(), setsigdef=self.ignored,
+                file_actions=[(os.POSIX_SPAWN_DUP2, one, to) for to, one in enumerate(given)],
+            )  # fmt: skip
+        except (UnstartableError, ValueError, OSError) as error:
+            if getattr(error, "errno", 0) in NO_ROOM:
+                self.outputs.close(task)
+                raise
+            task.reason, task.started = SPAWN, 0.0
+            task.message = str(error) if isinstance(error, UnstartableError) else why(error, path, task)
+        finally:
+            for one in given:
+                if one != self.null:
+                    os.close(one)
+
+    def source(self, task: Task) -> int:
+        """Open what a task reads as standard input."""
+        if not task.stdin:
+            return self.null
+        source = self.outputs.unnamed(task.key[0])
+        write_whole(source, task.stdin.encode("utf-8", "surrogateescape"), 0)
+        os.lseek(source, 0, os.SEEK_SET)
+        return source
+
+
+def enter(directory: str) -> None:
+    """Change to a task's directory."""
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        words = {errno.ENOENT: "no such directory", errno.ENOTDIR: "not a directory"}
+        raise UnstartableError("%s: '%s'" % (words.get(error.errno or 0, error.strerror), directory)) from None

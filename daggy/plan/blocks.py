@@ -1,0 +1,195 @@
+"""Blocks: all tasks of one template, or of all templates without parameters, as one range of indexes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from operator import itemgetter
+
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import NDArray
+
+from daggy.spec.model import Policy, RunSpec, Template, Value, Values
+
+Indexes = NDArray[np.int64]
+"""Indexes of tasks in their run, or numbers of gates in their array."""
+
+
+@frozen(eq=False)
+class Axis:
+    """One axis of a block: one parameter, or a zip group of several that step together.
+
+    Args:
+        names: The parameters, sorted.
+        values: Their values, all of one length.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[Values, ...]
+
+    def __len__(self) -> int:
+        """Return the number of positions."""
+        return len(self.values[0])
+
+    def same(self, other: Axis) -> bool:
+        """Return whether both have the same parameters with the same texts at the same positions."""
+        return self.names == other.names and all(map(same_values, self.values, other.values))
+
+
+@frozen(eq=False)
+class Block:
+    """All tasks of one template with parameters (a *product* block), or all without any (an *explicit* one).
+
+    Args:
+        number: Position in `plan.blocks`.
+        scope: Full name of the generator task whose answer this is; empty for the spec's own tasks.
+        start: Index of its first task.
+        size: Number of tasks.
+        templates: One for a product block, one a row for an explicit block.
+        explicit: Which of the two it is.
+        axes: Sorted by parameter, the last fastest; a zip group stands where its first member would. None if explicit.
+        sizes: Length of each axis.
+        strides: Distance in indexes of two neighbours along each axis.
+        origin: Index of the generator task whose answer this is, -1 for none.
+        depth: Number of templates on the longest path above it; of an explicit block, of its deepest row.
+        policies: The distinct policies of its templates in the order of first appearance.
+        policy_of: Position in `policies` by row, if there is more than one.
+        depths: `depth` of each row of an explicit block, else None.
+        rows: Name to row of an explicit block, without scope; empty for a product block.
+    """
+
+    number: int
+    scope: str
+    start: int
+    size: int
+    templates: Sequence[Template]
+    explicit: bool
+    axes: tuple[Axis, ...]
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    origin: int
+    depth: int
+    policies: tuple[Policy, ...]
+    policy_of: NDArray[np.uint16] | NDArray[np.uint32] | None = None
+    depths: NDArray[np.int32] | None = None
+    rows: Mapping[str, int] = field(factory=dict, repr=False)
+
+    @property
+    def stop(self) -> int:
+        """Return the index after its last task."""
+        return self.start + self.size
+
+    def template(self, index: int) -> Template:
+        """Return the template of the task with this index in the run."""
+        return self.templates[index - self.start if self.explicit else 0]
+
+    def full(self, name: str) -> str:
+        """Return a template's name with the scope of this block before it."""
+        return f"{self.scope}/{name}" if self.scope else name
+
+    def positions(self, index: int) -> list[int]:
+        """Return the position on each axis of one task."""
+        offset = index - self.start
+        return [offset // stride % size for stride, size in zip(self.strides, self.sizes, strict=True)]
+
+    def digits(self, indexes: Indexes) -> list[Indexes]:
+        """Return for each axis the position of each of these tasks on it."""
+        offsets = indexes - self.start
+        return [offsets // stride % size for stride, size in zip(self.strides, self.sizes, strict=True)]
+
+    def texts(self, index: int) -> dict[str, str]:
+        """Return the text of each parameter of one task, sorted by parameter."""
+        places = self.positions(index)
+        return {name: values.text(places[axis]) for name, axis, values in self.columns}
+
+    def values(self, index: int) -> dict[str, Value]:
+        """Return the value of each parameter of one task, sorted by parameter."""
+        places = self.positions(index)
+        return {name: values.value(places[axis]) for name, axis, values in self.columns}
+
+    @cached_property
+    def columns(self) -> tuple[tuple[str, int, Values], ...]:
+        """Return each parameter with its axis and its values, sorted by parameter."""
+        columns = [
+            (name, place, values)
+            for place, axis in enumerate(self.axes)
+            for name, values in zip(axis.names, axis.values, strict=True)
+        ]
+        return tuple(sorted(columns, key=itemgetter(0)))
+
+    def axis_of(self, parameter: str) -> int:
+        """Return the position of the axis that a parameter is on, or -1."""
+        for position, axis in enumerate(self.axes):
+            if parameter in axis.names:
+                return position
+        return -1
+
+
+def same_values(one: Values, other: Values) -> bool:
+    """Return whether two parameters have the same texts in the same order, comparing all only if nothing else tells."""
+    if one is other:
+        return True
+    size = len(one)
+    if size != len(other):
+        return False
+    if one == other:
+        return True
+    if any(one.text(place) != other.text(place) for place in (0, size - 1, size // 2)):
+        return False
+    return all(one.text(place) == other.text(place) for place in range(size))
+
+
+def axes_of(spec: RunSpec, template: Template) -> tuple[Axis, ...]:
+    """Return the axes that a template's parameters span."""
+    groups = {name: tuple(sorted(group)) for group in spec.zip for name in group}
+    names = sorted({groups.get(name, (name,)) for name in template.uses})
+    return tuple(Axis(group, tuple(spec.values(template, name) for name in group)) for group in names)
+
+
+def product_block(
+    number: int, scope: str, start: int, template: Template, axes: tuple[Axis, ...], origin: int, depth: int
+) -> Block:
+    """Return the block of a template with parameters."""
+    sizes = tuple(map(len, axes))
+    strides = tuple(math.prod(sizes[place + 1 :]) for place in range(len(sizes)))
+    return Block(
+        number, scope, start, math.prod(sizes), (template,), False, axes, sizes, strides, origin, depth,
+        (template.policy,),
+    )  # fmt: skip
+
+
+def explicit_block(
+    number: int,
+    scope: str,
+    start: int,
+    templates: Sequence[Template],
+    rows: Mapping[str, int],
+    origin: int,
+    depths: NDArray[np.int32],
+) -> Block:
+    """Return the block of all templates without parameters; `rows` is by name, `depths` by row."""
+    policies, policy_of = _policies(templates)
+    return Block(
+        number, scope, start, len(templates), templates, True, (), (), (), origin, int(depths.max()),
+        policies, policy_of, depths, rows,
+    )  # fmt: skip
+
+
+def _policies(
+    templates: Sequence[Template],
+) -> tuple[tuple[Policy, ...], NDArray[np.uint16] | NDArray[np.uint32] | None]:
+    """Return the distinct policies and, if there are several, each row's.
+
+    Equal policies are mostly one object, so that they are told apart by identity first: hashing takes long.
+    """
+    given = [template.policy for template in templates]
+    objects = dict(zip(map(id, given), given, strict=True))
+    places: dict[Policy, int] = {}
+    place_of = {key: places.setdefault(policy, len(places)) for key, policy in objects.items()}
+    if len(places) == 1:
+        return tuple(places), None
+    numbers = [place_of[id(policy)] for policy in given]
+    few = len(places) <= 1 << 16
+    return tuple(places), np.array(numbers, dtype=np.uint16) if few else np.array(numbers, dtype=np.uint32)

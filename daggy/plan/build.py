@@ -1,0 +1,206 @@
+"""Plans made from specs, and grown by what generators answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+
+import numpy as np
+from attrs import evolve, frozen
+from numpy.typing import NDArray
+
+from daggy.errors import Problem, SpecError
+from daggy.plan.blocks import Axis, Block, axes_of, explicit_block, product_block
+from daggy.plan.digest import digest
+from daggy.plan.edges import Edges, resolve
+from daggy.plan.gates import GateArray
+from daggy.plan.levels import find_cycles, levels
+from daggy.plan.outside import Outside, wait_for_own_generator
+from daggy.plan.plans import PLAN_FORMAT, Plan
+from daggy.plan.scopes import Scope, scope_of
+from daggy.plan.wiring import Vertices, needs, wire
+from daggy.spec.model import RunSpec, Template
+
+MAX_TASKS = 2**32 - 1
+"""Tasks that a run may have: indexes are kept in 32 bits, and the last number is left free."""
+
+
+def plan(spec: RunSpec) -> Plan:
+    """Return the plan of a spec.
+
+    Raises:
+        SpecError: unknown parents, cycles, matches that cannot be, too many tasks: all problems at once.
+    """
+    return _extend(Plan(spec, (), (), 0, f"daggy plan {PLAN_FORMAT}", (), (), ()), "", -1, spec)
+
+
+def grow(plan: Plan, origin: int, spec: RunSpec) -> Plan:
+    """Return a plan with the tasks that a generator answered; it shares all blocks and gate arrays of the old one.
+
+    Names in `parents` are sought among the new tasks, then in the scopes around them, then in the run. A generator that
+    has answered before may answer anew: its earlier blocks stay, but names lead to the new ones, and `generated` too.
+
+    Args:
+        plan: What there was.
+        origin: Index of the generator task.
+        spec: Its answer. May be without tasks.
+
+    Raises:
+        SpecError: as for `plan`; also children that exist already, and parents that wait for the generator.
+    """
+    return _extend(plan, plan.name(origin), origin, spec)
+
+
+@frozen(eq=False)
+class _Layout:
+    """Which block each template goes to: the explicit block stands where its first member would."""
+
+    templates: Sequence[Template]
+    where: Mapping[str, int]
+    axes: dict[int, tuple[Axis, ...]]  # of templates with parameters, by vertex
+
+    def blocks(self, first: int, start: int, scope: str, origin: int, depth: NDArray[np.int64]) -> list[Block]:
+        """Return the blocks, numbered from `first`, with indexes from `start`."""
+        made: list[Block] = []
+        every = range(len(self.templates))
+        rows = np.array([vertex for vertex in every if vertex not in self.axes], dtype=np.int64)
+        for vertex in sorted([*self.axes, *rows[:1].tolist()]):
+            number = first + len(made)
+            if vertex in self.axes:
+                template = self.templates[vertex]
+                block = product_block(number, scope, start, template, self.axes[vertex], origin, int(depth[vertex]))
+            else:
+                depths = depth[rows].astype(np.int32)
+                block = explicit_block(number, scope, start, *self._members(rows), origin, depths)
+            made.append(block)
+            start = block.stop
+        return made
+
+    def _members(self, rows: NDArray[np.int64]) -> tuple[Sequence[Template], Mapping[str, int]]:
+        """Return the templates of the explicit block, and the row of each name."""
+        if not self.axes:
+            return self.templates, self.where
+        members = [self.templates[row] for row in rows.tolist()]
+        return members, {template.name: row for row, template in enumerate(members)}
+
+    def vertices(self, blocks: Sequence[Block], outside: Outside) -> Vertices:
+        """Return where each vertex is, those outside after those of the templates."""
+        explicit = np.ones(len(self.templates), dtype=np.bool_)
+        explicit[list(self.axes)] = False
+        block = np.zeros(len(self.templates), dtype=np.int64)
+        row = np.full(len(self.templates), -1, dtype=np.int64)
+        for made in blocks:
+            if made.explicit:
+                block[explicit] = made.number
+        row[explicit] = np.arange(np.count_nonzero(explicit))
+        block[sorted(self.axes)] = [made.number for made in blocks if not made.explicit]
+        return Vertices(
+            np.concatenate([block, np.array([found.number for found, _ in outside.found], dtype=np.int64)]),
+            np.concatenate([row, np.array([place for _, place in outside.found], dtype=np.int64)]),
+        )
+
+
+def _extend(plan: Plan, scope: str, origin: int, spec: RunSpec) -> Plan:
+    """Return the plan with these templates added, in a scope of their own."""
+    templates = spec.tasks
+    where = dict(zip(map(attrgetter("name"), templates), range(len(templates)), strict=True))
+    outside = Outside(plan, origin, where)
+    edges, problems = resolve(templates, where, outside.parent, outside.child, outside)
+    problems += _duplicates(templates, where)
+    axes = {vertex: axes_of(spec, template) for vertex, template in enumerate(templates) if template.uses}
+    layout = _Layout(templates, where, axes)
+    edges, waiting = wait_for_own_generator(outside, templates, edges)
+    level = _levels(plan, origin, outside, edges, len(templates))
+    problems += waiting + _cycles(templates, edges, level)
+    blocks = layout.blocks(len(plan.blocks), plan.size, scope, origin, level)
+    size = plan.size + sum(block.size for block in blocks)
+    problems += _too_many(size, blocks)
+    if size > MAX_TASKS:  # sizes beyond 64 bits would not even fit the arithmetic below
+        raise SpecError(problems)
+    every = (*plan.blocks, *blocks)
+    arrays, mismatches = wire(len(plan.arrays), every, layout.vertices(blocks, outside), edges)
+    if problems or mismatches:
+        raise SpecError(problems + mismatches)
+    return _assemble(plan, scope, origin, blocks, arrays, size)
+
+
+def _assemble(
+    plan: Plan, scope: str, origin: int, blocks: Sequence[Block], arrays: Sequence[GateArray], size: int
+) -> Plan:
+    """Return the plan with these blocks and arrays after its own."""
+    first = len(plan.blocks)
+    into: list[tuple[GateArray, ...]] = [*plan.into, *[()] * len(blocks)]
+    out: list[tuple[GateArray, ...]] = [*plan.out, *[()] * len(blocks)]
+    for array in arrays:
+        out[array.source] += (array,)
+        for target in array.targets:
+            into[target] += (array,)
+    grown = {} if origin < 0 else {origin: tuple(block.number for block in blocks)}
+    return evolve(
+        plan,
+        blocks=(*plan.blocks, *blocks),
+        arrays=(*plan.arrays, *arrays),
+        size=size,
+        digest=digest(plan.digest, blocks, arrays),
+        out=tuple(out),
+        into=tuple(into),
+        need=(*plan.need, *(needs(block, into[first + place]) for place, block in enumerate(blocks))),
+        generated={**plan.generated, **grown},
+        scopes=_with_scope(plan.scopes, scope, blocks),
+    )
+
+
+def _with_scope(scopes: Mapping[str, Scope], scope: str, blocks: Sequence[Block]) -> dict[str, Scope]:
+    """Return the scopes with this one set, without those inside an earlier one of its name."""
+    kept = dict(scopes)
+    if scope in kept:
+        inner = f"{scope}/"
+        kept = {name: found for name, found in kept.items() if not name.startswith(inner)}
+    kept[scope] = scope_of(blocks)
+    return kept
+
+
+def _levels(plan: Plan, origin: int, outside: Outside, edges: Edges, count: int) -> NDArray[np.int64]:
+    """Return the depth of each template, -1 on or behind a cycle."""
+    above = 0
+    if origin >= 0:
+        above = 1 + _depth(*plan.locate(origin))
+    others = [_depth(block, row) for block, row in outside.found]
+    least = np.concatenate([np.full(count, above, dtype=np.int64), np.array(others, dtype=np.int64)])
+    return levels(edges.sources, edges.targets, least)
+
+
+def _depth(block: Block, row: int) -> int:
+    return block.depth if block.depths is None else int(block.depths[row])
+
+
+def _duplicates(templates: Sequence[Template], where: dict[str, int]) -> list[Problem]:
+    """Return a problem for each template whose name a later one has too."""
+    if len(where) == len(templates):
+        return []
+    return [
+        Problem(f"tasks.{template.name}", f"there is another task named '{template.name}'", "rename one of the two")
+        for vertex, template in enumerate(templates)
+        if where[template.name] != vertex
+    ]
+
+
+_SHOWN = 10  # cycles reported, and templates of a cycle shown
+
+
+def _cycles(templates: Sequence[Template], edges: Edges, level: NDArray[np.int64]) -> list[Problem]:
+    problems = []
+    for cycle in find_cycles(edges.sources, edges.targets, level)[:_SHOWN]:
+        names = [templates[vertex].name for vertex in cycle]
+        shown = names if len(names) <= _SHOWN else [*names[: _SHOWN - 2], "…", names[-1]]
+        text = " → ".join([*shown, names[0]])
+        problems.append(Problem(f"tasks.{names[0]}", f"waits for itself: {text}", "take one of these dependencies out"))
+    return problems
+
+
+def _too_many(size: int, blocks: Sequence[Block]) -> list[Problem]:
+    if size <= MAX_TASKS:
+        return []
+    largest = max(blocks, key=lambda block: block.size)
+    message = f"expands to {size:,} tasks, {largest.size:,} of them '{largest.templates[0].name}'"
+    return [Problem("tasks", message, f"a run has {MAX_TASKS:,} at most: use fewer values, or 'zip'")]

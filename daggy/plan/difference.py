@@ -1,0 +1,172 @@
+"""What an edit means for tasks, before any state is looked at: kept, added, removed, changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from daggy.plan import translation
+from daggy.plan.blocks import Block, Indexes
+from daggy.plan.definition import Similar, definition, differences
+from daggy.plan.parents import Versions, product_change, row_changes
+from daggy.plan.plans import Plan
+from daggy.plan.summary import FEW, group_name
+from daggy.plan.translation import RowTranslation, Translation, partner
+from daggy.spec.model import Template
+
+Changed = bool | NDArray[np.bool_]
+"""Whether the tasks of a product block changed; one flag a row for an explicit one."""
+Why = Mapping[int | None, str]
+"""Causes by row; None stands for the whole block and for rows without a text of their own."""
+
+
+@frozen
+class DifferenceRow:
+    """What becomes of the tasks of one template; `kept` leaves out those that changed."""
+
+    name: str
+    kept: int
+    added: int
+    removed: int
+    changed: int
+
+
+@frozen(eq=False)
+class Difference:
+    """The way between two versions of a plan. Tasks are the same if their templates' names and their values' texts are.
+
+    Args:
+        old, new: The two.
+        forth: For each block of `old` how its tasks are found in `new`; None: they are not there.
+        backward: For each block of `new` how its tasks are found in `old`.
+        changed: For each block of `new`: whether definition or parents differ, of tasks that were there before.
+        why: For each block of `new`: what changed.
+    """
+
+    old: Plan
+    new: Plan
+    forth: tuple[Translation | None, ...]
+    backward: tuple[Translation | None, ...]
+    changed: tuple[Changed, ...]
+    why: tuple[Why, ...]
+
+    def translate(self, indexes: Indexes) -> Indexes:
+        """Return the new indexes of old tasks, -1 for those that vanished."""
+        return translation.translate(self.old, self.forth, indexes)
+
+    def back(self, indexes: Indexes) -> Indexes:
+        """Return the old indexes of new tasks, -1 for those that were added."""
+        return translation.translate(self.new, self.backward, indexes)
+
+    def cause(self, number: int) -> str:
+        """Return in one text what changed in a block of `new`; empty if nothing did."""
+        causes = Counter(self.why[number].values())
+        if len(causes) <= 1:
+            return next(iter(causes), "")
+        return "definition or parents changed"
+
+    def rows(self) -> list[DifferenceRow]:
+        """Return what becomes of each template's tasks, in the order of the new plan, then what vanished of the old."""
+        rows = [row for block in self.new.blocks for row in self._block_rows(block)]
+        lost = (block for block in self.old.blocks if partner(self.old, self.new, block) is None)
+        return rows + [DifferenceRow(_name(block), 0, 0, block.size, 0) for block in lost]
+
+    def _block_rows(self, block: Block) -> list[DifferenceRow]:
+        other = partner(self.new, self.old, block)
+        found, is_changed = self.backward[block.number], self.changed[block.number]
+        common = 0 if found is None else found.common()
+        changed = int(np.count_nonzero(is_changed)) if isinstance(is_changed, np.ndarray) else common * is_changed
+        removed = 0 if other is None else other.size - common
+        whole = DifferenceRow(_name(block), common - changed, block.size - common, removed, changed)
+        if not block.explicit or block.size + removed > FEW:
+            return [whole]
+        return self._explicit_rows(block, other)
+
+    def _explicit_rows(self, block: Block, other: Block | None) -> list[DifferenceRow]:
+        """Return a row for each of a few templates without parameters."""
+        is_changed = self.changed[block.number]
+        assert isinstance(is_changed, np.ndarray)
+        before = {} if other is None else other.rows
+        rows = []
+        for name, row in block.rows.items():
+            there, changed = name in before, bool(is_changed[row])
+            rows.append(DifferenceRow(block.full(name), there and not changed, not there, 0, changed))
+        rows += [DifferenceRow(block.full(name), 0, 0, 1, 0) for name in before if name not in block.rows]
+        return rows
+
+
+def _name(block: Block) -> str:
+    return group_name(block) if block.explicit else block.full(block.templates[0].name)
+
+
+def difference(old: Plan, new: Plan) -> Difference:
+    """Return what leads from one plan of a run to another, generated tasks included.
+
+    A generator's earlier answers count only as far as both plans have grown by them.
+    """
+    forth = _translations(old, new)
+    backward = _translations(new, old)
+    versions = Versions(old, new, partial(translation.translate, old, forth))
+    changed: list[Changed] = []
+    why: list[Why] = []
+    for block in new.blocks:
+        before = partner(new, old, block)
+        found = None if before is None else forth[before.number]
+        if before is None or found is None:
+            is_changed, causes = _unchanged(block)
+        elif isinstance(found, RowTranslation):
+            is_changed, causes = _explicit_change(versions, found, before, block)
+        else:
+            is_changed, causes = _product_change(versions, before, block)
+        changed.append(is_changed)
+        why.append(causes)
+    return Difference(old, new, forth, backward, tuple(changed), tuple(why))
+
+
+def _translations(plan: Plan, other: Plan) -> tuple[Translation | None, ...]:
+    partners = [partner(plan, other, block) for block in plan.blocks]
+    return tuple(
+        None if target is None else translation.translation(block, target)
+        for block, target in zip(plan.blocks, partners, strict=True)
+    )
+
+
+def _unchanged(block: Block) -> tuple[Changed, Why]:
+    return (np.zeros(block.size, dtype=np.bool_) if block.explicit else False), {}
+
+
+def _product_change(versions: Versions, old: Block, new: Block) -> tuple[Changed, Why]:
+    before = definition(old.templates[0], versions.old.spec)
+    after = definition(new.templates[0], versions.new.spec)
+    parts = [differences(before, after), product_change(versions, old, new)]
+    cause = ", ".join(part for part in parts if part)
+    return bool(cause), {None: cause} if cause else {}
+
+
+def _explicit_change(versions: Versions, rows: RowTranslation, old: Block, new: Block) -> tuple[Changed, Why]:
+    changed, causes = row_changes(versions, rows, new)
+    why: dict[int | None, str] = dict(causes.items())
+    if int(np.count_nonzero(changed)) > len(why):
+        why[None] = "parents changed"
+    for row, text in _definition_changes(versions, rows.table - new.start, old.templates, new.templates):
+        why[row] = f"{text}, {why[row]}" if row in why else text
+        changed[row] = True
+    return changed, why
+
+
+def _definition_changes(
+    versions: Versions, rows: Indexes, old: Sequence[Template], new: Sequence[Template]
+) -> Iterator[tuple[int, str]]:
+    """Yield rows of the new block whose definitions differ, with what does; `rows` is by row of the old block."""
+    before, after = versions.old.spec, versions.new.spec
+    alike = Similar(before, after)
+    for template, row in zip(old, rows.tolist(), strict=True):
+        if row >= 0 and not alike.surely(template, new[row]):
+            text = differences(definition(template, before), definition(new[row], after))
+            if text:
+                yield row, text

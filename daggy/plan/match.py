@@ -1,0 +1,170 @@
+"""Which values of a parent and a child belong together, and the gate array that follows from it."""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+
+import numpy as np
+from attrs import frozen
+
+from daggy.plan.blocks import Axis, Block
+from daggy.plan.gates import GateArray
+from daggy.plan.lookup import find_axis
+from daggy.plan.matched import EqualGates, MatchedGates, Rest, Span, Spans, Table, rest
+from daggy.spec.model import On
+
+
+class MatchError(Exception):
+    """Two templates cannot be matched as written. Becomes a problem with the path of the dependency."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        """Keep what is wrong and what mends it."""
+        self.message = message
+        self.mend = mend
+        super().__init__(message, mend)
+
+
+@frozen(eq=False)
+class Pair:
+    """One matched axis: its position in parent and child, and for each child position the parent's.
+
+    `back` is None if both have the same values in the same order.
+    """
+
+    parent: int
+    child: int
+    back: Table | None
+
+
+def matched_names(parent: Block, child: Block, match: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the parameters on which two product blocks are matched, whole zip groups, sorted.
+
+    Raises:
+        MatchError: a name that one of them does not use, nothing shared, or groups that differ.
+    """
+    shared = match
+    if shared is None:
+        shared = tuple(name for axis in child.axes for name in axis.names if parent.axis_of(name) >= 0)
+        if not shared:
+            raise MatchError(
+                "'match: true', but the two have no parameter in common",
+                "leave out 'match' to wait for all of them",
+            )
+    names: set[str] = set()
+    for name in shared:
+        mine, theirs = child.axis_of(name), parent.axis_of(name)
+        if mine < 0 or theirs < 0:
+            whose = child if mine < 0 else parent
+            message = f"cannot match on '{name}': '{whose.templates[0].name}' does not use it"
+            raise MatchError(message, f"mention it there, or add it to its 'expand', or take '{name}' out of 'match'")
+        if child.axes[mine].names != parent.axes[theirs].names:
+            raise MatchError(f"cannot match on '{name}': the two zip it differently", "zip it alike in both")
+        names.update(child.axes[mine].names)
+    return tuple(sorted(names))
+
+
+def matched_array(number: int, parent: Block, child: Block, on: On, names: tuple[str, ...]) -> GateArray:
+    """Return the gates between two product blocks that are matched on these parameters, at least one.
+
+    Raises:
+        MatchError: a child value that no parent has.
+    """
+    pairs = [
+        Pair(parent.axis_of(axis.names[0]), place, _back(parent.axes[parent.axis_of(axis.names[0])], axis, parent))
+        for place, axis in enumerate(child.axes)
+        if axis.names[0] in names
+    ]
+    whole = len(pairs) == len(parent.axes) == len(child.axes)
+    if whole and all(pair.back is None for pair in pairs):
+        return EqualGates(number, parent, on, names, child)
+    sizes = [child.sizes[pair.child] for pair in pairs]
+    steps = [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
+    forth = [_forth(pair.back, parent.sizes[pair.parent]) for pair in pairs]
+    return MatchedGates(
+        number, parent, on, names, child,
+        feeds=_spans(parent, [pair.parent for pair in pairs], steps, forth),
+        waits=_spans(child, [pair.child for pair in pairs], steps, [None] * len(pairs)),
+        back=_gate_spans(parent, [pair.parent for pair in pairs], sizes, steps, [pair.back for pair in pairs]),
+        ahead=_gate_spans(child, [pair.child for pair in pairs], sizes, steps, [None] * len(pairs)),
+        others=_rest(parent, {pair.parent for pair in pairs}),
+        fan=_rest(child, {pair.child for pair in pairs}),
+        partial=any(table is not None and bool((table < 0).any()) for table in forth),
+        folds=tuple((size, any(pair.parent == place for pair in pairs)) for place, size in enumerate(parent.sizes)),
+        tables=tuple(pair.back for pair in pairs),
+        gate_count=math.prod(sizes),
+    )  # fmt: skip
+
+
+def _back(theirs: Axis, mine: Axis, parent: Block) -> Table | None:
+    """Return for each position on the child's axis that on the parent's, None if they are the same."""
+    back = find_axis(mine, theirs)
+    if back is None or (len(mine) == len(theirs) and bool((back == np.arange(len(back))).all())):
+        return None
+    missing = np.flatnonzero(back < 0)
+    if len(missing):
+        raise _missing(mine, parent, missing[:3].tolist(), len(missing))
+    return back
+
+
+def _missing(axis: Axis, parent: Block, places: list[int], count: int) -> MatchError:
+    pairs = list(zip(axis.names, axis.values, strict=True))
+    shown = [" with ".join(f"{name} '{values.text(place)}'" for name, values in pairs) for place in places]
+    more = f" and {count - len(places):,} more" if count > len(places) else ""
+    message = f"no task of '{parent.templates[0].name}' has {', '.join(shown)}{more}"
+    return MatchError(message, "give it these values too, or leave them out here")
+
+
+def _forth(back: Table | None, size: int) -> Table | None:
+    """Return the inverse of a table onto `size` positions, -1 where nothing leads."""
+    if back is None:
+        return None
+    forth = np.full(size, -1, dtype=np.int32)
+    forth[back] = np.arange(len(back), dtype=np.int32)
+    return forth
+
+
+def _spans(block: Block, places: list[int], steps: list[int], tables: list[Table | None]) -> Spans:
+    """Return how to read gates from offsets in a block, neighbouring axes as one where nothing is translated."""
+    spans: list[Span] = []
+    last = -2
+    for place, step, table in zip(places, steps, tables, strict=True):
+        size = block.sizes[place]
+        if spans and place == last + 1 and table is None and spans[-1].table is None:
+            before = spans.pop()
+            spans.append(Span(block.strides[place], before.size * size, step))
+        else:
+            spans.append(Span(block.strides[place], size, step, table))
+        last = place
+    return tuple(
+        Span(span.stride, 0, span.step, span.table) if span.stride * span.size == block.size else span for span in spans
+    )
+
+
+def _gate_spans(
+    block: Block, places: list[int], sizes: list[int], steps: list[int], tables: list[Table | None]
+) -> Spans:
+    """Return how to read offsets in a block from gates."""
+    spans: list[Span] = []
+    last = -2
+    for place, size, step, table in zip(places, sizes, steps, tables, strict=True):
+        if spans and place == last + 1 and table is None and spans[-1].table is None:
+            before = spans.pop()
+            spans.append(Span(step, before.size * size, block.strides[place]))
+        else:
+            spans.append(Span(step, size, block.strides[place], table))
+        last = place
+    total = math.prod(sizes)
+    return tuple(
+        Span(span.stride, 0, span.step, span.table) if span.stride * span.size == total else span for span in spans
+    )
+
+
+def _rest(block: Block, matched: set[int]) -> Rest:
+    """Return the offsets of the axes that are not matched, neighbours as one."""
+    spans: list[tuple[int, int]] = []
+    free = [place for place in range(len(block.axes)) if place not in matched]
+    for _, run in groupby(enumerate(free), key=lambda item: item[1] - item[0]):
+        run_places = [place for _, place in run]
+        spans.append((block.strides[run_places[-1]], math.prod(block.sizes[place] for place in run_places)))
+    return rest(tuple(spans))

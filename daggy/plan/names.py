@@ -1,0 +1,49 @@
+"""Names of tasks: made from values on demand, and read back exactly."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from urllib.parse import unquote
+
+_SPECIAL = re.compile(r"[.:/%\s\x00-\x1f\x7f-\x9f]")
+_CANDIDATES = 20_000  # a closest match is sought among so many names at most: it costs microseconds each
+
+
+def quote(text: str) -> str:
+    """Return a value's text as it stands in a name: what separates parts of names, and white space, percent-encoded."""
+    return _SPECIAL.sub(_encode, text)
+
+
+def quote_all(texts: list[str]) -> list[str]:
+    """Return many texts as they stand in names; the same list if none of them needs it."""
+    return [quote(text) for text in texts] if _SPECIAL.search("".join(texts)) else texts
+
+
+def _encode(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode())
+
+
+def join(template: str, texts: Mapping[str, str]) -> str:
+    """Return the name of a task from its template's full name and its values' texts, sorted by parameter."""
+    return ".".join([template, *(f"{name}:{quote(text)}" for name, text in texts.items())])
+
+
+def split(name: str) -> tuple[str, str, dict[str, str]]:
+    """Return scope, template and parameter texts of a task's name.
+
+    Template names may hold dots but no colons, so that the parts with a colon are the parameters.
+    """
+    scope, _, own = name.rpartition("/")
+    parts = own.split(".")
+    first = next((place for place, part in enumerate(parts) if ":" in part), len(parts))
+    pairs = (part.partition(":") for part in parts[first:])
+    return scope, ".".join(parts[:first]), {key: unquote(text) for key, _, text in pairs}
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return the mend for a name that does not exist: the closest one that does, or nothing."""
+    close = difflib.get_close_matches(name, islice(names, _CANDIDATES), n=1)
+    return f"did you mean '{close[0]}'?" if close else ""

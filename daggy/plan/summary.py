@@ -1,0 +1,90 @@
+"""A plan by template: what `check` and `graph` show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from attrs import frozen
+
+from daggy.plan.blocks import Block, Indexes
+from daggy.plan.gates import GateArray, RowsGate
+from daggy.plan.linked import JoinedGates, LinkedGates
+from daggy.plan.plans import Plan
+from daggy.spec.model import On
+
+FEW = 20
+"""Templates without parameters that are shown one by one; more of them are one group."""
+
+
+@frozen
+class ParentRow:
+    """What one template waits for: `task` is a template or a group, `edges` counts from task to task."""
+
+    task: str
+    match: tuple[str, ...]
+    on: On
+    edges: int
+
+
+@frozen
+class SummaryRow:
+    """One template, or all without parameters if they are many: `name` then says so."""
+
+    name: str
+    parameters: tuple[str, ...]
+    tasks: int
+    parents: tuple[ParentRow, ...]
+
+
+def group_name(block: Block) -> str:
+    """Return what the tasks of an explicit block are called together."""
+    text = f"{block.size:,} task{'' if block.size == 1 else 's'} without parameters"
+    return f"{block.scope}/ {text}" if block.scope else text
+
+
+def summary(plan: Plan) -> list[SummaryRow]:
+    """Return a row for each template, in the order of the plan."""
+    return [row for block in plan.blocks for row in _rows(plan, block)]
+
+
+def _rows(plan: Plan, block: Block) -> Iterable[SummaryRow]:
+    if not block.explicit or block.size > FEW:
+        parents = [row for array in plan.into[block.number] for row in _parents(array, block)]
+        parameters = tuple(name for name, _, _ in block.columns)
+        name = group_name(block) if block.explicit else block.full(block.templates[0].name)
+        return [SummaryRow(name, parameters, block.size, tuple(parents))]
+    return [_explicit_row(plan, block, index) for index in range(block.start, block.stop)]
+
+
+def _parents(array: GateArray, block: Block) -> list[ParentRow]:
+    """Return what a block waits for in one array: one row, or one for each of a few explicit parents."""
+    if isinstance(array, JoinedGates):
+        parents = array.parents(array.gate_before(block.start))
+        return _explicit_parents(array, parents - array.parent.start, block.size)
+    if isinstance(array, LinkedGates):
+        return [ParentRow(group_name(array.parent), (), array.on, array.edges())]
+    return [ParentRow(_name(array.parent), array.match, array.on, array.edges())]
+
+
+def _explicit_row(plan: Plan, block: Block, index: int) -> SummaryRow:
+    parents: list[ParentRow] = []
+    for array in plan.into[block.number]:
+        gate = array.gate_before(index)
+        if gate >= 0 and isinstance(array, RowsGate):
+            parents.append(ParentRow(_name(array.parent), (), array.on, array.parent.size))
+        elif gate >= 0:
+            parents += _explicit_parents(array, np.asarray(array.parents(gate)) - array.parent.start, 1)
+    return SummaryRow(block.full(block.template(index).name), (), 1, tuple(parents))
+
+
+def _explicit_parents(array: GateArray, rows: Indexes, children: int) -> list[ParentRow]:
+    source = array.parent
+    if source.size > FEW:
+        return [ParentRow(group_name(source), (), array.on, len(rows) * children)]
+    names = [source.full(source.templates[row].name) for row in rows.tolist()]
+    return [ParentRow(name, (), array.on, children) for name in names]
+
+
+def _name(block: Block) -> str:
+    return block.full(block.templates[0].name)

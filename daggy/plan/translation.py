@@ -1,0 +1,144 @@
+"""From the indexes of one version of a plan to those of another, block by block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import repeat
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from daggy.plan.blocks import Block, Indexes
+from daggy.plan.lookup import Lookup, chunks, lookup
+from daggy.plan.plans import Plan
+
+
+@frozen(eq=False)
+class RowTranslation:
+    """Rows of one explicit block by name: `table` gives the index in the other version by row, -1: not there."""
+
+    source: Block
+    table: Indexes
+
+    def of(self, indexes: Indexes) -> Indexes:
+        """Return the indexes in the other version, -1 where there is none."""
+        return self.table[indexes - self.source.start]
+
+    def common(self) -> int:
+        """Return how many tasks both versions have."""
+        return int(np.count_nonzero(self.table >= 0))
+
+
+@frozen(eq=False)
+class AxisTranslation:
+    """Tasks of one product block by their values.
+
+    Args:
+        source: The block in this version.
+        target: The block in the other.
+        columns: For each axis of the target, for each of its parameters: the source's axis, and where its values are.
+    """
+
+    source: Block
+    target: Block
+    columns: tuple[tuple[tuple[int, Lookup], ...], ...]
+
+    @property
+    def shift(self) -> int | None:
+        """Return the distance of the two blocks if all tasks stand in the same order in both."""
+        same = all(found.same for column in self.columns for _, found in column)
+        alike = [axis.names for axis in self.source.axes] == [axis.names for axis in self.target.axes]
+        return self.target.start - self.source.start if same and alike else None
+
+    def of(self, indexes: Indexes) -> Indexes:
+        """Return the indexes in the other version, -1 where there is none."""
+        if self.shift is not None:
+            return indexes + self.shift
+        digits = self.source.digits(indexes)
+        made = np.full(len(indexes), self.target.start, dtype=np.int64)
+        missing = np.zeros(len(indexes), dtype=np.bool_)
+        for column, stride in zip(self.columns, self.target.strides, strict=True):
+            axis, found = column[0]
+            position = found.find(digits[axis])
+            missing |= position < 0
+            for axis, found in column[1:]:
+                missing |= found.find(digits[axis]) != position
+            made += position * stride
+        made[missing] = -1
+        return made
+
+    def common(self) -> int:
+        """Return how many tasks both versions have."""
+        if self.shift is not None:
+            return self.source.size
+        if all(len({axis for axis, _ in column}) == 1 for column in self.columns) and (
+            len(self.source.axes) == len(self.target.axes)
+        ):
+            return math.prod(_common(column, self.source) for column in self.columns)
+        start = self.source.start
+        return sum(int(np.count_nonzero(self.of(part + start) >= 0)) for part in chunks(self.source.size))
+
+
+def _common(column: tuple[tuple[int, Lookup], ...], source: Block) -> int:
+    """Return how many positions of one axis both versions have."""
+    (axis, first), *others = column
+    count = 0
+    for positions in chunks(source.sizes[axis]):
+        found = first.find(positions)
+        kept = found >= 0
+        for _, other in others:
+            kept &= other.find(positions) == found
+        count += int(np.count_nonzero(kept))
+    return count
+
+
+Translation = RowTranslation | AxisTranslation
+
+
+def translation(source: Block, target: Block) -> Translation | None:
+    """Return how tasks of one block are found in another of the same name, None if names differ for all."""
+    if source.explicit:
+        rows = target.rows
+        table = np.fromiter(map(rows.get, source.rows, repeat(-1)), dtype=np.int64, count=source.size)
+        return RowTranslation(source, np.where(table >= 0, table + target.start, -1))
+    if {name for name, _, _ in source.columns} != {name for name, _, _ in target.columns}:
+        return None
+    values = {name: (axis, found) for name, axis, found in source.columns}
+    columns = tuple(
+        tuple(
+            (values[name][0], lookup(values[name][1], theirs))
+            for name, theirs in zip(axis.names, axis.values, strict=True)
+        )
+        for axis in target.axes
+    )
+    return AxisTranslation(source, target, columns)
+
+
+def partner(plan: Plan, other: Plan, block: Block) -> Block | None:
+    """Return the block of another version that holds the same templates, if there is one.
+
+    A block whose generator has answered anew since has none: names no longer lead to it.
+    """
+    mine, theirs = plan.scopes.get(block.scope), other.scopes.get(block.scope)
+    if mine is None or theirs is None:
+        return None
+    if block.explicit:
+        return theirs.explicit if mine.explicit is block else None
+    name = block.templates[0].name
+    return theirs.products.get(name) if mine.products.get(name) is block else None
+
+
+def translate(plan: Plan, by_block: Sequence[Translation | None], indexes: Indexes) -> Indexes:
+    """Return the indexes of tasks of `plan` in the other version, -1 where they are not there."""
+    made = np.full(len(indexes), -1, dtype=np.int64)
+    if not len(indexes):
+        return made
+    numbers: NDArray[np.intp] = np.searchsorted(plan.starts, indexes, side="right") - 1
+    for number in np.unique(numbers).tolist():
+        found = by_block[number]
+        if found is not None:
+            mine = numbers == number
+            made[mine] = found.of(indexes[mine])
+    return made

@@ -1,0 +1,1 @@
+"""The state of one run: frontier, ledger, and the handlers that change them. Pure."""

@@ -1,0 +1,117 @@
+"""What people ask of a run: kill, resume, requeue; and which tasks must run again because others do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from daggy.attempt import State
+from daggy.run import states
+from daggy.run.downstream import downstream
+from daggy.run.ring import Indexes
+from daggy.run.run import Doom, Run
+from daggy.run.states import WAITING, Now
+
+RUN_KILLED = "run killed"
+"""How the recorded cause begins when somebody kills a whole run; read back after a restart."""
+
+
+def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None:
+    """Kill a run, or some of its tasks: queued work first, then what runs.
+
+    What runs is recorded as killed at once, so that a crash cannot undo the command; if it completes all the same, that counts.
+
+    Args:
+        run: The run.
+        chosen: Tasks, ascending; None for all, which makes the run `killed`.
+        now: The moment.
+        actor: Who asks.
+    """
+    if run.is_ended:
+        return
+    run.killed = run.killed or chosen is None
+    cause = RUN_KILLED if chosen is None else "killed"
+    frontier = run.frontier
+    wanted = frontier.where(states.IS_ACTIVE) if chosen is None else chosen
+    wanted = wanted[states.IS_ACTIVE[frontier.state[wanted]]]
+    flying = states.IS_IN_FLIGHT[frontier.state[wanted]]
+    run.record_move(State.KILLED, wanted, f"{cause} by {actor}" if actor else cause, actor, now)
+    run.stop_unstarted(wanted[~flying], now)
+    if chosen is None:
+        frontier.clear_ready()
+    else:
+        run.gates.fail(wanted[~flying])
+    for index in wanted[flying].tolist():
+        doom_one(run, index, Doom.KILL)
+    run.settle(now)
+
+
+def doom_one(run: Run, index: int, doom: Doom) -> None:
+    """End a task in flight; `doom` says what becomes of it then. The last command wins."""
+    is_ending = run.doomed.get(index) in (Doom.KILL, Doom.AGAIN)
+    run.doomed[index] = doom
+    if index not in run.answering and not is_ending:
+        run.outbox.kills.append(run.ticket(index))
+
+
+def on_resume(run: Run, now: Now, actor: str = "") -> None:
+    """Put what is errored, killed or upstream_failed back in the queue, with what completed downstream of it.
+
+    So does what was killed and has not ended yet.
+    """
+    dying = np.array([index for index, doom in run.doomed.items() if doom is Doom.KILL], np.int64)
+    failed = run.frontier.where(states.IS_FAILED)
+    run_again(run, {"resumed": np.union1d(failed, dying)}, now, actor=actor)
+
+
+def on_requeue(run: Run, chosen: Indexes, now: Now, actor: str = "") -> None:
+    """Run these again, whatever they came to, and what is downstream of them."""
+    run_again(run, {"requeued": chosen}, now, actor=actor)
+
+
+def run_again(
+    run: Run, causes: Mapping[str, Indexes], now: Now, *, actor: str = "", keep_downstream: bool = False
+) -> None:
+    """Make tasks wait again and invalidate what was built on them; what is in flight among them is ended first.
+
+    Retry, crash and failure counts start anew; attempt numbers go on. What has not happened yet stays as it is: if that is
+    all there is, nothing happens.
+
+    Args:
+        run: The run.
+        causes: Disjoint sets of tasks, each with the reason to record.
+        now: The moment.
+        actor: Who asks.
+        keep_downstream: Leave what completed downstream as it is.
+    """
+    frontier = run.frontier
+    chosen = np.unique(np.concatenate([np.empty(0, np.int64), *causes.values()]))
+    chosen = chosen[frontier.state[chosen] != states.REMOVED]
+    again = chosen if keep_downstream else downstream(run, chosen)
+    built_on = np.setdiff1d(again, chosen, assume_unique=True)
+    asked = {cause: indexes[states.mask(WAITING, states.REMOVED)[frontier.state[indexes]] == 0] for cause, indexes in causes.items()}
+    built_on = built_on[states.mask(WAITING, states.UPSTREAM_FAILED)[frontier.state[built_on]] == 0]
+    if len(chosen) and len(built_on):
+        asked[f"invalidated: {run.plan.name(int(chosen[0]))} runs again"] = built_on
+    if not any(map(len, asked.values())):
+        return
+    _set_waiting(run, again)
+    for cause, indexes in asked.items():
+        run.record_move(State.WAITING, indexes, cause, actor, now)
+    run.reopen(now)
+    run.begin()
+    run.settle(now)
+
+
+def _set_waiting(run: Run, again: Indexes) -> None:
+    """Make tasks wait whose counts start anew; what of them is in flight does so once it has ended."""
+    frontier = run.frontier
+    flying = states.IS_IN_FLIGHT[frontier.state[again]]
+    for index in again[flying].tolist():
+        doom_one(run, index, Doom.AGAIN)
+    for block, chosen in frontier.by_block(again[~flying]):
+        frontier.move(block, chosen, WAITING)
+    if run.failures or run.crashes:
+        for index in again.tolist():
+            run.forget_failures(index)

@@ -1,0 +1,141 @@
+"""A run's spec replaced: what stays, what runs again, what vanishes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import numpy as np
+
+from daggy.errors import SpecError
+from daggy.plan import Difference, Plan, difference, grow, plan
+from daggy.run import states
+from daggy.run.commands import run_again
+from daggy.run.frontier import PIECE, Frontier
+from daggy.run.gates import Gates
+from daggy.run.ring import Indexes
+from daggy.run.run import Doom, Run
+from daggy.run.states import DELAYED, REMOVED, WAITING, Now
+from daggy.spec import parse_fragment
+from daggy.spec.model import RunSpec
+from daggy.tracker import Submitted
+
+T = TypeVar("T")
+
+
+def replan(run: Run, spec: RunSpec) -> Plan:
+    """Return the plan of a new spec, grown by what the run's generators have answered so far where that still fits.
+
+    Raises:
+        SpecError: the spec cannot be planned.
+    """
+    new = plan(spec)
+    for old_index, answer in run.answers.items():
+        new = _regrow(run, new, old_index, answer)
+    return new
+
+
+def _regrow(run: Run, new: Plan, old_index: int, answer: bytes) -> Plan:
+    try:
+        index = new.index(run.plan.name(old_index))
+        fragment = parse_fragment(answer, new.spec, source=new.name(index))
+        return grow(new, index, fragment) if fragment.tasks else new
+    except (KeyError, SpecError):
+        return new  # it is gone, or what it said does not fit the new spec: should it run again, it is asked anew
+
+
+def on_edit(run: Run, new: Plan, submitted: Submitted, now: Now, actor: str = "") -> None:
+    """Replace the run's plan by a new version's, resume, and run again what changed and what was built on it.
+
+    Args:
+        run: The run, in any state.
+        new: `replan` of the run.
+        submitted: The entry that records the new version.
+        now: The moment.
+        actor: Who edits.
+    """
+    changes = difference(run.plan, new)
+    run.record(submitted)
+    take_version(run, changes, submitted.version)
+    chosen: dict[str, Indexes] = {}
+    for cause, indexes in changed(run, changes):
+        chosen[cause] = np.concatenate([chosen.get(cause, np.empty(0, np.int64)), indexes])
+    dying = np.array([index for index, doom in run.doomed.items() if doom is Doom.KILL], np.int64)
+    failed = np.union1d(run.frontier.where(states.IS_FAILED), dying)
+    chosen["resumed"] = np.setdiff1d(failed, np.concatenate([np.empty(0, np.int64), *chosen.values()]))
+    run_again(run, chosen, now, actor=actor, keep_downstream=submitted.keep_downstream)
+    run.reopen(now)
+    run.begin()
+    run.settle(now)
+
+
+def changed(run: Run, changes: Difference) -> Iterator[tuple[str, Indexes]]:
+    """Yield tasks that existed before and whose definition or parents differ, by cause."""
+    for block, is_changed in zip(changes.new.blocks, changes.changed, strict=True):
+        if isinstance(is_changed, (bool, np.bool_)):
+            if not is_changed:
+                continue
+            indexes = np.arange(block.start, block.stop, dtype=np.int64)
+        else:
+            indexes = np.flatnonzero(is_changed) + block.start
+        touched = run.frontier.state[indexes] != WAITING
+        if touched.any():
+            yield changes.cause(block.number), indexes[touched]
+
+
+def take_version(run: Run, changes: Difference, version: int) -> None:
+    """Move the run's columns to a new version's indexes; what was ready waits until the run begins again.
+
+    What vanished drops out with its history kept; what runs of it is killed.
+    """
+    old, frontier = run.frontier, Frontier(changes.new)
+    for block in changes.new.blocks:
+        for start in range(block.start, block.stop, PIECE):
+            here = np.arange(start, min(start + PIECE, block.stop), dtype=np.int64)
+            there = changes.back(here)
+            here, there = here[there >= 0], there[there >= 0]
+            column = old.state[there]
+            frontier.state[here] = np.where((column == REMOVED) | (column == DELAYED), WAITING, column)
+            frontier.attempt[here] = old.attempt[there]
+            frontier.last[here] = old.last[there]
+    _move_flights(run, changes)
+    _move_sparse(run, changes)
+    run.frontier = frontier
+    frontier.recount()
+    run.gates = Gates(frontier)
+    run.translations[run.version] = changes
+    run.version = version
+    run.ledger.new_version(version)
+    run.delays.clear()
+
+
+def _move_flights(run: Run, changes: Difference) -> None:
+    """Give tasks in flight their new index and keep the ticket that they were launched with."""
+    flying = run.frontier.where(states.IS_IN_FLIGHT)
+    tickets, doomed, started, answering = {}, {}, {}, {}
+    for index, new in zip(flying.tolist(), changes.translate(flying).tolist(), strict=True):
+        ticket = run.ticket(index)
+        if new < 0:
+            run.abandon(index)
+            continue
+        tickets[new] = ticket
+        if index in run.doomed:
+            doomed[new] = run.doomed[index]
+        if index in run.started:
+            started[new] = run.started[index]
+        if index in run.answering:
+            answering[new] = run.answering[index]
+    run.tickets, run.doomed, run.started, run.answering = tickets, doomed, started, answering
+    run.launched = {ticket: index for index, ticket in tickets.items()}
+
+
+def _move_sparse(run: Run, changes: Difference) -> None:
+    run.failures = _moved(run.failures, changes)
+    run.crashes = _moved(run.crashes, changes)
+    answers = _moved(run.answers, changes)
+    run.answers = {index: answer for index, answer in answers.items() if index in changes.new.generated}
+
+
+def _moved(old: dict[int, T], changes: Difference) -> dict[int, T]:
+    new = changes.translate(np.fromiter(old, np.int64, len(old))).tolist()
+    return {index: value for index, value in zip(new, old.values(), strict=True) if index >= 0}

@@ -1,0 +1,291 @@
+"""Which tasks are ready and which are running: the columns of a run, its lanes and its counts."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daggy.plan import Block, Plan
+from daggy.run import states
+from daggy.run.lane import Lane
+from daggy.run.ring import Indexes, Where, indexes_of, where_of
+from daggy.run.states import CODES, QUEUED, SENT, WAITING
+
+PIECE = 1 << 22
+"""Tasks that are looked at in one step: bounds the memory of work on a hundred million."""
+
+
+class Frontier:
+    """The columns of a run's tasks, one element a task, and what is counted over them.
+
+    `state` (uint8, codes of `daggy.run.states`), `attempt` (uint16 or wider: number of the last attempt handed out),
+    `last` (uint32: row of the ledger plus one, 0 for none). All start as zeros, so that tasks to which nothing has happened cost
+    nothing. `counts[block, code]` is kept as the run goes. The `mv_` twins are memoryviews of the same buffers, for
+    work on single tasks.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        """Make the columns of a plan to which nothing has happened."""
+        self.plan = plan
+        self.state: NDArray[np.uint8] = np.zeros(plan.size, np.uint8)
+        self.attempt: NDArray[np.uint32] = np.zeros(plan.size, np.uint32)
+        self.last: NDArray[np.uint32] = np.zeros(plan.size, np.uint32)
+        self.counts: NDArray[np.int64] = np.zeros((len(plan.blocks), CODES), np.int64)
+        self.lanes: list[Lane] = []
+        self.ready: set[int] = set()
+        self.in_flight = 0
+        self._lanes_of: list[list[Lane]] = []
+        self._index_blocks()
+        for block in plan.blocks:
+            self.counts[block.number, WAITING] = block.size
+            self._add_lanes(block)
+
+    def _index_blocks(self) -> None:
+        self.starts = [block.start for block in self.plan.blocks]
+        self._starts = np.array(self.starts, np.int64)
+        blocks = self.plan.blocks
+        self.generators = np.array([any(policy.is_generator for policy in block.policies) for block in blocks], np.bool_)
+        self.has_generators = bool(self.generators.any())
+        self.mv_state = self.state.data
+        self.mv_attempt = self.attempt.data
+        self.mv_last = self.last.data
+        self.mv_counts = self.counts.data
+
+    def _add_lanes(self, block: Block) -> None:
+        lanes = [
+            Lane(len(self.lanes) + position, block.number, policy, block.depth)
+            for position, policy in enumerate(block.policies)
+        ]
+        self.lanes.extend(lanes)
+        self._lanes_of.append(lanes)
+
+    def grow(self, plan: Plan) -> None:
+        """Take over a plan that begins with the present one."""
+        old = len(self.plan.blocks)
+        more = plan.size - self.plan.size
+        self.plan = plan
+        self.state = np.concatenate([self.state, np.zeros(more, np.uint8)])
+        self.attempt = np.concatenate([self.attempt, np.zeros(more, np.uint32)])
+        self.last = np.concatenate([self.last, np.zeros(more, np.uint32)])
+        self.counts = np.concatenate([self.counts, np.zeros((len(plan.blocks) - old, CODES), np.int64)])
+        for block in plan.blocks[old:]:
+            self.counts[block.number, WAITING] = block.size
+            self._add_lanes(block)
+        self._index_blocks()
+
+    # Where a task is.
+
+    def block_number(self, index: int) -> int:
+        """Return the number of the block that a task is in."""
+        return bisect_right(self.starts, index) - 1
+
+    def block_numbers(self, indexes: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Return the number of the block that each task is in."""
+        return np.searchsorted(self._starts, indexes, "right") - 1
+
+    def by_block(self, indexes: Indexes) -> Iterator[tuple[Block, Indexes]]:
+        """Yield the blocks that these tasks are in, each with its tasks in the order given."""
+        if not len(indexes):
+            return
+        block = self.plan.blocks[self.block_number(int(indexes[0]))]
+        if len(self.starts) == 1 or (indexes.min() >= block.start and indexes.max() < block.stop):
+            yield block, indexes
+            return
+        numbers = self.block_numbers(indexes)
+        for number in np.unique(numbers):
+            yield self.plan.blocks[number], indexes[numbers == number]
+
+    def pieces(self, block: Block) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield the states of a block's tasks as views of bounded size, each with the index of its first task."""
+        for start in range(block.start, block.stop, PIECE):
+            yield start, self.state[start : min(start + PIECE, block.stop)]
+
+    def lane_of(self, index: int) -> Lane:
+        """Return the lane that a task belongs to."""
+        number = self.block_number(index)
+        lanes = self._lanes_of[number]
+        if len(lanes) == 1:
+            return lanes[0]
+        block = self.plan.blocks[number]
+        assert block.policy_of is not None
+        return lanes[int(block.policy_of[index - block.start])]
+
+    def by_lane(self, block: Block, where: Where) -> Iterator[tuple[Lane, Where]]:
+        """Yield the lanes that these tasks of one block are in, each with its tasks."""
+        lanes = self._lanes_of[block.number]
+        if block.policy_of is None:
+            yield lanes[0], where
+            return
+        indexes = indexes_of(where)
+        which = block.policy_of[indexes - block.start]
+        for position in np.unique(which):
+            yield lanes[position], indexes[which == position]
+
+    # Moves.
+
+    def move_one(self, index: int, number: int, code: int) -> None:
+        """Put one task of block `number` into a state."""
+        counts = self.mv_counts
+        counts[number, self.mv_state[index]] -= 1
+        counts[number, code] += 1
+        self.mv_state[index] = code
+
+    def move(self, block: Block, indexes: Indexes, code: int) -> None:
+        """Put distinct tasks of one block into a state, whatever theirs are."""
+        row = self.counts[block.number]
+        for start in range(0, len(indexes), PIECE):
+            piece = indexes[start : start + PIECE]
+            row -= np.bincount(self.state[piece], minlength=CODES)
+            row[code] += len(piece)
+            self.state[piece] = code
+
+    def shift(self, number: int, where: Where, count: int, came_from: int, code: int) -> None:
+        """Put `count` distinct tasks of block `number`, all of them in one state, into another."""
+        self.state[where] = code
+        counts = self.mv_counts
+        counts[number, came_from] -= count
+        counts[number, code] += count
+
+    def queue_one(self, index: int, number: int) -> None:
+        """Make one task of block `number` ready."""
+        self.move_one(index, number, QUEUED)
+        lanes = self._lanes_of[number]
+        lane = lanes[0] if len(lanes) == 1 else self.lane_of(index)
+        lane.ring.push(index)
+        self.ready.add(lane.number)
+
+    def queue(self, block: Block, where: Where, count: int) -> None:
+        """Make `count` distinct waiting tasks of one block ready, in this order; a slice costs one entry."""
+        if not count:
+            return
+        self.shift(block.number, where, count, WAITING, QUEUED)
+        for lane, chosen in self.by_lane(block, where):
+            lane.ring.push_many(chosen)
+            self.ready.add(lane.number)
+
+    def queue_block(self, block: Block) -> None:
+        """Make every waiting task of a block ready; a whole block costs one entry, not one a task."""
+        waiting = int(self.counts[block.number, WAITING])
+        if waiting == block.size:
+            self.queue(block, slice(block.start, block.stop), waiting)
+        elif waiting:
+            for start, column in self.pieces(block):
+                self.queue_some(block, np.flatnonzero(column == WAITING) + start)
+
+    def queue_some(self, block: Block, indexes: Indexes) -> None:
+        """Make distinct waiting tasks of one block ready, in this order."""
+        self.queue(block, where_of(indexes), len(indexes))
+
+    def take_one(self, lane: Lane) -> int:
+        """Hand out the next ready task of a lane; -1 if there is none."""
+        ring = lane.ring
+        state = self.mv_state
+        while (index := ring.take_one()) >= 0:
+            if state[index] == QUEUED:
+                state[index] = SENT
+                self.mv_attempt[index] += 1
+                counts, number = self.mv_counts, lane.block
+                counts[number, QUEUED] -= 1
+                counts[number, SENT] += 1
+                lane.in_flight += 1
+                self.in_flight += 1
+                return index
+        self.ready.discard(lane.number)
+        return -1
+
+    def take(self, lane: Lane, most: int) -> Indexes:
+        """Hand out up to `most` ready tasks of a lane; each one's `attempt` counts up."""
+        if most <= states.SMALL:
+            return np.array(list(self._take_few(lane, most)), np.int64)
+        parts: list[Indexes] = []
+        found = 0
+        while found < most and lane.ring:
+            part = self._take_part(lane, lane.ring.take(most - found))
+            parts.append(part)
+            found += len(part)
+        if not lane.ring:
+            self.ready.discard(lane.number)
+        counts = self.mv_counts
+        counts[lane.block, QUEUED] -= found
+        counts[lane.block, SENT] += found
+        lane.in_flight += found
+        self.in_flight += found
+        return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, np.int64)])
+
+    def _take_few(self, lane: Lane, most: int) -> Iterator[int]:
+        for _ in range(most):
+            index = self.take_one(lane)
+            if index < 0:
+                return
+            yield index
+
+    def _take_part(self, lane: Lane, entries: Where) -> Indexes:
+        """Hand out those of some entries that are still queued."""
+        column = self.state[entries]
+        indexes = indexes_of(entries)
+        queued = column == QUEUED
+        if np.count_nonzero(queued) != len(queued):
+            indexes = entries = indexes[queued]
+        self.state[entries] = SENT
+        self.attempt[entries] += 1
+        return indexes
+
+    def release(self, block: Block, where: Where, count: int) -> None:
+        """Say that these `count` tasks of one block are no longer in flight."""
+        self.in_flight -= count
+        if block.policy_of is None:
+            self._lanes_of[block.number][0].in_flight -= count
+            return
+        for lane, chosen in self.by_lane(block, where):
+            lane.in_flight -= len(indexes_of(chosen))
+
+    def land(self, lane: Lane) -> None:
+        """Say that one task of a lane is no longer in flight."""
+        lane.in_flight -= 1
+        self.in_flight -= 1
+
+    def is_busy(self) -> bool:
+        """Return whether anything is in flight or ready; what only waits or is delayed does not count."""
+        if self.in_flight:
+            return True
+        for number in self.ready:  # a lane whose entries are all stale may still be there
+            if self.mv_counts[self.lanes[number].block, QUEUED]:
+                return True
+        return False
+
+    # Counts and selections.
+
+    def totals(self) -> NDArray[np.int64]:
+        """Return the number of tasks in each code, over all blocks: shape (CODES,)."""
+        return np.asarray(self.counts.sum(axis=0), np.int64)
+
+    def where(self, table: NDArray[np.bool_], blocks: Iterable[Block] | None = None) -> Indexes:
+        """Return the tasks whose state is true in a table of `states.mask`, ascending; blocks with none cost nothing."""
+        found = []
+        for block in self.plan.blocks if blocks is None else blocks:
+            if self.counts[block.number][table].any():
+                found += [np.flatnonzero(table[column]) + start for start, column in self.pieces(block)]
+        return np.concatenate(found) if found else np.empty(0, np.int64)
+
+    def clear_ready(self) -> None:
+        """Empty all rings; queued tasks are then in none."""
+        self.ready.clear()
+        for lane in self.lanes:
+            lane.ring.clear()
+
+    def recount(self) -> None:
+        """Count states and tasks in flight from the columns: after a rebuild, never as the run goes."""
+        for block in self.plan.blocks:
+            self.counts[block.number] = sum(np.bincount(column, minlength=CODES) for _, column in self.pieces(block))
+        for lane in self.lanes:
+            lane.in_flight = 0
+        self.in_flight = 0
+        flying = self.where(states.IS_IN_FLIGHT)
+        for block, indexes in self.by_block(flying):
+            for lane, chosen in self.by_lane(block, indexes):
+                lane.in_flight = len(indexes_of(chosen))
+            self.in_flight += len(indexes)

@@ -1,0 +1,159 @@
+"""What a generator answered, added to the run: all of it or nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from daggy.attempt import Reason, State
+from daggy.errors import InternalError
+from daggy.plan import Block, GateArray, Plan, grow
+from daggy.run import states
+from daggy.run.gates import Gates
+from daggy.run.reports import complete_generator, end_generator
+from daggy.run.ring import Indexes
+from daggy.run.run import Doom, Run, story
+from daggy.run.states import COMPLETED, REMOVED, WAITING, Now
+from daggy.spec.model import On, RunSpec
+from daggy.tracker import Generated
+
+
+def on_generated(run: Run, index: int, fragment: RunSpec | None, answer: bytes, now: Now) -> None:
+    """Complete a generator with what it answered.
+
+    Args:
+        run: The run.
+        index: The generator's task, whose answer was asked for.
+        fragment: The answer as a spec; None if it is empty.
+        answer: Its bytes, for the tracker.
+        now: The moment.
+
+    Raises:
+        SpecError: the answer does not fit the run; nothing has changed, `on_bad_answer` is to follow.
+    """
+    if index not in run.answering:
+        raise InternalError(f"an answer came that nobody asked for: {story(run, index)}")
+    doom = run.doomed.get(index)
+    if doom in (Doom.KILL, Doom.AGAIN):
+        rows, message = run.answering.pop(index)
+        end_generator(run, index, rows, Reason.KILLED if doom is Doom.KILL else Reason.OK, message, now)
+        run.settle(now)
+        return
+    same = run.answers.get(index) == answer
+    is_empty = fragment is None or not len(fragment.tasks)
+    plan = run.plan if same or fragment is None or is_empty else grow(run.plan, index, fragment)
+    rows, message = run.answering.pop(index)
+    run.record(Generated(run.id, run.version, index, int(run.frontier.attempt[index]), answer, now.wall))
+    replaced = not same and retire(run, index)
+    if plan is not run.plan:
+        run.answers[index] = answer
+        adopt(run, plan)
+    complete_generator(run, index, rows, message)
+    if replaced or same:
+        run.begin()  # what was generated earlier was held back, or is gone, and gates count it
+    if run.killed or run.halted:
+        _stop_new(run, now)
+    run.settle(now)
+
+
+def _stop_new(run: Run, now: Now) -> None:
+    """Kill what a generator added to a run in which nothing is to start any more."""
+    unstarted = run.frontier.where(states.IS_UNSTARTED)
+    run.stop_unstarted(unstarted, now)
+    run.record_move(State.KILLED, unstarted, "killed before it started", "", now)
+    run.frontier.clear_ready()
+
+
+def on_bad_answer(run: Run, index: int, message: str, now: Now) -> None:
+    """End a generator's attempt with reason `generator`; nothing is added."""
+    if index not in run.answering:
+        raise InternalError(f"an answer came that nobody asked for: {story(run, index)}")
+    rows, _ = run.answering.pop(index)
+    end_generator(run, index, rows, Reason.GENERATOR, message, now)
+    run.settle(now)
+
+
+def adopt(run: Run, plan: Plan) -> None:
+    """Take over a grown plan. What is behind the generator waits for the new tasks before the generator counts as done."""
+    old = run.plan
+    run.frontier.grow(plan)
+    run.gates.grow()
+    fresh = plan.blocks[len(old.blocks) :]
+    for block in fresh:
+        run.gates.expect_behind(block, block.size)
+    for array in plan.arrays[len(old.arrays) :]:
+        if array.source < len(old.blocks):
+            catch_up(run.gates, array, len(old.blocks))
+    for block in fresh:
+        need = plan.need[block.number]
+        column = run.frontier.state[block.start : block.stop]
+        if not isinstance(need, int):
+            run.frontier.queue_some(block, np.flatnonzero((need == 0) & (column == WAITING)) + block.start)
+        elif need == 0:
+            run.frontier.queue_block(block)
+
+
+def catch_up(gates: Gates, array: GateArray, known: int) -> None:
+    """Count at new gates what their older parents have already come to; blocks from `known` on are new themselves.
+
+    A parent that is a generator stands for what it generated, too.
+    """
+    frontier = gates.frontier
+    block = frontier.plan.blocks[array.source]
+    column = frontier.state[block.start : block.stop]
+    done = gates.done[array.number]
+    if done is None:
+        gates.open(array, array.gates(np.flatnonzero(column == COMPLETED) + block.start))
+    else:
+        done += array.counts(column == COMPLETED)
+        for older in frontier.plan.blocks[:known]:
+            if older.origin >= 0 and not frontier.counts[older.number, REMOVED]:
+                _expect_older(gates, array, older)
+        gates.open(array, np.flatnonzero(done == array.total))
+    gates.pass_failure(array, np.flatnonzero(states.IS_FAILED[column]) + block.start)
+
+
+def _expect_older(gates: Gates, array: GateArray, older: Block) -> None:
+    """Count what a generated block has come to at the new gates that its generator, or that one's, feeds."""
+    frontier = gates.frontier
+    source = frontier.plan.blocks[array.source]
+    counts = frontier.counts[older.number]
+    failed = int(counts[states.IS_FAILED].sum())
+    lacking = older.size - int(counts[COMPLETED]) - (failed if array.on is On.ENDED else 0)
+    done = gates.done[array.number]
+    assert done is not None  # a generator's gates are counted
+    for origin in frontier.plan.lineage(older):
+        if source.start <= origin < source.stop:
+            for gate in array.gates_of(origin):
+                done[gate] -= lacking
+            if failed and array.on is On.COMPLETED:
+                gates.kill(array, np.array(array.gates_of(origin), np.int64))
+
+
+def retire(run: Run, origin: int) -> bool:
+    """Drop what a generator generated before: its new answer takes the place, history stays. Return whether anything was."""
+    frontier = run.frontier
+    found = False
+    for number in run.plan.generated.get(origin, ()):
+        block = run.plan.blocks[number]
+        if frontier.counts[number, REMOVED]:
+            continue
+        found = True
+        for nested in run.plan.generated:
+            if block.start <= nested < block.stop:
+                retire(run, nested)
+        drop(run, np.arange(block.start, block.stop, dtype=np.int64))
+    run.answers.pop(origin, None)
+    return found
+
+
+def drop(run: Run, indexes: Indexes) -> None:
+    """Take tasks out of the run; what runs of them is killed, and recorded when it has ended."""
+    frontier = run.frontier
+    for index in indexes[states.IS_IN_FLIGHT[frontier.state[indexes]]].tolist():
+        run.abandon(index)
+        frontier.land(frontier.lane_of(index))
+        run.forget_flight(index)
+    for index in [index for index in (*run.failures, *run.crashes) if indexes[0] <= index <= indexes[-1]]:
+        run.forget_failures(index)
+    for block, chosen in frontier.by_block(indexes):
+        frontier.move(block, chosen, REMOVED)

@@ -1,0 +1,119 @@
+"""What an edit of a run does, by template and why: told after it, or before it by trying it on a run read back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
+
+import numpy as np
+from attrs import evolve, frozen
+
+from daggy.attempt import State
+from daggy.plan import Difference, DifferenceRow, difference
+from daggy.plan.summary import group_name
+from daggy.run.edit import on_edit, replan
+from daggy.run.ring import Indexes
+from daggy.run.run import Run, from_ranges
+from daggy.run.states import Now
+from daggy.spec.model import RunSpec
+from daggy.tracker import Moved, Submitted
+
+EXAMPLES = 3
+"""Tasks named of each cause."""
+
+INVALIDATED = "invalidated"
+"""How the cause of a task begins that completed downstream of what runs again."""
+
+
+@frozen
+class Why:
+    """Tasks of a template that run again for one cause; `examples` are indexes in the new version."""
+
+    cause: str
+    tasks: int
+    examples: Sequence[int]
+
+
+@frozen
+class TemplateDifference:
+    """What becomes of the tasks of one template, or of all without parameters; `kept` leaves out what runs again."""
+
+    name: str
+    kept: int
+    added: int
+    removed: int
+    changed: int
+    invalidated: int
+    why: Sequence[Why]
+
+
+@frozen
+class DifferenceShape:
+    """What an edit to `version` means for each template."""
+
+    version: int
+    templates: Sequence[TemplateDifference]
+
+    def is_empty(self) -> bool:
+        """Return whether no task is added, removed or run again."""
+        return not any(row.added or row.removed or row.changed or row.invalidated or row.why for row in self.templates)
+
+
+def preview(run: Run, spec: RunSpec, now: Now, *, keep_downstream: bool = False) -> DifferenceShape:
+    """Return what an edit would do, by doing it to this run: one read back to be looked at, and dropped afterwards.
+
+    Raises:
+        SpecError: the spec cannot be planned.
+    """
+    new = replan(run, spec)
+    changes = difference(run.plan, new)
+    known = len(run.moves)
+    submitted = Submitted(
+        run.id, run.version + 1, b"", new.digest, spec.name, spec.tags, now.wall, keep_downstream=keep_downstream
+    )
+    on_edit(run, new, submitted, now)
+    return shape(run, changes, run.moves[known:])
+
+
+def shape(run: Run, changes: Difference, moves: Sequence[Moved]) -> DifferenceShape:
+    """Return what an edit did.
+
+    Args:
+        run: The run after it.
+        changes: What led to its present plan.
+        moves: What the edit moved.
+    """
+    rows = changes.rows()
+    causes = _causes(run, moves, {row.name for row in rows})
+    return DifferenceShape(run.version, [_row(row, causes.get(row.name, [])) for row in rows])
+
+
+def _row(row: DifferenceRow, whys: list[Why]) -> TemplateDifference:
+    invalidated = sum(why.tasks for why in whys if why.cause.startswith(INVALIDATED))
+    kept = row.kept - min(row.kept, invalidated)
+    return TemplateDifference(
+        row.name, int(kept), int(row.added), int(row.removed), int(row.changed), invalidated, whys
+    )
+
+
+def _causes(run: Run, moves: Sequence[Moved], names: Container[str]) -> Mapping[str, list[Why]]:
+    """Return by name of a row why its tasks run again."""
+    found: dict[str, dict[str, Why]] = defaultdict(dict)
+    for moved in moves:
+        if moved.state is not State.WAITING or moved.version != run.version:
+            continue
+        for name, indexes in _by_row(run, moved, names):
+            before = found[name].get(moved.cause, Why(moved.cause, 0, ()))
+            examples = (*before.examples, *indexes[:EXAMPLES].tolist())[:EXAMPLES]
+            found[name][moved.cause] = evolve(before, tasks=before.tasks + len(indexes), examples=examples)
+    return {name: list(whys.values()) for name, whys in found.items()}
+
+
+def _by_row(run: Run, moved: Moved, names: Container[str]) -> Iterator[tuple[str, Indexes]]:
+    for block, chosen in run.frontier.by_block(from_ranges(moved.ranges)):
+        whole = group_name(block) if block.explicit else block.full(block.templates[0].name)
+        if whole in names:
+            yield whole, chosen
+            continue
+        for index in chosen.tolist():
+            yield run.plan.template_name(index), np.array([index], np.int64)

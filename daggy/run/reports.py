@@ -1,0 +1,247 @@
+"""What executors report, applied to a run: attempts that start, end, are lost or come back unstarted."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+import numpy as np
+from attrs import frozen
+
+from daggy.attempt import ATTEMPT, REPORT, STOPPED, Kind, Reason, Reports, Rows, Ticket
+from daggy.run import retry, states
+from daggy.run.run import Doom, Run
+from daggy.run.states import COMPLETED, DELAYED, ERRORED, IN_FLIGHT, KILLED, QUEUED, RUNNING, WAITING, Now
+from daggy.run.successes import on_completed, on_launched, plain_successes
+from daggy.spec.model import Policy
+from daggy.tracker import Attempts
+
+PEEK = struct.Struct("<8xBIIIII24xhB7xB")
+"""kind, run, version, epoch, index, attempt, code, reason, flags of one REPORT row."""
+
+ROW_AT = REPORT.itemsize - ATTEMPT.itemsize
+STARTED_AT = ROW_AT + 8
+OUTCOME_AT = 35
+COUNTERS = struct.Struct("<BHH")
+"""outcome, failures, crashes of one ATTEMPT row, from OUTCOME_AT."""
+
+COUNTERS_END = OUTCOME_AT + COUNTERS.size
+INDEX = struct.Struct("<I")
+
+
+def on_reports(run: Run, reports: Reports, now: Now) -> None:
+    """Apply one batch of reports of this run, in order. Those whose ticket is not current are counted and dropped."""
+    apply_reports(run, reports, now)
+    run.settle(now)
+
+
+def apply_reports(run: Run, reports: Reports, now: Now) -> None:
+    """Apply reports, and leave it to the caller to see whether the run is to stop or has ended.
+
+    Of a large batch, starts count first, then successes, then the rest: no ticket has more than a start and an end in it.
+    """
+    rows = reports.rows
+    if len(rows) <= states.SMALL or run.doomed or run.orphans or run.tickets:
+        _on_few(run, rows, reports.messages, now)
+        return
+    rows = np.ascontiguousarray(rows)
+    is_plain = plain_successes(run, rows, reports.messages)
+    if is_plain is None:
+        on_completed(run, rows)
+        return
+    is_start = rows["kind"] == Kind.STARTED
+    on_launched(run, rows[is_start])
+    on_completed(run, rows[is_plain])
+    rest = np.flatnonzero(~(is_start | is_plain))
+    messages = {new: reports.messages[old] for new, old in enumerate(rest.tolist()) if old in reports.messages}
+    _on_few(run, rows[rest], messages, now)
+
+
+def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None:
+    """Apply reports one at a time, on plain integers."""
+    raw = rows.tobytes()
+    size = REPORT.itemsize
+    state, attempts, total = run.frontier.mv_state, run.frontier.mv_attempt, run.plan.size
+    for position in range(len(rows)):
+        at = position * size
+        kind, _, version, epoch, index, attempt, code, reason, flags = PEEK.unpack_from(raw, at)
+        if version != run.version or run.orphans:
+            index = _translate(run, raw[at : at + size], messages.get(position, ""))
+            if index < 0:
+                continue
+        if epoch != run.epoch or index >= total or state[index] not in IN_FLIGHT or attempts[index] != attempt:
+            run.stale += 1
+        elif index in run.answering:
+            run.stale += 1  # it has ended; what becomes of its task is decided when its answer has been read
+        elif kind == Kind.FINISHED:
+            row = raw[at + ROW_AT : at + size]
+            if reason == Reason.OK and index not in run.doomed:
+                _complete(run, index, row, messages.get(position, ""))
+            else:
+                _end(run, _End(index, reason, code, flags, row, messages.get(position, "")), now)
+        elif kind == Kind.STARTED:
+            run.started[index] = struct.unpack_from("<d", raw, at + STARTED_AT)[0]
+            run.frontier.move_one(index, run.frontier.block_number(index), RUNNING)
+        else:
+            on_recalled(run, index)
+
+
+def _translate(run: Run, report: bytes, message: str) -> int:
+    """Return the present index of the task that a report is about, which an earlier version may have launched; -1 if it has
+    none any more: then its end is recorded and that is all.
+    """
+    rows = np.frombuffer(report, REPORT)
+    row = rows["row"][0]
+    ticket = Ticket(run.id, int(rows["version"][0]), int(row["index"]), int(rows["epoch"][0]), int(row["attempt"]))
+    if ticket in run.orphans:
+        if rows["kind"][0] != Kind.STARTED:
+            del run.orphans[ticket]
+        if rows["kind"][0] == Kind.FINISHED:
+            ended = rows["row"].copy()
+            ended["outcome"] = KILLED
+            run.record(Attempts(run.id, ticket.version, ended, {0: message} if message else {}))
+        return -1
+    if ticket.version == run.version:
+        return ticket.index
+    index = run.launched.get(ticket, -1)
+    run.stale += index < 0
+    return index
+
+
+def _complete(run: Run, index: int, row: bytes, message: str) -> None:
+    """Take one success: the common case."""
+    frontier = run.frontier
+    number = frontier.block_number(index)
+    lane = frontier.lane_of(index)
+    if lane.policy.is_generator:
+        run.ask_for_answer(index, row, message)
+        return
+    _append(run, index, row, COMPLETED, message)
+    frontier.land(lane)
+    frontier.move_one(index, number, COMPLETED)
+    run.forget_failures(index)
+    run.gates.finish_one(index, number)
+
+
+def _append(run: Run, index: int, row: bytes, outcome: int, message: str) -> None:
+    """Write one attempt into the ledger; its task is no longer in flight."""
+    failures, crashes = run.failures.get(index, 0), run.crashes.get(index, 0)
+    counters = COUNTERS.pack(outcome, min(failures, 65535), min(crashes, 65535))
+    number = run.ledger.append_bytes(b"".join((INDEX.pack(index), row[4:OUTCOME_AT], counters, row[COUNTERS_END:])))
+    run.frontier.mv_last[index] = number + 1
+    if message:
+        run.ledger.messages[number] = message
+    run.forget_flight(index)
+
+
+def complete_generator(run: Run, index: int, rows: Rows, message: str) -> None:
+    """Count a generator as completed: what it answered is part of the run."""
+    frontier = run.frontier
+    number = frontier.block_number(index)
+    _append(run, index, rows.tobytes(), COMPLETED, message)
+    frontier.land(frontier.lane_of(index))
+    frontier.move_one(index, number, COMPLETED)
+    run.forget_failures(index)
+    run.gates.finish_one(index, number)
+
+
+def end_generator(run: Run, index: int, rows: Rows, reason: Reason, message: str, now: Now) -> None:
+    """End a generator whose process succeeded and which did not complete all the same."""
+    rows["reason"] = reason
+    _end(run, _End(index, reason, 0, 0, rows.tobytes(), message), now)
+
+
+@frozen
+class _End:
+    """An attempt that ended other than by plain success."""
+
+    index: int
+    reason: int
+    code: int
+    flags: int
+    row: bytes
+    message: str
+
+
+def _end(run: Run, end: _End, now: Now) -> None:
+    """Decide what an ended attempt makes of its task, record it and pass it on."""
+    frontier = run.frontier
+    index = end.index
+    number, lane = frontier.block_number(index), frontier.lane_of(index)
+    outcome, pause = _verdict(run, end, lane.policy)
+    if outcome == COMPLETED:
+        run.doomed.pop(index, None)
+        _complete(run, index, end.row, end.message)
+        return
+    again = run.doomed.get(index) is Doom.AGAIN
+    _append(run, index, end.row, QUEUED if outcome == DELAYED else outcome, end.message)
+    frontier.land(lane)
+    if again:
+        place_by_gates(run, index)
+    elif outcome == QUEUED:
+        frontier.queue_one(index, number)
+    else:
+        frontier.move_one(index, number, outcome)
+        if outcome == DELAYED:
+            run.delays.add(index, now.mono + pause)
+        else:
+            run.errored += outcome == ERRORED
+            run.gates.fail(np.array([index], np.int64))
+
+
+def _verdict(run: Run, end: _End, policy: Policy) -> tuple[int, float]:
+    """Return the state that an attempt's end leads to, and the seconds until it may start again."""
+    index, reason, doom = end.index, end.reason, run.doomed.get(end.index)
+    if doom is Doom.AGAIN:
+        return WAITING, 0.0
+    if reason == Reason.OK:
+        return COMPLETED, 0.0
+    if doom is Doom.KILL or (reason == Reason.KILLED and not end.flags & STOPPED):
+        return KILLED, 0.0
+    if end.flags & STOPPED:
+        return (KILLED if run.halted or run.killed else QUEUED), 0.0
+    if reason == Reason.LOST:
+        run.crashes[index] = crashes = run.crashes.get(index, 0) + 1
+        return (QUEUED if crashes <= policy.crash_limit and not run.halted else ERRORED), 0.0
+    run.failures[index] = failures = run.failures.get(index, 0) + 1
+    if run.halted or failures > policy.max_retries or not retry.is_retriable(policy, reason, end.code):
+        return ERRORED, 0.0
+    pause = retry.delay(policy, failures, (run.id, index, run.frontier.mv_attempt[index]))
+    return (DELAYED if pause else QUEUED), pause
+
+
+def place_by_gates(run: Run, index: int) -> None:
+    """Put a task whose attempt was set aside where its gates say: waiting, queued or upstream_failed."""
+    frontier = run.frontier
+    number = frontier.block_number(index)
+    verdict = run.gates.verdict(index)
+    if verdict == QUEUED:
+        frontier.queue_one(index, number)
+        return
+    frontier.move_one(index, number, verdict)
+    if verdict != WAITING:
+        run.gates.fail(np.array([index], np.int64))
+
+
+def on_recalled(run: Run, index: int) -> None:
+    """Take back a task that was handed out and has not started."""
+    frontier = run.frontier
+    number, lane = frontier.block_number(index), frontier.lane_of(index)
+    doom = run.doomed.get(index)
+    run.forget_flight(index)
+    frontier.mv_attempt[index] -= 1
+    frontier.land(lane)
+    if doom is Doom.AGAIN:
+        place_by_gates(run, index)
+    elif doom is None:
+        frontier.queue_one(index, number)
+    else:
+        frontier.move_one(index, number, KILLED)  # as was recorded with the command
+        run.gates.fail(np.array([index], np.int64))
+
+
+def on_tick(run: Run, now: Now) -> None:
+    """Make ready the tasks whose delay is over."""
+    for index in run.delays.take_due(now.mono):
+        if run.frontier.mv_state[index] == DELAYED:
+            run.frontier.queue_one(index, run.frontier.block_number(index))

@@ -1,0 +1,216 @@
+"""A run read back: plan and states from what a tracker kept, and what launchers finished while nobody listened."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from daggy.attempt import Kind, Reason, Reports, Rows, State, Ticket
+from daggy.errors import DirectoryError
+from daggy.plan import Plan, difference, grow, plan
+from daggy.run import retry, states
+from daggy.run.commands import RUN_KILLED
+from daggy.run.edit import replan, take_version
+from daggy.run.growth import retire
+from daggy.run.reports import apply_reports
+from daggy.run.run import Run, from_ranges, moves_of
+from daggy.run.states import DELAYED, QUEUED, SENT, WAITING, Now
+from daggy.spec import parse, parse_fragment
+from daggy.tracker import Attempts, History, Moved, RunRecord, Version
+
+
+def restore(record: RunRecord, history: History, epoch: int, now: Now) -> Run:
+    """Return the run as its entries say: what was in flight is queued again, numbered above every attempt known.
+
+    Raises:
+        DirectoryError: this Daggy would plan a version of its spec differently from the one that wrote it.
+    """
+    first = history.versions[0]
+    run = Run(record.run, _plan(first), created=record.created, epoch=epoch, version=first.version)
+    run.started_at = record.started
+    _grow_all(run, first)
+    later = list(history.versions[1:])
+    for entry in history.entries:
+        while later and entry.version >= later[0].version:
+            _advance(run, later.pop(0))
+        _apply(run, entry)
+    while later:
+        _advance(run, later.pop(0))
+    run.outbox.entries.clear()
+    run.ledger.mark_given()
+    _settle_states(run, now)
+    run.frontier.recount()
+    run.begin()
+    run.state, run.ended_at = record.state, record.ended
+    return run
+
+
+def _plan(version: Version) -> Plan:
+    made = plan(parse(version.spec, directory=None))
+    _check(made, version)
+    return made
+
+
+def _check(made: Plan, version: Version) -> None:
+    if made.digest != version.digest:
+        raise DirectoryError(
+            f"version {version.version} of the run's spec was planned differently by the Daggy that wrote it "
+            f"({version.digest}; this one: {made.digest}): continue it with that Daggy, or start in another directory"
+        )
+
+
+def _grow_all(run: Run, version: Version) -> None:
+    """Grow the plan by what was generated under this version, in order; later answers of a generator replace its earlier."""
+    for generated in version.generated:
+        if run.answers.get(generated.index) == generated.answer:
+            continue
+        retire(run, generated.index)
+        fragment = parse_fragment(generated.answer, run.plan.spec, source=run.plan.name(generated.index))
+        if fragment.tasks:
+            run.answers[generated.index] = generated.answer
+            run.frontier.grow(grow(run.plan, generated.index, fragment))
+            run.gates.grow()
+
+
+def _advance(run: Run, version: Version) -> None:
+    new = replan(run, parse(version.spec, directory=None))
+    run.frontier.recount()
+    take_version(run, difference(run.plan, new), version.version)
+    _grow_all(run, version)
+    _start_anew(run)
+
+
+def _start_anew(run: Run) -> None:
+    """A command was given here that takes a run up again."""
+    run.killed = False
+    run.errored = 0
+
+
+def _apply(run: Run, entry: Attempts | Moved) -> None:
+    """Replay one entry; of tasks that an edit dropped since, nothing is left to say."""
+    if entry.version != run.version:
+        return
+    if isinstance(entry, Moved):
+        _apply_move(run, entry)
+    else:
+        _apply_attempts(run, entry)
+
+
+def _apply_move(run: Run, entry: Moved) -> None:
+    indexes = from_ranges(entry.ranges)
+    indexes = indexes[run.frontier.state[indexes] != states.REMOVED]
+    run.frontier.state[indexes] = entry.state
+    run.moves.append(entry)
+    if entry.state is State.KILLED:
+        run.killed = run.killed or entry.cause.startswith(RUN_KILLED)
+        return
+    _start_anew(run)
+    if run.failures or run.crashes:
+        for index in indexes.tolist():
+            run.forget_failures(index)
+
+
+def _apply_attempts(run: Run, entry: Attempts) -> None:
+    rows = entry.rows
+    indexes = rows["index"].astype(np.int64)
+    frontier = run.frontier
+    removed = frontier.state[indexes] == states.REMOVED
+    numbers = run.ledger.append(rows) + np.arange(1, len(rows) + 1, dtype=np.int64)
+    frontier.state[indexes] = np.where(removed, states.REMOVED, rows["outcome"])
+    frontier.attempt[indexes] = rows["attempt"]
+    frontier.last[indexes] = numbers
+    run.errored += int(np.count_nonzero(rows["outcome"] == State.ERRORED))
+    for position, message in entry.messages.items():
+        run.ledger.messages[int(numbers[position]) - 1] = message
+    for position in np.flatnonzero((rows["failures"] > 0) | (rows["crashes"] > 0)).tolist():
+        run.failures[int(indexes[position])] = int(rows["failures"][position])
+        run.crashes[int(indexes[position])] = int(rows["crashes"][position])
+
+
+def _settle_states(run: Run, now: Now) -> None:
+    """Make states out of outcomes: a task that was to be tried again waits out what is left of its delay."""
+    frontier = run.frontier
+    again = np.flatnonzero(frontier.state == QUEUED)
+    frontier.state[again] = WAITING
+    for index in again.tolist():
+        row = run.last_row(index)
+        policy = frontier.lane_of(index).policy
+        if row is None or not policy.retry_delay or not retry.is_retriable(policy, int(row["reason"]), int(row["code"])):
+            continue
+        pause = retry.delay(policy, int(row["failures"]), (run.id, index, int(row["attempt"])))
+        left = float(row["ended"]) + pause - now.wall
+        if left > 0:
+            frontier.state[index] = DELAYED
+            run.delays.add(index, now.mono + left)
+    for index in [i for i in (*run.failures, *run.crashes) if states.IS_ENDED[frontier.state[i]]]:
+        run.forget_failures(index)
+
+
+def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
+    """Apply what dead launchers finished or lost, in whatever order it comes; return what does not follow (yet).
+
+    A finish counts if its task is ready, its attempt is above every known one and began after whatever made the task wait
+    again; a generator's counts once its answer has been read, so call this again with the rest after that. Whether the run
+    has ended is left to `settle`: until all is applied it is not known.
+    """
+    rest = list(range(len(reports.rows)))
+    before = len(rest) + 1
+    while len(rest) < before:
+        before, left = len(rest), []
+        for position in rest:
+            row = reports.rows[position : position + 1].copy()
+            if _is_next(run, row):
+                _apply_recovered(run, row, reports.messages.get(position, ""), now)
+            else:
+                left.append(position)
+        rest = left
+    messages = {new: reports.messages[old] for new, old in enumerate(rest) if old in reports.messages}
+    return Reports(reports.rows[np.array(rest, np.int64)], messages)
+
+
+def _is_next(run: Run, row: Rows) -> bool:
+    index = _present_index(run, row)
+    if index < 0 or run.frontier.state[index] not in (QUEUED, DELAYED):
+        return False
+    attempt = row["row"][0]
+    if int(attempt["attempt"]) <= run.frontier.attempt[index]:
+        return False
+    started = float(attempt["started"]) or float(attempt["ended"])
+    return not any(moved.at >= started > 0 for moved in moves_of(run, index))
+
+
+def _present_index(run: Run, row: Rows) -> int:
+    """Return the present index of the task of a report that an earlier version may have launched; -1 if it has none."""
+    index, version = int(row["row"]["index"][0]), int(row["version"][0])
+    while version != run.version and index >= 0 and version in run.translations:
+        changes = run.translations[version]
+        index = int(changes.translate(np.array([index], np.int64))[0]) if index < changes.old.size else -1
+        version = min((v for v in run.translations if v > version), default=run.version)
+    return index if index < run.plan.size else -1
+
+
+def _apply_recovered(run: Run, row: Rows, message: str, now: Now) -> None:
+    index, frontier = _present_index(run, row), run.frontier
+    attempt = row["row"][0]
+    ticket = Ticket(run.id, int(row["version"][0]), int(attempt["index"]), run.epoch, int(attempt["attempt"]))
+    lane = frontier.lane_of(index)
+    frontier.move_one(index, frontier.block_number(index), SENT)
+    frontier.attempt[index] = ticket.attempt
+    lane.in_flight += 1
+    frontier.in_flight += 1
+    if ticket.version != run.version:
+        run.tickets[index] = ticket
+        run.launched[ticket] = index
+    row["epoch"] = run.epoch
+    if row["kind"][0] == Kind.STARTED:
+        row["row"]["reason"], row["kind"] = Reason.LOST, Kind.FINISHED
+    apply_reports(run, Reports(row, {0: message} if message else {}), now)
+
+
+def forget_unfollowed(run: Run, rest: Reports) -> None:
+    """Number new attempts above those of reports that did not follow: their parents' completion was lost."""
+    for position in range(len(rest.rows)):
+        index = _present_index(run, rest.rows[position : position + 1])
+        if index >= 0 and run.frontier.state[index] not in states.IN_FLIGHT:
+            known = int(run.frontier.attempt[index])
+            run.frontier.attempt[index] = max(known, int(rest.rows["row"]["attempt"][position]))
+

@@ -1,0 +1,113 @@
+"""The ready tasks of one lane: first in, first out, whole ranges never written out."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indexes = NDArray[np.int64]
+"""Task indexes, one-dimensional."""
+
+Where = slice | Indexes
+"""Distinct tasks: as a slice where they are neighbours in ascending order, which costs a fraction of a list."""
+
+
+def where_of(indexes: Indexes) -> Where:
+    """Return tasks as a slice if they are neighbours in ascending order, else as they are. None: an empty array."""
+    count = len(indexes)
+    if count:
+        first = int(indexes[0])
+        if int(indexes[-1]) - first == count - 1:
+            span = np.arange(first, first + count)
+            if np.count_nonzero(indexes == span) == count:
+                return slice(first, first + count)
+    return indexes
+
+
+def indexes_of(where: Where) -> Indexes:
+    """Return tasks as an array."""
+    return np.arange(where.start, where.stop, dtype=np.int64) if isinstance(where, slice) else where
+
+
+def shifted(where: Where, by: int) -> Where:
+    """Return these tasks' numbers moved by a distance."""
+    return slice(where.start + by, where.stop + by) if isinstance(where, slice) else where + by
+
+
+class Ring:
+    """A queue of task indexes. Entries may be stale (the task has moved on): whoever takes them looks at the state."""
+
+    __slots__ = ("_head", "_items", "_ranges")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._items = array("I")
+        self._head = 0
+        self._ranges: deque[tuple[int, int]] = deque()
+
+    def __len__(self) -> int:
+        """Return how many entries there are, stale ones included."""
+        return len(self._items) - self._head + sum(stop - start for start, stop in self._ranges)
+
+    def __bool__(self) -> bool:
+        """Return whether any entry is left."""
+        return len(self._items) > self._head or bool(self._ranges)
+
+    def push(self, index: int) -> None:
+        """Add one task."""
+        self._items.append(index)
+
+    def push_many(self, where: Where) -> None:
+        """Add tasks in this order; a slice at the cost of one."""
+        if not isinstance(where, slice):
+            self._items.frombytes(where.astype(np.uint32).tobytes())
+            return
+        start, stop = where.start, where.stop
+        if self._ranges and self._ranges[-1][1] == start:
+            start = self._ranges.pop()[0]
+        self._ranges.append((start, stop))
+
+    def take_one(self) -> int:
+        """Take the next entry; -1 if there is none."""
+        if self._head < len(self._items):
+            index = self._items[self._head]
+            self._head += 1
+            if self._head > 4096 and self._head * 2 > len(self._items):
+                self._compact()
+            return index
+        if not self._ranges:
+            return -1
+        start, stop = self._ranges.popleft()
+        if start + 1 < stop:
+            self._ranges.appendleft((start + 1, stop))
+        return start
+
+    def take(self, most: int) -> Where:
+        """Take up to `most` entries: those that come in one piece."""
+        if self._head < len(self._items):
+            taken = np.frombuffer(self._items[self._head : self._head + most], np.uint32).astype(np.int64)
+            self._head += len(taken)
+            if self._head * 2 > len(self._items):
+                self._compact()
+            return taken
+        if not self._ranges:
+            return np.empty(0, np.int64)
+        start, stop = self._ranges.popleft()
+        if start + most < stop:
+            self._ranges.appendleft((start + most, stop))
+            stop = start + most
+        return slice(start, stop)
+
+    def clear(self) -> None:
+        """Forget all entries."""
+        self._items = array("I")
+        self._head = 0
+        self._ranges.clear()
+
+    def _compact(self) -> None:
+        """Give back the memory of what was taken: amortised, each entry is moved at most once."""
+        del self._items[: self._head]
+        self._head = 0

@@ -1,0 +1,294 @@
+"""The shapes in which a run is shown: what the API answers and the CLI prints, made from a run without changing it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from itertools import islice
+from typing import Any
+
+import attrs
+import numpy as np
+from attrs import field, frozen
+
+from daggy.attempt import Reason, Rows, RunState, State
+from daggy.errors import UsageError
+from daggy.plan import Block
+from daggy.run import states
+from daggy.run.ring import Indexes
+from daggy.run.run import Run, public_counts
+from daggy.tracker import RunRecord
+
+PIECE = 1 << 20
+"""Tasks whose states are looked at in one step while a page is filled."""
+
+Places = Mapping[int, tuple[str, str]]
+"""What the column `place` of attempts means: number to (pool, host)."""
+
+
+@frozen
+class TemplateShape:
+    """One template with the counts of its tasks; all templates without parameters are one, and have no name."""
+
+    name: str
+    parameters: Sequence[str]
+    tasks: int
+    counts: Mapping[str, int]
+
+
+@frozen
+class RunShape:
+    """A run. Times are wall clock; `counts` and `templates` are None where only a list of runs was asked for."""
+
+    run_id: int
+    name: str
+    tags: Mapping[str, str]
+    state: str
+    version: int
+    created: float
+    started: float | None
+    ended: float | None
+    counts: Mapping[str, int] | None = None
+    templates: Sequence[TemplateShape] | None = None
+
+
+@frozen
+class TaskShape:
+    """A task; `started` and `ended` are those of its last attempt."""
+
+    index: int
+    name: str
+    template: str
+    parameters: Mapping[str, str]
+    state: str
+    attempts: int
+    started: float | None
+    ended: float | None
+
+
+@frozen
+class AttemptShape:
+    """One ended attempt of a task."""
+
+    attempt: int
+    started: float | None
+    ended: float | None
+    reason: str
+    exit_code: int | None
+    signal: int | None
+    message: str
+    pool: str
+    host: str
+    cpu_seconds: float
+    max_rss_bytes: int
+    stdout_bytes: int
+    stderr_bytes: int
+
+    def outcome(self) -> str:
+        """Return in a few words how it ended: "exit 3", "signal 9", "timeout: after 10 s"."""
+        if self.reason == "exit":
+            said = f"exit {self.exit_code}"
+        elif self.reason == "signal":
+            said = f"signal {self.signal}"
+        else:
+            said = self.reason
+        return f"{said}: {self.message}" if self.message else said
+
+
+@frozen
+class Filter:
+    """Which tasks a page shows: in one of these states, of this template, with these texts of parameters."""
+
+    states: Sequence[State] = ()
+    template: str = ""
+    where: Mapping[str, str] = field(factory=dict)
+
+
+@frozen
+class Page:
+    """Some of the tasks asked for, ascending; `next` is the index to go on from, None at the end."""
+
+    items: Sequence[TaskShape]
+    next: int | None
+
+
+_TIMES = frozenset({"created", "started", "ended", "at"})
+
+
+def timestamp(seconds: float) -> str:
+    """Return a wall-clock time as ISO 8601 in UTC, with milliseconds and Z."""
+    moment = dt.datetime.fromtimestamp(round(seconds, 3), dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def as_json(shape: object) -> Any:
+    """Return a shape of this module, or of `daggy.run.explain`, as plain JSON data; times become texts."""
+    kind = type(shape)
+    if attrs.has(kind):
+        named = ((name, getattr(shape, name)) for name in attrs.fields_dict(kind))
+        return {name: _as_time(value) if name in _TIMES else as_json(value) for name, value in named}
+    if isinstance(shape, Mapping):
+        return {str(key): _as_time(value) if key in _TIMES else as_json(value) for key, value in shape.items()}
+    if isinstance(shape, (list, tuple)):
+        return [as_json(value) for value in shape]
+    return shape
+
+
+def _as_time(value: object) -> Any:
+    return timestamp(value) if isinstance(value, float) else as_json(value)
+
+
+def describe(run: Run) -> RunShape:
+    """Return a run with its counts. Costs by the number of templates, whatever the number of tasks."""
+    spec = run.plan.spec
+    return RunShape(
+        run.id, spec.name, dict(spec.tags), run.state.name.lower(), run.version, run.created, run.started_at,
+        run.ended_at, run.counts(), list(template_shapes(run)),
+    )  # fmt: skip
+
+
+def listed(record: RunRecord) -> RunShape:
+    """Return a run as a list of runs shows it: without counts."""
+    return RunShape(
+        record.run, record.name, dict(record.tags), record.state.name.lower(), record.version, record.created,
+        record.started, record.ended,
+    )  # fmt: skip
+
+
+def template_shapes(run: Run) -> Iterator[TemplateShape]:
+    """Yield the templates of a run in the order of their tasks, those that were dropped left out."""
+    for block in run.plan.blocks:
+        counts = public_counts(run.frontier.counts[block.number])
+        tasks = sum(counts.values())
+        if tasks:
+            parameters = [name for name, _, _ in block.columns]
+            yield TemplateShape(group_name(block), parameters, tasks, counts)
+
+
+def group_name(block: Block) -> str:
+    """Return the name under which the tasks of a block are counted: its template's, or only the scope of several."""
+    return block.full(block.templates[0].name if len(block.templates) == 1 else "")
+
+
+def task(run: Run, index: int) -> TaskShape:
+    """Return one task."""
+    frontier, plan = run.frontier, run.plan
+    row = run.last_row(index)
+    started: float | None = None
+    ended: float | None = None
+    code = int(frontier.state[index])
+    if code in states.IN_FLIGHT:
+        started = run.started.get(index)
+    elif row is not None:
+        started, ended = _moment(row["started"]), _moment(row["ended"])
+    name, template, parameters = plan.name(index), plan.template_name(index), plan.parameters(index)
+    state = State(states.PUBLIC[code]).name.lower()
+    return TaskShape(index, name, template, parameters, state, int(frontier.attempt[index]), started, ended)
+
+
+def _moment(seconds: Any) -> float | None:
+    return float(seconds) or None
+
+
+def tasks(run: Run, matching: Filter, after: int = 0, limit: int = 100) -> Page:
+    """Return the first `limit` tasks that match, from index `after` on.
+
+    Raises:
+        UsageError: there is no such template, parameter or value.
+    """
+    found = list(islice(matches(run, matching, after), limit + 1))
+    items = [task(run, index) for index in found[:limit]]
+    return Page(items, found[limit] if len(found) > limit else None)
+
+
+def matches(run: Run, matching: Filter, after: int = 0) -> Iterator[int]:
+    """Yield the indexes of the tasks that match, ascending, from `after` on, looking no further than asked.
+
+    Raises:
+        UsageError: there is no such template, parameter or value.
+    """
+    if matching.template:
+        chosen = run.plan.select(matching.template, matching.where)
+        yield from _keep(run, chosen[chosen >= after], matching.states).tolist()
+        return
+    table = _table(matching.states)
+    _check_names(run, matching.where)
+    for block in run.plan.blocks:
+        if block.stop > after and run.frontier.counts[block.number][table].any():
+            yield from _matches_of(run, block, matching, after)
+
+
+def _matches_of(run: Run, block: Block, matching: Filter, after: int) -> Iterator[int]:
+    if matching.where:
+        names = {name for name, _, _ in block.columns}
+        if names.issuperset(matching.where) and _has_values(block, matching.where):
+            chosen = run.plan.select(group_name(block), matching.where)
+            yield from _keep(run, chosen[chosen >= after], matching.states).tolist()
+        return
+    for start in range(max(block.start, after), block.stop, PIECE):
+        piece = np.arange(start, min(start + PIECE, block.stop), dtype=np.int64)
+        yield from _keep(run, piece, matching.states).tolist()
+
+
+def _check_names(run: Run, where: Mapping[str, str]) -> None:
+    known = {name for block in run.plan.blocks for name, _, _ in block.columns}
+    for name in where:
+        if name not in known:
+            raise UsageError(f"no task has a parameter '{name}'; there are: {', '.join(sorted(known)) or 'none'}")
+
+
+def _has_values(block: Block, where: Mapping[str, str]) -> bool:
+    return all(values.find(where[name]) >= 0 for name, _, values in block.columns if name in where)
+
+
+def _table(wanted: Iterable[State]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    public = [int(state) for state in (wanted or State)]
+    return np.isin(states.PUBLIC, public)
+
+
+def _keep(run: Run, indexes: Indexes, wanted: Sequence[State]) -> Indexes:
+    return indexes[_table(wanted)[run.frontier.state[indexes]]]
+
+
+def attempt(row: Rows, message: str, places: Places) -> AttemptShape:
+    """Return one ended attempt.
+
+    Args:
+        row: One ATTEMPT row (zero-dimensional).
+        message: What was said about it.
+        places: What its column `place` means.
+    """
+    pool, host = places.get(int(row["place"]), ("", ""))
+    code, reason = int(row["code"]), Reason(int(row["reason"]))
+    has_code = code >= 0 and reason in (Reason.OK, Reason.EXIT, Reason.GENERATOR)
+    return AttemptShape(
+        int(row["attempt"]), _moment(row["started"]), _moment(row["ended"]), reason.name.lower(),
+        code if has_code else None, -code if code < 0 else None, message, pool, host,
+        round(float(row["cpu"]), 6), int(row["rss_kb"]) * 1024, int(row["stdout"]), int(row["stderr"]),
+    )  # fmt: skip
+
+
+def last_attempt(run: Run, index: int, places: Places) -> AttemptShape | None:
+    """Return a task's last ended attempt, None if none has."""
+    number = int(run.frontier.last[index])
+    if not number:
+        return None
+    return attempt(run.ledger.row(number - 1), run.ledger.messages.get(number - 1, ""), places)
+
+
+def run_state(text: str) -> RunState:
+    """Return the state of a run with this name; ValueError names those that there are."""
+    return RunState[_known(RunState, text)]
+
+
+def task_state(text: str) -> State:
+    """Return the state of a task with this name; ValueError names those that there are."""
+    return State[_known(State, text)]
+
+
+def _known(kind: type[IntEnum], text: str) -> str:
+    names = [state.name.lower() for state in kind]
+    if text not in names:
+        raise ValueError(f"no state named '{text}'; there are: {', '.join(names)}")
+    return text.upper()

@@ -1,0 +1,44 @@
+"""What a user writes: documents, run specs and the templates in them."""
+
+from __future__ import annotations
+
+from daggy.spec.document import (
+    Document as Document,
+    load_file as load_file,
+    overlay as overlay,
+)
+from daggy.spec.model import (
+    Defaults as Defaults,
+    Dependency as Dependency,
+    Details as Details,
+    On as On,
+    Policy as Policy,
+    RunSpec as RunSpec,
+    Template as Template,
+    Templating as Templating,
+    Value as Value,
+    Values as Values,
+)
+from daggy.spec.parameters import (
+    ListValues as ListValues,
+    RangeValues as RangeValues,
+)
+from daggy.spec.recipe import (
+    Builtins as Builtins,
+    Recipe as Recipe,
+    Rendered as Rendered,
+    recipe as recipe,
+)
+from daggy.spec.schema import (
+    schema as schema,
+)
+from daggy.spec.template import (
+    Text as Text,
+    compile_text as compile_text,
+    normalise as normalise,
+)
+from daggy.spec.validate import (
+    VERSION as VERSION,
+    parse as parse,
+    parse_fragment as parse_fragment,
+)

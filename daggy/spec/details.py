@@ -1,0 +1,141 @@
+"""Reads `details`: how a task is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from daggy.spec.fields import amounts, items, length, members, text, timeout, unfit
+from daggy.spec.keys import DETAILS, check_keys
+from daggy.spec.model import Details
+from daggy.spec.numbers import plain
+from daggy.spec.problems import Problems, join, kind, quote
+
+DEEPEST = 50
+"""Levels of nesting in `options`."""
+
+Given = Mapping[str, Any]
+"""What was written, read: only the keys that were given."""
+
+
+def read_details(data: object, path: str, problems: Problems, *, default: bool = False) -> dict[str, Any]:
+    """Read `details`; `resources`, which are also accepted here, stay among the keys.
+
+    Args:
+        data: As written.
+        path: Of the object.
+        problems: Where to report.
+        default: Whether this is `defaults.details`, which says everything but what to run.
+    """
+    written = members(data, path, problems)
+    if written is None:
+        return {}
+    check_keys(written, [*DETAILS, "resources"], "details", path, problems)
+    given: dict[str, Any] = {}
+    for key, value in written.items():
+        place = join(path, key)
+        read = _read(key, value, place, problems)
+        if read is not None:
+            given[key] = read
+    kinds = [key for key in ("command", "shell") if key in written]
+    if default:
+        for key in kinds:
+            problems.add(join(path, key), f"a default '{key}'", "each task says what it runs")
+    elif len(kinds) != 1:
+        found = "both" if kinds else "neither"
+        problems.add(path, f"{found} of 'command' and 'shell' given", "give exactly one")
+    return given
+
+
+def _read(key: str, value: object, place: str, problems: Problems) -> Any:
+    match key:
+        case "command":
+            return _command(value, place, problems)
+        case "shell" | "directory" | "stdin":
+            return text(value, place, problems)
+        case "environment":
+            return _environment(value, place, problems)
+        case "timeout":
+            return timeout(value, place, problems)
+        case "grace":
+            return length(value, place, problems)
+        case "options":
+            return _options(value, place, problems)
+        case "resources":
+            return amounts(value, place, problems)
+    return None
+
+
+def _command(value: object, path: str, problems: Problems) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        problems.add(path, "a string where a list of strings is wanted", "use `shell` for one string")
+        return None
+    if value == []:
+        problems.add(path, "the command is empty", "name at least a program")
+        return None
+    words = [text(item, place, problems) for place, item in items(value, path, problems)]
+    return tuple(word for word in words if word is not None) or None
+
+
+def _environment(value: object, path: str, problems: Problems) -> dict[str, str | None]:
+    environment: dict[str, str | None] = {}
+    for name, item in (members(value, path, problems) or {}).items():
+        place = join(path, name)
+        if why := wrong_variable(name):
+            problems.add(place, *why)
+        elif item is None:
+            environment[name] = None
+        elif isinstance(item, dict) and list(item) == ["secret"]:
+            problems.add(place, "secrets are not there yet", "let the command read it from a file")
+        else:
+            read = text(item, place, problems)
+            if read is not None:
+                environment[name] = read
+    return environment
+
+
+def wrong_variable(name: str) -> tuple[str, str] | None:
+    """Return what is wrong with the name of an environment variable, and the mend; None if nothing is."""
+    if not name or "=" in name or unfit(name):
+        return f"{quote(name)} is no name of an environment variable", "it is not empty and has no `=`"
+    if name.startswith("DAGGY_"):
+        return f"'{name}' is reserved", "Daggy sets the variables that start with DAGGY_"
+    return None
+
+
+def _options(value: object, path: str, problems: Problems) -> dict[str, object]:
+    options: dict[str, object] = {}
+    for name, item in (members(value, path, problems) or {}).items():
+        place = join(path, name)
+        if not isinstance(item, dict):
+            problems.add(place, f"{kind(item)} where an object is wanted", "options are those of one executor")
+        elif _check_option(item, place, problems):
+            options[name] = plain(item)
+    return options
+
+
+def _check_option(value: object, path: str, problems: Problems, depth: int = 0) -> bool:
+    if depth > DEEPEST:
+        problems.add(path[:200], f"more than {DEEPEST} levels deep")
+        return False
+    if isinstance(value, str):
+        return text(value, path, problems) is not None
+    inner: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = [(f"[{position}]", item) for position, item in enumerate(value)]
+    wrong = [key for key, item in inner if not _check_option(item, join(path, key), problems, depth + 1)]
+    return not wrong
+
+
+def merge_details(inherited: Given, given: Given) -> Details:
+    """Return the details of a task: what it gives over the defaults, `environment` and `options` by key."""
+    if not inherited:
+        return Details(**{key: value for key, value in given.items() if key != "resources"})
+    merged = {**inherited, **given}
+    for key in ("environment", "options"):
+        if key in inherited and key in given:
+            merged[key] = {**inherited[key], **given[key]}
+    merged.pop("resources", None)
+    return Details(**merged)

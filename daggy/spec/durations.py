@@ -1,0 +1,32 @@
+"""Lengths of time as a user writes them: seconds, or `"90s"`, `"10m"`, `"2h"`."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+LONGEST = 1e9
+"""Seconds; more than thirty years, and still exact in every clock."""
+
+_TEXT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds(value: object) -> float:
+    """Return a length of time in seconds.
+
+    Raises:
+        ValueError: it is no length of time, negative, or longer than LONGEST.
+    """
+    if isinstance(value, str):
+        found = _TEXT.fullmatch(value)
+        if found is None:
+            raise ValueError(f"'{value[:40]}' is not a length of time")
+        length = float(Decimal(found[1]) * _UNITS[found[2]])
+    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+        length = float(value)
+    else:
+        raise ValueError("not a length of time")  # noqa: TRY004  # one error for whoever reads a spec
+    if not 0 <= length <= LONGEST:
+        raise ValueError("a length of time is at least 0 and at most a billion seconds")
+    return length

@@ -1,0 +1,142 @@
+"""The values of parameters: lists, and ranges that are never written out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import cached_property
+
+from attrs import field, frozen
+
+from daggy.spec.model import Value
+from daggy.spec.numbers import DIGITS, Number
+
+MOST = 2**32 - 1
+"""Values that one parameter may have: no run has more tasks."""
+
+
+@frozen(slots=False)
+class ListValues:
+    """Values that were written out, each once."""
+
+    values: tuple[Value, ...]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.values)
+
+    def value(self, position: int) -> Value:
+        """Return one value, as templates see it."""
+        return self.values[position]
+
+    def text(self, position: int) -> str:
+        """Return one value's text."""
+        return str(self.values[position])
+
+    def texts(self) -> Sequence[str]:
+        """Return all texts."""
+        return self._texts
+
+    def find(self, text: str) -> int:
+        """Return the position of the value with this text, or -1."""
+        return self._positions.get(text, -1)
+
+    @cached_property
+    def _texts(self) -> tuple[str, ...]:
+        values = self.values
+        if all(type(value) is str for value in values):
+            return values  # type: ignore[return-value]  # just tested, without a copy of a million strings
+        return tuple(map(str, values))
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {text: position for position, text in enumerate(self._texts)}
+
+
+@frozen
+class RangeValues:
+    """The values `start + k * step`, k in 0..size-1, in units of `10**-places`: integers do all the arithmetic.
+
+    With `places` 0 the values are integers, else decimals that all have as many places.
+    """
+
+    start: int
+    step: int
+    size: int
+    places: int = field(default=0)
+
+    @classmethod
+    def of(cls, start: int | Decimal, stop: int | Decimal, step: int | Decimal = 1) -> RangeValues:
+        """Return the range from `start` up to, and not including, `stop`.
+
+        Raises:
+            ValueError: `step` is 0, there are no values, more than MOST, or numbers with too many digits.
+        """
+        places = max(_places(start), _places(stop), _places(step))
+        if step == 0:
+            raise ValueError("the step of a range is not 0")
+        first, last, by = (_scaled(bound, places) for bound in (start, stop, step))
+        size = len(range(first, last, by)) if abs(last - first) // abs(by) <= MOST else MOST + 1
+        if not size:
+            raise ValueError("the range has no values")
+        if size > MOST:
+            raise ValueError(f"the range has more than {MOST} values")
+        shown = max(_places(start), _places(step))
+        unit = 10 ** (places - shown)
+        return cls(first // unit, by // unit, size, shown)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self.size
+
+    def value(self, position: int) -> Value:
+        """Return one value: an integer, or a decimal."""
+        if not self.places:
+            return self.start + self.step * range(self.size)[position]
+        return Number(self.text(position))
+
+    def text(self, position: int) -> str:
+        """Return one value's text."""
+        return self._text(self.start + self.step * range(self.size)[position])
+
+    def texts(self) -> Sequence[str]:
+        """Return all texts, written out at each call."""
+        numbers = range(self.start, self.start + self.step * self.size, self.step)
+        return list(map(str if not self.places else self._text, numbers))
+
+    def find(self, text: str) -> int:
+        """Return the position of the value with this text, or -1."""
+        whole, point, decimals = text.partition(".")
+        if len(text) > 3 * DIGITS or len(decimals) != self.places or bool(point) != bool(self.places):
+            return -1
+        try:
+            scaled = int(whole + decimals)
+        except ValueError:
+            return -1
+        position, rest = divmod(scaled - self.start, self.step)
+        found = not rest and 0 <= position < self.size and self._text(scaled) == text
+        return position if found else -1
+
+    def _text(self, scaled: int) -> str:
+        if not self.places:
+            return str(scaled)
+        digits = str(abs(scaled)).rjust(self.places + 1, "0")
+        return f"{'-' if scaled < 0 else ''}{digits[: -self.places]}.{digits[-self.places :]}"
+
+
+def _exponent(bound: Decimal) -> int:
+    exponent = bound.as_tuple().exponent
+    assert isinstance(exponent, int), "numbers of a spec are finite"
+    return exponent
+
+
+def _places(bound: int | Decimal) -> int:
+    return 0 if isinstance(bound, int) else max(0, -_exponent(bound))
+
+
+def _scaled(bound: int | Decimal, places: int) -> int:
+    if isinstance(bound, int):
+        return bound * int(10**places)
+    sign, digits, _ = bound.as_tuple()
+    whole = int("".join(map(str, digits)) or "0") * int(10 ** (_exponent(bound) + places))
+    return -whole if sign else whole

@@ -1,0 +1,210 @@
+"""The jinja2 environment of expressions: strings and numbers in, one of them out, in bounded time and space."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from jinja2 import StrictUndefined, Undefined
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from daggy.spec.numbers import Number, number
+
+LARGEST = 1 << 18
+"""Characters of a string, items of a list, at every step of an expression."""
+_BITS = 4096  # of an integer
+
+# fmt: off
+FILTERS = (
+    "abs", "capitalize", "center", "count", "d", "default", "first", "float", "format", "int", "join", "last",
+    "length", "list", "lower", "max", "min", "replace", "reverse", "round", "string", "title", "trim", "truncate",
+    "upper", "urlencode", "wordcount",
+)
+# fmt: on
+"""The filters of jinja2 that make text of text; `raw` is Daggy's own."""
+
+# fmt: off
+METHODS = frozenset((
+    "capitalize", "casefold", "center", "count", "endswith", "find", "index", "isalnum", "isalpha", "isascii",
+    "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isspace", "istitle", "isupper", "join",
+    "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust",
+    "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+    "zfill",
+))
+# fmt: on
+"""The methods of strings that an expression may call."""
+
+_WIDTH = re.compile(r"%[^a-zA-Z%]*")
+
+
+def _refuse() -> SecurityError:
+    return SecurityError(f"the result would be larger than {LARGEST} characters")
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str | list | tuple | Mapping):
+        return len(value)
+    if isinstance(value, int):
+        if value.bit_length() > _BITS:
+            raise SecurityError("a number has too many digits")
+        return 1
+    return 1
+
+
+def _bounded(value: Any) -> Any:
+    if _size(value) > LARGEST:
+        raise _refuse()
+    return value
+
+
+def _length(value: object) -> int:
+    """Return the characters that a value's text has at most."""
+    if isinstance(value, list | tuple):
+        return sum(map(_length, value)) + 4 * len(value) + 2
+    return len(value) if isinstance(value, str) else len(str(value))
+
+
+def _multiply(left: Any, right: Any) -> Any:
+    for sequence, times in ((left, right), (right, left)):
+        if isinstance(sequence, str | list | tuple) and isinstance(times, int) and len(sequence) * times > LARGEST:
+            raise _refuse()
+    return _bounded(left * right)
+
+
+def _power(left: Any, right: Any) -> Any:
+    if isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > _BITS:
+        raise SecurityError("a number has too many digits")
+    if isinstance(left, Decimal) and abs(right) > _BITS:
+        raise SecurityError("a number has too many digits")
+    return left**right
+
+
+def _format(text: Any, *arguments: Any, **named: Any) -> Any:
+    """Return `text % arguments` unless a width or many long arguments would make it huge."""
+    text = str(text)
+    fields = _WIDTH.findall(text)
+    widths = [int(digits) for found in fields for digits in re.findall(r"[0-9]{1,9}", found)]
+    longest = max([0, *map(_length, arguments), *map(_length, named.values())])
+    if any("*" in found for found in fields):
+        raise SecurityError("a width of `*`: write the number")
+    if len(text) + sum(widths) + len(fields) * longest > LARGEST:
+        raise _refuse()
+    return text % (named or arguments)
+
+
+def _modulo(left: Any, right: Any) -> Any:
+    if not isinstance(left, str):
+        return left % right
+    if isinstance(right, Mapping):
+        return _format(left, **right)
+    return _format(left, *(right if isinstance(right, tuple) else (right,)))
+
+
+def _join(_: Any, items: Any, separator: Any = "") -> str:
+    texts = list(map(str, items))
+    if sum(map(len, texts)) + len(str(separator)) * len(texts) > LARGEST:
+        raise _refuse()
+    return str(separator).join(texts)
+
+
+def _replace(_: Any, text: Any, old: Any, new: Any, count: int | None = None) -> str:
+    text, old, new = str(text), str(old), str(new)
+    if len(text) + text.count(old) * len(new) > LARGEST:
+        raise _refuse()
+    return str(text.replace(old, new, -1 if count is None else count))
+
+
+def _method(text: str, name: str, *arguments: Any) -> Any:
+    """Call a method of a string with bounded arguments."""
+    if any(isinstance(argument, int) and abs(argument) > LARGEST for argument in arguments):
+        raise _refuse()
+    if name == "join":
+        return _join(None, arguments[0], text)
+    if name == "replace":
+        return _replace(None, text, *arguments)
+    return _bounded(getattr(text, name)(*arguments))
+
+
+def _guarded(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the filter with bounded arguments and result; jinja2's own marks stay on it."""
+
+    def guarded(*arguments: Any, **named: Any) -> Any:
+        for value in (*arguments[1:], *named.values()):
+            if isinstance(value, int) and abs(value) > LARGEST:
+                raise _refuse()
+        return _bounded(original(*arguments, **named))
+
+    for mark in ("jinja_pass_arg", "jinja_async_variant"):
+        if hasattr(original, mark):
+            setattr(guarded, mark, getattr(original, mark))
+    return guarded
+
+
+def _as_int(value: Any, default: int = 0) -> int:
+    try:
+        return int(str(value)) if isinstance(value, str) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
+class Environment(ImmutableSandboxedEnvironment):
+    """Expressions see their variables, METHODS of strings, FILTERS and nothing else of Python."""
+
+    intercepted_binops = frozenset(["+", "*", "**", "%"])
+
+    def __init__(self) -> None:
+        """Make the environment: no globals, no constant folding."""
+        super().__init__(undefined=StrictUndefined, optimized=False, autoescape=False)
+        self.globals.clear()
+        self.filters = {name: _guarded(self.filters[name]) for name in FILTERS}
+        own = {"join": partial(_join, None), "replace": partial(_replace, None), "format": _format, "int": _as_int}
+        self.filters |= own | {"raw": lambda value: value}
+
+    def call_binop(self, context: Any, operator_: str, left: Any, right: Any) -> Any:  # noqa: ARG002
+        """Compute within bounds."""
+        compute = {"+": operator.add, "*": _multiply, "**": _power, "%": _modulo}[operator_]
+        return _bounded(compute(left, right))
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return a member of a mapping, or one of METHODS; no other attribute of anything is ever touched."""
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        if isinstance(obj, str) and attribute in METHODS:
+            return partial(_method, obj, attribute)
+        return self.undefined(obj=obj, name=attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item or a slice; never an attribute."""
+        try:
+            return obj[argument]
+        except (AttributeError, TypeError, LookupError, ValueError):
+            return self.undefined(obj=obj, name=argument)
+
+
+ENVIRONMENT = Environment()
+
+
+def text_of(result: object) -> str:
+    """Return the text of an expression's result.
+
+    Raises:
+        ValueError: it is undefined, neither a string nor a number, too long, or holds a NUL character.
+    """
+    if isinstance(result, Undefined):
+        str(result)  # raises what jinja2 says of it
+    if not isinstance(result, str | int | float | Decimal):
+        noun = "nothing" if result is None else "a list" if isinstance(result, list | tuple) else "no text"
+        raise ValueError(f"it gives {noun}; a string or a number is wanted")  # noqa: TRY004
+    if isinstance(result, Decimal) and not isinstance(result, Number):
+        result = number(result)
+    text = str(_bounded(result))
+    if "\0" in text:
+        raise ValueError("it gives a NUL character")
+    if not text.isascii():
+        text.encode()  # raises for a lone surrogate
+    return text

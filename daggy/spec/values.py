@@ -1,0 +1,160 @@
+"""Reads `parameters` and `zip`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from attrs import field, frozen
+
+from daggy.spec.fields import items, members, text, unfit
+from daggy.spec.model import Value, Values
+from daggy.spec.names import bare, check_parameter_name
+from daggy.spec.parameters import ListValues, RangeValues
+from daggy.spec.problems import Problems, did_you_mean, join, kind, quote
+
+BROKEN = ListValues(("",))
+"""Stands for values that could not be read: the parameter is there, and its uses are not wrong."""
+
+
+@frozen
+class Parameters:
+    """Parameters that were read: values and the text as written, both by name."""
+
+    values: dict[str, Values] = field(factory=dict)
+    spellings: dict[str, str] = field(factory=dict)
+
+
+def read_parameters(data: object, path: str, problems: Problems, *, literal: bool) -> Parameters:
+    """Read an object of parameters.
+
+    Args:
+        data: As written.
+        path: Of the object.
+        problems: Where to report.
+        literal: Whether names may be any text.
+    """
+    parameters = Parameters()
+    for spelling, written in (members(data, path, problems) or {}).items():
+        place = join(path, spelling)
+        name = bare(spelling)
+        if not check_parameter_name(name, place, problems, literal=literal):
+            continue
+        if name in parameters.values:
+            problems.add(place, f"the parameter '{name}' is given twice", "with and without braces mean the same")
+            continue
+        values = _read(written, place, problems)
+        parameters.values[name] = values if values is not None else BROKEN
+        parameters.spellings[name] = spelling
+    return parameters
+
+
+def _read(written: object, path: str, problems: Problems) -> Values | None:
+    if isinstance(written, list):
+        return _list(written, path, problems)
+    if isinstance(written, dict):
+        if list(written) == ["range"]:
+            return _range(written["range"], join(path, "range"), problems)
+        if list(written) == ["lines"]:
+            problems.add(path, "only the command line reads files of lines", "send the values as a list")
+            return None
+    mend = f"write [{quote(written)}]" if isinstance(written, str) else "give a list, a range or lines"
+    problems.add(path, f"{kind(written)} where a list of values is wanted", mend.replace("'", '"'))
+    return None
+
+
+def _list(written: list[object], path: str, problems: Problems) -> Values | None:
+    if not written:
+        problems.add(path, "the list of values is empty", "give at least one")
+        return None
+    before = len(problems.found) + problems.more
+    values: list[Value] = []
+    for position, item in enumerate(written):
+        if isinstance(item, str):
+            if unfit(item):
+                text(item, join(path, f"[{position}]"), problems)
+            values.append(item)
+        elif isinstance(item, int | Decimal) and not isinstance(item, bool):
+            values.append(item)
+        else:
+            problems.add(join(path, f"[{position}]"), f"{kind(item)} as a value", "values are strings and numbers")
+    texts = list(map(str, values))
+    if len(set(texts)) != len(texts):
+        _report_twice(texts, path, problems)
+    return ListValues(tuple(values)) if before == len(problems.found) + problems.more else None
+
+
+def _report_twice(texts: list[str], path: str, problems: Problems) -> None:
+    seen: set[str] = set()
+    for value in texts:
+        if value in seen:
+            problems.add(path, f"the value {quote(value)} is given twice", "values are compared by their text")
+        seen.add(value)
+
+
+def _range(written: object, path: str, problems: Problems) -> Values | None:
+    bounds: list[int | Decimal] = []
+    for place, item in items(written, path, problems):
+        if isinstance(item, int | Decimal) and not isinstance(item, bool):
+            bounds.append(item)
+        else:
+            problems.add(place, f"{kind(item)} where a number is wanted")
+            return None
+    if len(bounds) not in (2, 3):
+        if isinstance(written, list):
+            problems.add(path, f"{len(bounds)} numbers in a range", "write [start, stop] or [start, stop, step]")
+        return None
+    try:
+        return RangeValues.of(*bounds)
+    except ValueError as error:
+        problems.add(path, str(error))
+        return None
+
+
+def read_zip(
+    data: object, known: Mapping[str, Values], earlier: tuple[tuple[str, ...], ...], problems: Problems
+) -> tuple[tuple[str, ...], ...]:
+    """Read groups of parameters that step together.
+
+    Args:
+        data: As written, or None.
+        known: All parameters that there are.
+        earlier: Groups that hold already; these are not returned.
+        problems: Where to report.
+
+    Returns:
+        Groups, each with its names sorted.
+    """
+    groups: list[tuple[str, ...]] = []
+    taken = {name for group in earlier for name in group}
+    for place, item in items([] if data is None else data, "zip", problems):
+        names: list[str] = []
+        for inner, written in items(item, place, problems):
+            name = text(written, inner, problems)
+            if name is not None and _check_member(bare(name), inner, known, taken, problems):
+                taken.add(bare(name))
+                names.append(bare(name))
+        if isinstance(item, list) and len(item) < 2:
+            problems.add(place, "a group of fewer than two parameters", "give two or more")
+        if names:
+            groups.append(tuple(sorted(names)))
+            check_lengths(groups[-1], known, place, problems)
+    return tuple(groups)
+
+
+def _check_member(name: str, path: str, known: Mapping[str, Values], taken: set[str], problems: Problems) -> bool:
+    if name not in known:
+        problems.add(path, f"no parameter named {quote(name)}", did_you_mean(name, known))
+    elif name in taken:
+        problems.add(path, f"the parameter '{name}' is zipped twice")
+    else:
+        return True
+    return False
+
+
+def check_lengths(group: tuple[str, ...], known: Mapping[str, Values], path: str, problems: Problems) -> None:
+    """Report parameters that step together and have unequal numbers of values."""
+    lengths = {len(known[name]) for name in group if known[name] is not BROKEN}
+    if len(lengths) > 1:
+        found = ", ".join(f"{name} has {len(known[name])}" for name in group)
+        problems.add(path, f"unequal numbers of values: {found}", "parameters that step together have equally many")

@@ -1,0 +1,128 @@
+"""What every executor must do, whoever wrote it: `check_executor`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from daggy.errors import Problem
+from daggy.executor import REPORT, Executor, Kind, Launch, Reason, Recall, Site, Stop, Work
+from daggy.testing import running
+from daggy.testing.drive import Drive, driving
+from daggy.testing.entries import require
+
+Make = Callable[[Site], Executor]
+"""Makes an executor of a site; called again for the same one after the first has stopped."""
+
+
+@frozen
+class Bench:
+    """How to get an executor that runs, for one check, in a site of its own."""
+
+    make: Make
+    site: Site
+    seconds: float
+
+    @asynccontextmanager
+    async def drive(self) -> AsyncIterator[Drive]:
+        """Make an executor, ask it to recover, and run it."""
+        executor = self.make(self.site)
+        reports = await executor.recover(1)
+        require(reports.rows.dtype == REPORT, "recover() must give an array of REPORT")
+        require(len(reports.rows) == 0, "recover() in a fresh site must give nothing")
+        async with driving(executor, self.seconds) as drive:
+            yield drive
+
+
+async def check_executor(
+    make: Make, directory: Path, *, processes: bool = True, durable: bool = False, seconds: float = 20.0
+) -> None:
+    """Check everything that the engine relies on; must be awaited in `trio.run`.
+
+    Args:
+        make: Makes an executor of a site. Its first machine must take two tasks at once.
+        directory: An empty one, for the state directories of the checks.
+        processes: Whether it starts real processes; without, only what concerns reports is checked.
+        durable: Whether its finishes must survive until they are acknowledged; needs `processes`.
+        seconds: How long anything may take.
+
+    Raises:
+        AssertionError: a rule is broken; the message says which.
+    """
+    checks = [*_CHECKS, *(running.CHECKS if processes else ())]
+    for number, check in enumerate(checks):
+        place = directory / f"{number}-{check.__name__.strip('_')}"
+        place.mkdir(parents=True)
+        await check(Bench(make, Site("default", place.absolute(), f"check{number}", durable=False), seconds))
+    if durable:
+        place = directory / "durable"
+        place.mkdir(parents=True)
+        await running.survives_its_end(Bench(make, Site("default", place.absolute(), "checkdurable", True), seconds))
+
+
+async def _tells_what_it_is(bench: Bench) -> None:
+    executor = bench.make(bench.site)
+    machines = executor.capacity()
+    names = [machine.name for machine in machines]
+    require(bool(names), "capacity() must name a machine")
+    require(len(set(names)) == len(names), f"machines must have names of their own, not {names}")
+    for machine in machines:
+        require(all(total > 0 for total in machine.totals.values()), f"totals of '{machine.name}' must be positive")
+    require(isinstance(executor.fixed, bool), "fixed must be a bool")
+    for problem in executor.check(Work("command", {"cores": 1.0}, {"nonsense": 1}, is_generator=False)):
+        require(isinstance(problem, Problem), "check() must give Problems")
+
+
+async def _ends_every_launch_once(bench: Bench) -> None:
+    async with bench.drive() as drive:
+        tickets = drive.launch(plain(range(40)), width=2)
+        tickets += drive.launch([launch._replace(attempt=2) for launch in plain(range(5))], lane=1, width=1)
+        for report in await drive.until_ended(tickets):
+            row = report["row"]
+            require(bool(report["kind"] == Kind.FINISHED), "what was not recalled must be FINISHED")
+            require(bool(row["reason"] == Reason.OK and row["code"] == 0), "a task that succeeded must have reason OK")
+            require(bool(row["ended"] >= row["started"] > 0), "an attempt must end after it started")
+
+
+async def _takes_requests_about_what_has_ended(bench: Bench) -> None:
+    async with bench.drive() as drive:
+        tickets = drive.launch(plain(range(3)), width=1)
+        await drive.until_ended(tickets)
+        drive.send(Recall(tickets))
+        drive.acknowledge()
+        drive.acknowledge()
+        await drive.until_ended(drive.launch(plain([9])))
+
+
+async def _returns_when_stopped(bench: Bench) -> None:
+    for immediate in (False, True):
+        async with bench.drive() as drive:
+            await drive.until_ended(drive.launch(plain([1])))
+            drive.acknowledge()
+            drive.send(Stop(immediate))
+            await drive.until_returned()
+
+
+async def _returns_when_the_channel_ends(bench: Bench) -> None:
+    async with bench.drive() as drive:
+        await drive.until_ended(drive.launch(plain([1])))
+        drive.acknowledge()
+        drive.close()
+        await drive.until_returned()
+
+
+def plain(indexes: Sequence[int]) -> list[Launch]:
+    """Return launches of `true`."""
+    return [Launch(index, 1, ["true"], {}, "/") for index in indexes]
+
+
+_CHECKS: Sequence[Callable[[Bench], Awaitable[None]]] = (
+    _tells_what_it_is,
+    _ends_every_launch_once,
+    _takes_requests_about_what_has_ended,
+    _returns_when_stopped,
+    _returns_when_the_channel_ends,
+)

@@ -1,0 +1,135 @@
+"""Who runs how much of a lane: the widths that the engine asks for, shared among launchers, never exceeded in sum."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from attrs import define, field
+
+from daggy.executor import Launch, Launches
+from daggy.launcher.frames import Key
+
+AHEAD = 0.05
+"""Seconds of work that wait at a launcher beyond what it runs."""
+MOST_AHEAD = 32
+UNKNOWN = 0.01
+"""Seconds that a task of a lane is thought to take until one has ended."""
+
+Waiting = tuple[Launches, Launch]
+
+
+@define
+class Share:
+    """One launcher's part of a lane.
+
+    Args:
+        width: How many it was last told to run at once.
+        most: The most that it may be running: above `width` while it has not heard, or has not yet ended enough.
+        out: Tasks sent to it and not come back.
+        settled: Whether it has confirmed a lowered width.
+    """
+
+    width: int = 0
+    most: int = 0
+    out: int = 0
+    settled: bool = True
+
+
+@define
+class Lane:
+    """Tasks of the same needs in their order, and the launchers' shares of the width.
+
+    Args:
+        number: The engine's number for it.
+        width: The most that may run at once, all launchers together.
+        waiting: Not yet sent to any launcher, first come first.
+        shares: By launcher's number.
+        pace: Seconds that a task takes, a moving mean.
+        epoch: Of the last batch.
+    """
+
+    number: int
+    width: int = 0
+    waiting: OrderedDict[Key, Waiting] = field(factory=OrderedDict)
+    shares: dict[int, Share] = field(factory=dict)
+    pace: float = UNKNOWN
+    epoch: int = 0
+
+    def targets(self, launchers: Sequence[int]) -> dict[int, int]:
+        """Return the even division of the width; the odd ones go to other launchers in other lanes."""
+        count = len(launchers)
+        whole, odd = divmod(self.width, count)
+        return {
+            launcher: whole + ((position - self.number) % count < odd) for position, launcher in enumerate(launchers)
+        }
+
+    def reshare(self, launchers: Sequence[int]) -> list[tuple[int, int]]:
+        """Move the shares towards an even division; return what to tell whom: (launcher, width).
+
+        What is taken from one launcher is given to another only when the first can no longer be using it.
+        """
+        told = []
+        targets = self.targets(launchers)
+        for launcher, target in targets.items():
+            share = self.shares.setdefault(launcher, Share())
+            if target < share.width:
+                share.width, share.settled = target, False
+                told.append((launcher, target))
+        spare = self.width - sum(share.most for share in self.shares.values())
+        for launcher, target in targets.items():
+            share = self.shares[launcher]
+            # what it may still be running beyond its width is already counted
+            grown = min(target, max(share.width, share.most) + max(spare, 0))
+            if share.settled and grown > share.width:
+                spare -= max(0, grown - share.most)
+                share.width, share.most = grown, max(grown, share.most)
+                told.append((launcher, grown))
+        return told
+
+    def narrowed(self, launcher: int, width: int, running: int) -> None:
+        """Take in that a launcher has heard of its lower width while so many ran there."""
+        share = self.shares[launcher]
+        if width == share.width:
+            share.settled = True
+            share.most = max(width, running)
+
+    def ended(self, launcher: int) -> bool:
+        """Take in that a task ended there; return whether that frees a part of the width for others."""
+        share = self.shares[launcher]
+        share.out -= 1
+        if share.settled and share.most > share.width:
+            share.most -= 1
+            return True
+        return False
+
+    def paced(self, seconds: float) -> None:
+        """Take in how long a task took."""
+        self.pace += 0.2 * (max(seconds, 0.0) - self.pace)
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks should wait at each launcher for a slot there."""
+        return min(MOST_AHEAD, int(AHEAD / max(self.pace, 1e-6)))
+
+    def take(self, count: int) -> Iterable[tuple[Launches, list[Launch], list[Key]]]:
+        """Take the first `count` waiting ones, in runs of one batch each."""
+        batch: Launches | None = None
+        launches: list[Launch] = []
+        keys: list[Key] = []
+        for _ in range(min(count, len(self.waiting))):
+            key, (source, launch) = self.waiting.popitem(last=False)
+            if batch is not None and source is not batch:
+                yield batch, launches, keys
+                launches, keys = [], []
+            batch = source
+            launches.append(launch)
+            keys.append(key)
+        if batch is not None:
+            yield batch, launches, keys
+
+    def give_back(self, returned: Iterable[tuple[Key, Waiting]]) -> None:
+        """Put tasks, in their order, back before those that wait."""
+        for key, waiting in reversed(list(returned)):
+            self.waiting[key] = waiting
+            self.waiting.move_to_end(key, last=False)

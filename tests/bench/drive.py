@@ -1,0 +1,111 @@
+"""One run through the whole engine in this process, timed: what a fresh process does for most rows."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import trio
+from attrs import frozen
+
+from daggy.attempt import RunState
+from daggy.engine.directory import StateDirectory
+from daggy.engine.engine import Engine
+from daggy.executor import Executor, Site
+from daggy.spec import parse
+from daggy.testing.noop import NoopExecutor, NoopSettings
+from daggy.tracker import Tracker
+from daggy_fork import ForkExecutor
+from daggy_memory import MemoryTracker
+from daggy_sqlite import SqliteTracker
+from tests.bench import specs
+from tests.bench.fresh import BenchError, Figures
+
+TRACKERS: dict[str, type[Tracker]] = {"memory": MemoryTracker, "sqlite": SqliteTracker}
+SPECS: dict[str, Callable[[int], bytes]] = {
+    "flat": specs.flat,
+    "diamond": specs.diamond,
+    "chain": lambda count: specs.chain(count, ["/bin/true"]),
+    "naps": lambda count: specs.chain(count, ["/bin/sleep", "0.02"]),
+}
+
+
+@frozen
+class Drive:
+    """What is run, and with what.
+
+    Args:
+        spec: A key of SPECS.
+        count: Its tasks.
+        directory: Where the state directory is made, and removed.
+        tracker: A key of TRACKERS.
+        executor: "fork", two tasks at once, or "noop", any number.
+        large: Bytes that this process holds beside what it needs.
+    """
+
+    spec: str
+    count: int
+    directory: str
+    tracker: str = "memory"
+    executor: str = "fork"
+    large: int = 0
+
+    def make(self, site: Site) -> Executor:
+        """Return the pool's executor."""
+        if self.executor == "noop":
+            return NoopExecutor(NoopSettings(), site)
+        return ForkExecutor(ForkExecutor.Settings(workers=2), site)
+
+
+def drive(**arguments: object) -> Figures:
+    """Run a spec to its end.
+
+    Args:
+        arguments: Those of Drive.
+
+    Returns:
+        `seconds` from an engine that is not open to one that is closed again: launchers start and end in them.
+        `run`: from submission to the announced end. `cpu`: of this process in `seconds`; `whole_cpu`:
+        with its launchers and all tasks. `gap`: p99 of the seconds from a task's end to the start of the next one, of the attempts in their order.
+
+    Raises:
+        BenchError: not everything completed.
+    """
+    what = Drive(**arguments)  # type: ignore[arg-type]  # from JSON; attrs refuses what it does not know
+    ballast = b"\1" * what.large
+    with TemporaryDirectory(dir=what.directory) as folder, StateDirectory.open(Path(folder)) as directory:
+        figures = trio.run(_drive, what, directory)
+    assert len(ballast) == what.large
+    return figures
+
+
+async def _drive(what: Drive, directory: StateDirectory) -> Figures:
+    kind = TRACKERS[what.tracker]
+    tracker = kind(kind.Settings(), directory.path)
+    raw = SPECS[what.spec](what.count)
+    spec = parse(raw, directory=str(directory.path))
+    engine = Engine(tracker, {"default": what.make}, directory)
+    began, cpu = time.perf_counter(), time.process_time()
+    async with engine.open():
+        submitted = time.perf_counter()
+        number = await engine.submit(spec, raw)
+        await engine.ended(number)
+        run = time.perf_counter() - submitted
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if engine.runs[number].state is not RunState.COMPLETED:
+        raise BenchError(f"the run ended {engine.runs[number].state.name.lower()}: {engine.runs[number].counts()}")
+    gap = _gap(tracker, number, what.count) if what.spec == "naps" else 0.0
+    tracker.close()
+    whole = cpu + children.ru_utime + children.ru_stime
+    return {"seconds": seconds, "run": run, "cpu": cpu, "whole_cpu": whole, "gap": gap}
+
+
+def _gap(tracker: Tracker, run: int, count: int) -> float:
+    """Return p99 of the seconds from an attempt's end to the next one's start."""
+    rows = np.concatenate([batch.rows for batch in tracker.attempts(run, 0, count)])
+    return float(np.percentile(rows["started"][1:] - rows["ended"][:-1], 99))

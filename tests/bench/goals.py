@@ -1,0 +1,101 @@
+"""The rows of the table: what is measured, and how good it is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+
+@frozen
+class Unit:
+    """How a figure is written, and which way is better."""
+
+    name: str
+    more: bool = False
+    scale: float = 1.0  # a figure is kept in seconds, bytes, tasks a second or as a ratio; written times this
+
+    def text(self, figure: float) -> str:
+        """Return a figure as people read it: three digits, thousands and millions as k and M."""
+        shown = figure * self.scale
+        for least, letter in ((1e6, "M"), (1e4, "k")):
+            if shown >= least:
+                return _with(f"{_three(shown / (least if letter == 'M' else 1e3))}{letter}", self.name)
+        return _with(_three(shown), self.name)
+
+
+def _three(value: float) -> str:
+    for least, places in ((100, 0), (10, 1), (1, 2)):
+        if value >= least:
+            return _short(f"{value:.{places}f}")
+    return _short(f"{value:.3f}")
+
+
+def _short(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _with(text: str, unit: str) -> str:
+    return f"{text} {unit}" if unit else text
+
+
+RATIO = Unit("", more=True)
+TIMES = Unit("times")
+MICROSECONDS = Unit("µs", scale=1e6)
+MILLISECONDS = Unit("ms", scale=1e3)
+SECONDS = Unit("s")
+BYTES = Unit("bytes")
+RATE = Unit("tasks/s", more=True)
+
+
+@frozen
+class Goal:
+    """One row before it is measured. Figures are in seconds, bytes, tasks a second, or ratios."""
+
+    what: str
+    unit: Unit
+    goal: float
+    stretch: float | None
+
+    def verdict(self, figure: float) -> str:
+        """Return how a figure compares: `stretch`, `met` or `missed`."""
+        if self.stretch is not None and self._reaches(figure, self.stretch):
+            return "stretch"
+        return "met" if self._reaches(figure, self.goal) else "missed"
+
+    def _reaches(self, figure: float, wanted: float) -> bool:
+        return figure >= wanted if self.unit.more else figure <= wanted
+
+
+@frozen
+class Measured:
+    """What a row came to; `figure` is None where it could not be measured, and `detail` says why."""
+
+    figure: float | None
+    detail: str = field(default="")
+
+
+GOALS: Mapping[str, Goal] = {
+    "processes.memory": Goal("real processes, output captured, memory tracker: of C", RATIO, 0.85, 0.95),
+    "processes.sqlite": Goal("the same, SQLite tracker", RATIO, 0.83, 0.92),
+    "processes.cpu": Goal("CPU of the main process a task", MICROSECONDS, 40e-6, 25e-6),
+    "processes.large": Goal("throughput with a 3 GB main process, of a small one", RATIO, 0.95, 1.0),
+    "chain": Goal("one link of a chain of `true`, of C one at a time", TIMES, 2.0, 1.3),
+    "plan.1M": Goal("plan of a template diamond, 1M tasks", SECONDS, 0.1, 0.02),
+    "plan.10M": Goal("the same, 10M tasks", SECONDS, 0.5, 0.2),
+    "plan.100M": Goal("the same, 100M tasks", SECONDS, 3.0, 1.0),
+    "memory.plan": Goal("memory of plan and frontier a task, above imports", BYTES, 12, 8),
+    "memory.attempt": Goal("memory a task once it has an attempt", BYTES, 100, 48),
+    "fan": Goal("10,000 by 10,000 all-to-all, plan", MILLISECONDS, 10e-3, 1e-3),
+    "drain.10000": Goal("drain, reducer and ledger alone, batches of 10,000", RATE, 5e6, 12e6),
+    "drain.100": Goal("the same, batches of 100", RATE, 3e6, 5e6),
+    "drain.1": Goal("the same, one by one", RATE, 300e3, 450e3),
+    "engine.memory": Goal("drain through the whole engine, memory tracker", RATE, 100e3, 300e3),
+    "engine.sqlite": Goal("the same with SQLite", RATE, 60e3, 200e3),
+    "explicit.time": Goal("an explicit spec of 1M tasks: read, validated, planned", SECONDS, 8.0, 4.0),
+    "explicit.memory": Goal("the same, memory a task at the peak", BYTES, 1500, None),
+    "latency": Goal("from a task's end to its child's start, idle, p99", MILLISECONDS, 5e-3, 2e-3),
+    "cli.run": Goal("`daggy run` of one task, whole process", SECONDS, 0.5, 0.3),
+    "cli.help": Goal("`daggy --help`, whole process", SECONDS, 0.2, 0.1),
+}
+"""By name, in the order of the table."""

@@ -1,0 +1,107 @@
+"""The fork executor at work, for tests: what it was asked, and everything that it reported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from daggy_fork import ForkExecutor, ForkSettings
+
+from daggy.executor import Kind, Launch, Launches, Reports, Request, Rows, Site, Ticket
+
+DEADLINE = 20.0
+
+
+class Desk:
+    """An executor at work, and everything that it reported."""
+
+    def __init__(self, executor: ForkExecutor, directory: Path, send: trio.MemorySendChannel[Request]) -> None:
+        self.executor, self.directory, self.send = executor, directory, send
+        self.finished: dict[int, Rows] = {}
+        self.messages: dict[int, str] = {}
+        self.recalled: list[int] = []
+        self.started: dict[int, Rows] = {}
+        self.sequence: list[tuple[Kind, int]] = []
+        self._news = trio.Condition()
+        self._bell = trio.Event()
+
+    def report(self, reports: Reports) -> None:
+        for at, row in enumerate(reports.rows):
+            index, kind = int(row["row"]["index"]), Kind(int(row["kind"]))
+            self.sequence.append((kind, index))
+            if kind is Kind.FINISHED:
+                assert index not in self.finished
+                self.finished[index] = row["row"]
+                self.messages[index] = reports.messages.get(at, "")
+            elif kind is Kind.RECALLED:
+                self.recalled.append(index)
+            else:
+                self.started[index] = row["row"]
+        self._bell.set()
+        self._bell = trio.Event()
+
+    def launch(self, *launches: Launch, width: int = 4, lane: int = 0) -> None:
+        self.send.send_nowait(Launches(7, 1, 1, "m", lane, width, launches))
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        with trio.fail_after(DEADLINE):
+            while not condition():
+                await self._bell.wait()
+
+    async def run(self, *argv: str, index: int = 0, width: int = 4, **more: Any) -> Rows:
+        """Run one task to its end and return its row."""
+        self.launch(self.task(*argv, index=index, **more), width=width)
+        await self.until(lambda: index in self.finished)
+        return self.finished[index]
+
+    def task(self, *argv: str, index: int = 0, environment: dict[str, str | None] | None = None, **more: Any) -> Launch:
+        return Launch(index, 1, list(argv), environment or {}, str(more.pop("directory", self.directory)), **more)
+
+    async def output(self, index: int, stream: str = "stdout") -> bytes:
+        row = self.finished.get(index, self.started.get(index))
+        assert row is not None
+        return await self.executor.read_log(7, 1, row, stream, 0, 1 << 30)
+
+    def ticket(self, index: int) -> Ticket:
+        return Ticket(7, 1, index, 1, 1)
+
+
+@asynccontextmanager
+async def desk(directory: Path, *, durable: bool = False, **settings: Any) -> AsyncIterator[Desk]:
+    executor = ForkExecutor(ForkSettings(**{"workers": 4, **settings}), Site("default", directory, "tests", durable))
+    await executor.recover(1)
+    send, receive = trio.open_memory_channel[Request](1000)
+    at_work = Desk(executor, directory, send)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(executor.run, receive, at_work.report, lambda: None)
+            yield at_work
+            send.close()
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-c", code)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+async def gone(pid: int) -> None:
+    with trio.fail_after(DEADLINE):
+        while alive(pid):
+            await trio.sleep(0.01)
+
+
+async def appears(path: Path) -> str:
+    with trio.fail_after(DEADLINE):
+        while not (path.exists() and path.read_text().endswith("\n")):
+            await trio.sleep(0.01)
+    return path.read_text().strip()

@@ -1,0 +1,68 @@
+"""The benches do not rot: all of them run in their smallest form, and every row has its line. No time is asserted."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench.goals import GOALS, MILLISECONDS, RATE, Goal
+
+BENCH = Path(__file__).parents[1] / "bench"
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCH), *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_every_row_is_measured(tmp_path: Path) -> None:
+    done = bench("--quick", "--dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
+    assert GOALS.keys() <= lines.keys()
+    unmeasured = {name for name in GOALS if " -  " in lines[name]}
+    without_gcc = {name for name in unmeasured if "no gcc" in lines[name]}
+    assert unmeasured == without_gcc
+    assert bool(without_gcc) is (shutil.which("gcc") is None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_chosen_by_the_beginnings_of_their_names() -> None:
+    done = bench("--quick", "--markdown", "plan", "fan")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n| ") == 5
+    assert "| the same, 100M tasks | 3 s | 1 s |" in done.stdout
+
+
+def test_an_unknown_row_is_named_with_those_there_are() -> None:
+    done = bench("plans")
+    assert done.returncode == 2
+    assert re.match(r"no row 'plans'; there are: processes\.memory, ", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("goal", "figure", "verdict"),
+    [
+        (Goal("", RATE, 5e6, 12e6), 12e6, "stretch"),
+        (Goal("", RATE, 5e6, 12e6), 5e6, "met"),
+        (Goal("", RATE, 5e6, 12e6), 4.9e6, "missed"),
+        (Goal("", MILLISECONDS, 5e-3, 2e-3), 2e-3, "stretch"),
+        (Goal("", MILLISECONDS, 5e-3, 2e-3), 2.1e-3, "met"),
+        (Goal("", MILLISECONDS, 5e-3, 2e-3), 5.1e-3, "missed"),
+        (Goal("", MILLISECONDS, 5e-3, None), 0.0, "met"),
+    ],
+)
+def test_a_verdict_knows_which_way_is_better(goal: Goal, figure: float, verdict: str) -> None:
+    assert goal.verdict(figure) == verdict
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [(12e6, "12M tasks/s"), (450_000, "450k tasks/s"), (1234.5, "1234 tasks/s"), (0.95, "0.95 tasks/s")],
+)
+def test_figures_have_three_digits(figure: float, text: str) -> None:
+    assert RATE.text(figure) == text

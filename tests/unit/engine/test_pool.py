@@ -1,0 +1,196 @@
+"""A pool never has more running than its machines hold, packs what fits, and starves nobody."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from attrs import define, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daggy.attempt import REPORT, Kind, Reports, Rows
+from daggy.engine.flights import Flights, Slot
+from daggy.engine.pool import PATIENCE, Candidate, Pool
+from daggy.executor import Machine
+from daggy.plan import plan
+from daggy.run.reports import on_reports
+from daggy.run.run import Run
+from daggy.run.states import Now
+from daggy.spec.model import Details, Policy, RunSpec, Template
+from daggy.spec.parameters import RangeValues
+
+RESOURCES = ("cores", "memory_mb")
+
+
+@define
+class SimulatedLauncher:
+    """Keeps one queue a lane, and starts a task only while fewer than the lane's width run: what a launcher promises."""
+
+    waiting: dict[int, deque[tuple[int, int]]] = field(factory=dict)
+    width: dict[int, int] = field(factory=dict)
+    running: list[tuple[int, int, int]] = field(factory=list)  # lane, task, attempt
+    unsaid: list[tuple[int, int, int]] = field(factory=list)  # kind, task, attempt
+
+    def launch(self, lane: int, width: int, tasks: list[tuple[int, int]]) -> None:
+        self.width[lane] = width
+        self.waiting.setdefault(lane, deque()).extend(tasks)
+        self.start()
+
+    def start(self) -> None:
+        for lane, queue in self.waiting.items():
+            while queue and sum(one[0] == lane for one in self.running) < self.width[lane]:
+                task, attempt = queue.popleft()
+                self.running.append((lane, task, attempt))
+                self.unsaid.append((Kind.STARTED, task, attempt))
+
+    def end(self, position: int) -> None:
+        _, task, attempt = self.running.pop(position % len(self.running))
+        self.unsaid.append((Kind.FINISHED, task, attempt))
+        self.start()
+
+    def say(self, most: int) -> Rows:
+        """Return the oldest reports; a start whose end is said in the same breath may be left out."""
+        said, self.unsaid = self.unsaid[:most], self.unsaid[most:]
+        ended = {task for kind, task, _ in said if kind == Kind.FINISHED}
+        told = [one for one in said if one[0] == Kind.FINISHED or one[1] not in ended]
+        rows = np.zeros(len(told), REPORT)
+        for position, (kind, task, attempt) in enumerate(told):
+            rows[position]["kind"] = kind
+            rows[position]["row"]["index"] = task
+            rows[position]["row"]["attempt"] = attempt
+        rows["run"], rows["version"], rows["epoch"] = 1, 1, 1
+        return rows
+
+
+@define
+class World:
+    """One run, one pool, one simulated launcher a machine; the clock is a number."""
+
+    run: Run
+    pool: Pool
+    flights: Flights = field(factory=Flights)
+    launchers: dict[str, SimulatedLauncher] = field(factory=dict)
+    slots: dict[int, Slot] = field(factory=dict)
+    clock: float = 0.0
+
+    def dispatch(self) -> None:
+        candidates = [Candidate(self.run, self.run.frontier.lanes[number]) for number in self.run.frontier.ready]
+        for grant in self.pool.choose(candidates, self.clock):
+            taken = self.run.frontier.take(grant.candidate.lane, grant.tasks)
+            if not grant.ahead:
+                grant.share.width -= grant.tasks - len(taken)
+            slot = self.slots.setdefault(id(grant.share), Slot(self.pool, grant.machine, grant.share))
+            self.flights.sent((1, 1), taken.tolist(), slot)
+            attempts = self.run.frontier.attempt[taken].tolist()
+            launcher = self.launchers.setdefault(grant.machine.name, SimulatedLauncher())
+            launcher.launch(grant.share.lane, grant.share.width, list(zip(taken.tolist(), attempts, strict=True)))
+
+    def report(self, launcher: SimulatedLauncher, most: int) -> None:
+        rows = launcher.say(most)
+        if len(rows):
+            self.flights.reported((1, 1), rows, self.clock)
+            on_reports(self.run, Reports(rows), Now(self.clock, self.clock))
+
+    def check_totals(self) -> None:
+        for name, launcher in self.launchers.items():
+            needs = {share.lane: share.needs for share in self.pool.machines[name].shares.values()}
+            for resource in RESOURCES:
+                used = sum(dict(needs[lane]).get(resource, 0.0) for lane, _, _ in launcher.running)
+                assert used <= self.pool.machines[name].totals[resource] + 1e-6
+
+
+def make_run(templates: list[tuple[int, dict[str, float], int, int | None]]) -> Run:
+    """Return a run of templates given as (tasks, needs, priority, max_parallel), none waiting for another."""
+    made = tuple(
+        Template(
+            f"t{number}",
+            Details(command=("true",)),
+            Policy(resources=tuple(sorted(needs.items())), priority=priority, max_parallel=most),
+            parameters={"N": RangeValues.of(0, tasks)},
+            uses=("N",),
+        )
+        for number, (tasks, needs, priority, most) in enumerate(templates)
+    )
+    run = Run(1, plan(RunSpec(made, parameters={"N": RangeValues.of(0, 1)})), created=0.0, epoch=1)
+    run.begin()
+    return run
+
+
+needs = st.fixed_dictionaries(
+    {"cores": st.sampled_from([0.5, 1.0, 2.0, 3.0]), "memory_mb": st.sampled_from([0.0, 100.0, 900.0])}
+)
+template = st.tuples(st.integers(1, 12), needs, st.integers(-1, 1), st.sampled_from([None, 1, 3]))
+
+
+@settings(deadline=None)
+@given(
+    templates=st.lists(template, min_size=1, max_size=5),
+    machines=st.integers(1, 3),
+    moves=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50), st.integers(1, 6)), max_size=80),
+)
+def test_what_runs_never_exceeds_the_totals_and_everything_runs(
+    templates: list[tuple[int, dict[str, float], int, int | None]], machines: int, moves: list[tuple[int, int, int]]
+) -> None:
+    world = World(make_run(templates), Pool("p"))
+    world.pool.set_capacity([Machine(f"m{n}", {"cores": 3.0, "memory_mb": 1000.0}) for n in range(machines)])
+    world.pool.seconds.update({share: 0.001 for share in {tuple(sorted(one[1].items())) for one in templates}})
+    for which, position, most in [*moves, *[(n % 3, n, 100) for n in range(4000)]]:
+        world.clock += 1.0
+        world.dispatch()
+        world.check_totals()
+        for template_lane in world.run.frontier.lanes:
+            assert template_lane.in_flight <= (template_lane.policy.max_parallel or 1 << 30)
+        launchers = list(world.launchers.values())
+        launcher = launchers[which % len(launchers)]
+        if launcher.running:
+            launcher.end(position)
+            world.check_totals()
+        world.report(launcher, most)
+        if world.run.is_ended:
+            break
+    assert world.run.counts()["completed"] == world.run.plan.size
+
+
+def test_a_task_passed_over_too_long_gets_a_machine() -> None:
+    # Small tasks would keep the machine busy for ever; after PATIENCE it is kept free until the large one fits.
+    world = World(
+        make_run([(500, {"cores": 1.0, "memory_mb": 0.0}, 0, None), (1, {"cores": 3.0, "memory_mb": 0.0}, 0, None)]),
+        Pool("p"),
+    )
+    world.pool.set_capacity([Machine("m", {"cores": 3.0, "memory_mb": 0.0})])
+    large = world.run.plan.size - 1
+    while world.clock < PATIENCE + 20:
+        world.dispatch()
+        launcher = world.launchers["m"]
+        if any(task == large for _, task, _ in launcher.running):
+            break
+        world.clock += 1.0
+        launcher.end(0)
+        world.report(launcher, 100)
+    assert PATIENCE <= world.clock < PATIENCE + 5
+
+
+def test_the_deeper_and_the_more_urgent_go_first() -> None:
+    world = World(make_run([(3, {"cores": 3.0}, 0, None), (3, {"cores": 3.0}, 5, None)]), Pool("p"))
+    world.pool.set_capacity([Machine("m", {"cores": 3.0, "memory_mb": 0.0})])
+    world.dispatch()
+    assert [task for _, task, _ in world.launchers["m"].running] == [3]
+
+
+def test_nothing_waits_at_a_launcher_when_tasks_are_long() -> None:
+    world = World(make_run([(50, {"cores": 1.0}, 0, None)]), Pool("p"))
+    world.pool.set_capacity([Machine("m", {"cores": 3.0, "memory_mb": 0.0})])
+    world.pool.seconds[(("cores", 1.0),)] = 5.0
+    world.dispatch()
+    assert len(world.launchers["m"].running) == 3
+    assert not world.launchers["m"].waiting[0]
+
+
+def test_short_tasks_wait_ahead_at_the_launcher() -> None:
+    world = World(make_run([(50, {"cores": 1.0}, 0, None)]), Pool("p"))
+    world.pool.set_capacity([Machine("m", {"cores": 2.0, "memory_mb": 0.0})])
+    world.pool.seconds[(("cores", 1.0),)] = 0.003
+    world.dispatch()
+    assert len(world.launchers["m"].running) == 2
+    assert next(iter(world.pool.machines["m"].shares.values())).waiting == 20  # 2 of them not heard to have started

@@ -1,0 +1,135 @@
+"""Every task that does not run has its reasons, and those that ran again have theirs."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports
+from daggy.plan import plan
+from daggy.run.commands import on_requeue
+from daggy.run.explain import explain
+from daggy.run.reports import on_reports
+from daggy.run.run import Run
+from daggy.run.states import Now
+from daggy.spec import parse
+
+NOW = Now(1000.0, 10.0)
+
+
+def task(*parents: Any, uses: str = "", **more: Any) -> dict[str, Any]:
+    command = ["true", *([f"{{{{ {uses} }}}}"] if uses else [])]
+    return {"details": {"command": command}, "parents": list(parents), **more}
+
+
+def begun(tasks: dict[str, Any], **more: Any) -> Run:
+    spec = {"parameters": {"N": [0, 1, 2, 3]}, "tasks": tasks, **more}
+    run = Run(1, plan(parse(json.dumps(spec).encode(), directory="/")), created=0.0, epoch=1)
+    run.begin()
+    return run
+
+
+def finish(run: Run, name: str, reason: Reason = Reason.OK, code: int = 0) -> None:
+    """Hand out and end tasks until this one has ended."""
+    index = run.plan.index(name)
+    lane = run.frontier.lane_of(index)
+    while (taken := run.frontier.take_one(lane)) != index:
+        assert taken >= 0
+    rows = np.zeros(1, REPORT)
+    rows["kind"], rows["run"], rows["version"], rows["epoch"] = Kind.FINISHED, run.id, run.version, run.epoch
+    row = np.zeros(1, ATTEMPT)
+    row["index"], row["attempt"], row["reason"], row["code"] = index, run.frontier.attempt[index], reason, code
+    rows["row"] = row
+    on_reports(run, Reports(rows), NOW)
+
+
+def told(run: Run, name: str, now: Now | None = None) -> list[dict[str, Any]]:
+    return [dict(reason) for reason in explain(run, run.plan.index(name), {}, now).because]
+
+
+def test_a_waiting_task_names_its_parents_with_counts_and_examples() -> None:
+    run = begun({"pull": task(uses="N"), "report": task("pull")})
+    finish(run, "pull.N:0")
+    (reason,) = told(run, "report")
+    assert (reason["kind"], reason["template"], reason["left"], reason["of"]) == ("parents", "pull", 3, 4)
+    assert [example["name"] for example in reason["examples"]] == ["pull.N:1", "pull.N:2", "pull.N:3"]
+
+
+def test_a_matched_task_names_only_its_own_parent() -> None:
+    run = begun({"pull": task(uses="N"), "clean": task({"task": "pull", "match": ["N"]}, uses="N")})
+    (reason,) = told(run, "clean.N:2")
+    assert (reason["left"], reason["of"]) == (1, 1)
+    assert reason["examples"][0]["name"] == "pull.N:2"
+
+
+def test_explicit_parents_are_told_one_by_one_and_the_rest_summed_up() -> None:
+    tasks = {f"t{number}": task() for number in range(15)}
+    run = begun({**tasks, "report": task(*tasks)})
+    finish(run, "t0")
+    reasons = told(run, "report")
+    assert [reason["template"] for reason in reasons] == [f"t{number}" for number in range(1, 11)] + [""]
+    assert reasons[-1]["left"] == 4
+
+
+def test_an_upstream_failed_task_names_who_failed() -> None:
+    run = begun({"pull": task(uses="N"), "report": task("pull"), "mail": task("report")})
+    finish(run, "pull.N:1", Reason.EXIT, 3)
+    explanation = explain(run, run.plan.index("report"), {})
+    assert explanation.state == "upstream_failed"
+    (reason,) = explanation.because
+    assert (reason["left"], reason["of"]) == (1, 4)
+    assert reason["examples"] == [{"index": run.plan.index("pull.N:1"), "name": "pull.N:1", "state": "errored"}]
+    (reason,) = told(run, "mail")
+    assert reason["examples"][0]["name"] == "report"
+
+
+def test_a_task_that_waits_for_ends_counts_failures_as_ended() -> None:
+    run = begun({"pull": task(uses="N"), "clean": task({"task": "pull", "on": "ended"})})
+    finish(run, "pull.N:1", Reason.EXIT, 3)
+    (reason,) = told(run, "clean")
+    assert (reason["on"], reason["left"]) == ("ended", 3)
+
+
+def test_an_errored_task_says_how_its_attempt_ended() -> None:
+    run = begun({"pull": task(uses="N")})
+    finish(run, "pull.N:1", Reason.EXIT, 3)
+    (reason,) = told(run, "pull.N:1")
+    assert (reason["kind"], reason["reason"], reason["exit_code"]) == ("attempt", "exit", 3)
+
+
+def test_a_task_that_runs_again_says_who_asked_and_what_it_invalidated() -> None:
+    run = begun({"pull": task(), "report": task("pull")})
+    finish(run, "pull")
+    finish(run, "report")
+    on_requeue(run, np.array([run.plan.index("pull")], np.int64), NOW, "alice")
+    moved = [reason for reason in told(run, "pull") if reason["kind"] == "moved"]
+    assert [(reason["cause"], reason["actor"], reason["state"]) for reason in moved] == [
+        ("requeued", "alice", "waiting")
+    ]
+    (invalidated,) = [reason for reason in told(run, "report") if reason["kind"] == "moved"]
+    assert invalidated["cause"].startswith("invalidated: pull runs again")
+
+
+def test_a_queued_task_says_what_its_turn_waits_for_where_an_engine_knows() -> None:
+    run = begun({"pull": task(uses="N", max_parallel=1)})
+    lane = run.frontier.lane_of(0)
+    assert run.frontier.take_one(lane) == 0
+    assert told(run, "pull.N:1") == [], "a directory without an engine knows no turns"
+    kinds = [reason["kind"] for reason in told(run, "pull.N:1", NOW)]
+    assert kinds == ["max_parallel", "ready"]
+    assert told(run, "pull.N:0", NOW)[0]["kind"] == "handed_out"
+
+
+def test_a_run_limit_is_named() -> None:
+    run = begun({"pull": task(uses="N", resources={"licences": 2})}, limits={"licences": 3})
+    assert run.frontier.take_one(run.frontier.lane_of(0)) == 0
+    limit, _ = told(run, "pull.N:1", NOW)
+    assert (limit["kind"], limit["name"], limit["needs"], limit["used"], limit["of"]) == ("limit", "licences", 2, 2, 3)
+
+
+def test_a_delayed_task_says_when_it_is_tried_again() -> None:
+    run = begun({"pull": task(uses="N", max_retries=1, retry_delay=8)})
+    finish(run, "pull.N:0", Reason.EXIT, 1)
+    delay = told(run, "pull.N:0", NOW)[0]
+    assert delay["kind"] == "delay"
+    assert 4 <= delay["seconds"] <= 12.1

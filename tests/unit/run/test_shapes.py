@@ -1,0 +1,143 @@
+"""The shapes of runs and tasks, against what the contract says and a naive reference."""
+
+import datetime as dt
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from daggy.attempt import ATTEMPT, Reason, RunState, State
+from daggy.errors import UsageError
+from daggy.plan import plan
+from daggy.run import shapes, states
+from daggy.run.run import Run
+from daggy.spec import parse
+
+SPEC = {
+    "name": "nightly",
+    "tags": {"env": "test"},
+    "parameters": {"DATE": ["2022-01-01", "2022-01-02"], "N": {"range": [0, 3]}},
+    "tasks": {
+        "pull": {"details": {"command": ["true", "{{ DATE }}"]}},
+        "fit": {"details": {"command": ["true", "{{ DATE }}", "{{ N }}"]}, "parents": ["pull"]},
+        "report": {"details": {"command": ["true"]}, "parents": ["fit"]},
+        "clean": {"details": {"command": ["true"]}},
+    },
+}
+
+
+def fresh(spec: dict[str, Any] | None = None) -> Run:
+    made = plan(parse(json.dumps(spec or SPEC).encode(), directory="/"))
+    run = Run(7, made, created=1767323045.678, epoch=1)
+    run.begin()
+    return run
+
+
+def scattered(codes: list[int]) -> Run:
+    run = fresh()
+    run.frontier.state[:] = np.resize(np.array(codes, np.uint8), run.plan.size)
+    run.frontier.recount()
+    return run
+
+
+def test_run_has_the_shape_of_the_contract() -> None:
+    shown = shapes.as_json(shapes.describe(fresh()))
+    assert list(shown) == [
+        "run_id", "name", "tags", "state", "version", "created", "started", "ended", "counts", "templates",
+    ]  # fmt: skip
+    assert shown["run_id"] == 7
+    assert shown["tags"] == {"env": "test"}
+    assert shown["state"] == "queued"
+    assert shown["created"] == "2026-01-02T03:04:05.678Z"
+    assert shown["ended"] is None
+    assert list(shown["counts"]) == [state.name.lower() for state in State]
+    assert shown["counts"]["waiting"] + shown["counts"]["queued"] == 10
+    by_name = {template["name"]: template for template in shown["templates"]}
+    assert by_name["fit"]["parameters"] == ["DATE", "N"]
+    assert by_name["fit"]["tasks"] == 6
+    assert by_name[""]["tasks"] == 2, "templates without parameters are one group"
+    json.dumps(shown)
+
+
+def test_one_template_without_parameters_keeps_its_name() -> None:
+    run = fresh({"tasks": {"only": {"details": {"command": ["true"]}}}})
+    assert [template.name for template in shapes.template_shapes(run)] == ["only"]
+
+
+def test_task_has_the_shape_of_the_contract() -> None:
+    run = fresh()
+    index = run.plan.index("pull.DATE:2022-01-01")
+    shown = shapes.as_json(shapes.task(run, index))
+    assert shown == {
+        "index": index, "name": "pull.DATE:2022-01-01", "template": "pull", "parameters": {"DATE": "2022-01-01"},
+        "state": "queued", "attempts": 0, "started": None, "ended": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "exit_code", "number", "said"),
+    [
+        (Reason.OK, 0, 0, None, "ok"),
+        (Reason.EXIT, 3, 3, None, "exit 3"),
+        (Reason.SIGNAL, -9, None, 9, "signal 9"),
+        (Reason.TIMEOUT, -15, None, 15, "timeout"),
+        (Reason.SPAWN, 0, None, None, "spawn: no such file"),
+    ],
+)
+def test_attempts_say_how_they_ended(
+    reason: Reason, code: int, exit_code: int | None, number: int | None, said: str
+) -> None:
+    row = np.zeros((), ATTEMPT)
+    row["reason"], row["code"], row["place"], row["rss_kb"], row["attempt"] = reason, code, 2, 10, 1
+    message = "no such file" if reason is Reason.SPAWN else ""
+    shown = shapes.attempt(row, message, {2: ("default", "here")})
+    assert (shown.exit_code, shown.signal, shown.outcome()) == (exit_code, number, said)
+    assert (shown.pool, shown.host, shown.max_rss_bytes, shown.started) == ("default", "here", 10240, None)
+
+
+@given(st.floats(0, 4e9))
+def test_timestamps_read_back_to_the_millisecond(seconds: float) -> None:
+    text = shapes.timestamp(seconds)
+    assert len(text) == len("2026-01-02T03:04:05.678Z")
+    assert abs(dt.datetime.fromisoformat(text).timestamp() - seconds) <= 0.000501
+
+
+@given(
+    st.lists(st.sampled_from(range(states.CODES)), min_size=1, max_size=10),
+    st.sets(st.sampled_from(list(State))),
+    st.sampled_from(["", "pull", "fit", "report"]),
+    st.sampled_from([{}, {"DATE": "2022-01-02"}, {"DATE": "2022-01-01", "N": "2"}]),
+    st.integers(0, 11),
+    st.integers(1, 4),
+)
+def test_a_page_holds_the_tasks_that_match(
+    codes: list[int], wanted: set[State], template: str, where: dict[str, str], after: int, limit: int
+) -> None:
+    if not set(where) <= {"pull": {"DATE"}, "report": set()}.get(template, {"DATE", "N"}):
+        return
+    run = scattered(codes)
+    public = [int(states.PUBLIC[code]) for code in run.frontier.state.tolist()]
+    expected = [
+        index
+        for index in range(after, run.plan.size)
+        if public[index] != 255
+        and (not wanted or State(public[index]) in wanted)
+        and (not template or run.plan.template_name(index) == template)
+        and where.items() <= run.plan.parameters(index).items()
+    ]
+    page = shapes.tasks(run, shapes.Filter(tuple(wanted), template, where), after, limit)
+    assert [task.index for task in page.items] == expected[:limit]
+    assert page.next == (expected[limit] if len(expected) > limit else None)
+
+
+def test_unknown_nouns_in_a_filter_are_refused() -> None:
+    run = fresh()
+    with pytest.raises(UsageError, match="no task named 'pul'; did you mean 'pull'"):
+        shapes.tasks(run, shapes.Filter(template="pul"))
+    with pytest.raises(UsageError, match="no task has a parameter 'DAY'; there are: DATE, N"):
+        shapes.tasks(run, shapes.Filter(where={"DAY": "1"}))
+    with pytest.raises(ValueError, match="no state named 'done'; there are: waiting, queued"):
+        shapes.task_state("done")
+    assert shapes.run_state("errored") is RunState.ERRORED

@@ -1,0 +1,198 @@
+"""Rows into entries: what the SQLite tracker gives back."""
+
+# ruff: noqa: S608 - statements are made of our own constants; every value is bound
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from daggy.tracker import (
+    ATTEMPT,
+    Attempts,
+    Generated,
+    History,
+    Moved,
+    Rows,
+    RunFilter,
+    RunRecord,
+    RunState,
+    State,
+    Version,
+)
+from daggy_sqlite.columns import READ, Integers, select
+from daggy_sqlite.schema import RUN_SHIFT
+from daggy_sqlite.writing import count_attempts
+
+
+def read_runs(connection: sqlite3.Connection, matching: RunFilter) -> Sequence[RunRecord]:
+    """Return one page of runs, newest first."""
+    conditions: list[str] = ["1"]
+    parameters: list[Any] = []
+    for condition, value in (
+        ("run < ?", matching.before),
+        ("created >= ?", matching.since),
+        ("created < ?", matching.until),
+        ("name = ?", matching.name or None),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            parameters.append(value)
+    if matching.states:
+        conditions.append(f"state IN ({','.join('?' * len(matching.states))})")
+        parameters += [int(state) for state in matching.states]
+    for key, text in matching.tags.items():
+        conditions.append("EXISTS (SELECT 1 FROM json_each(tags) WHERE key = ? AND value = ?)")
+        parameters += [key, text]
+    found = connection.execute(
+        "SELECT run, version, name, tags, state, created, started, ended, digest FROM runs "
+        f"WHERE {' AND '.join(conditions)} ORDER BY run DESC LIMIT ?",
+        (*parameters, matching.limit),
+    )
+    return [_record(row) for row in found]
+
+
+def read_history(connection: sqlite3.Connection, run: int) -> History:
+    """Return what is needed to rebuild a run.
+
+    Raises:
+        KeyError: there is no such run.
+    """
+    require(connection, run)
+    count = count_attempts(connection, run)
+    rows, versions = _read_range(connection, run, 0, count)
+    messages = _messages(connection, run, 0, count)
+    return History(
+        _versions(connection, run), _entries(connection, run, rows, versions, messages), read_places(connection)
+    )
+
+
+def read_attempts(connection: sqlite3.Connection, run: int, after: int, limit: int) -> Sequence[Attempts]:
+    """Return attempts `after` to `after + limit` of a run, in the order in which they ended.
+
+    Raises:
+        KeyError: there is no such run.
+    """
+    require(connection, run)
+    last = min(after + limit, count_attempts(connection, run))
+    rows, versions = _read_range(connection, run, after, max(after, last))
+    return list(_batches(run, rows, versions, _messages(connection, run, after, last)))
+
+
+def read_attempts_of(
+    connection: sqlite3.Connection, run: int, index: int, after: int, limit: int
+) -> Sequence[Attempts]:
+    """Return up to `limit` attempts of one task after the first `after`, in the order in which they ended.
+
+    Raises:
+        KeyError: there is no such run.
+    """
+    require(connection, run)
+    base = run << RUN_SHIFT
+    found = connection.execute(
+        "SELECT id FROM attempts WHERE id > ? AND id < ? AND task_index = ? ORDER BY id LIMIT ? OFFSET ?",
+        (base, base + (1 << RUN_SHIFT), index, limit, after),
+    )
+    ids = [row[0] for row in found]
+    pieces = [select(connection, number, number) for number in ids]
+    told = [connection.execute("SELECT message FROM messages WHERE id = ?", (number,)).fetchone() for number in ids]
+    rows = np.concatenate([np.zeros(0, ATTEMPT), *(piece for piece, _ in pieces)])
+    versions = np.concatenate([np.zeros(0, np.int64), *(version for _, version in pieces)])
+    return list(_batches(run, rows, versions, {place: row[0] for place, row in enumerate(told) if row}))
+
+
+def read_places(connection: sqlite3.Connection) -> Mapping[int, tuple[str, str]]:
+    """Return every place: number to (pool, host)."""
+    return {number: (pool, host) for number, pool, host in connection.execute("SELECT number, pool, host FROM places")}
+
+
+def require(connection: sqlite3.Connection, run: int) -> None:
+    """Raise KeyError if there is no such run."""
+    if connection.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone() is None:
+        raise KeyError(run)
+
+
+def _record(row: tuple[Any, ...]) -> RunRecord:
+    run, version, name, tags, state, created, started, ended, digest = row
+    return RunRecord(run, version, name, json.loads(tags), RunState(state), created, started, ended, digest)
+
+
+def _read_range(connection: sqlite3.Connection, run: int, after: int, last: int) -> tuple[Rows, Integers]:
+    rows = np.zeros(last - after, ATTEMPT)
+    versions = np.zeros(last - after, np.int64)
+    base = run << RUN_SHIFT
+    for first in range(after, last, READ):
+        until = min(first + READ, last)
+        some, their_versions = select(connection, base + first + 1, base + until)
+        rows[first - after : until - after] = some
+        versions[first - after : until - after] = their_versions
+    return rows, versions
+
+
+def _messages(connection: sqlite3.Connection, run: int, after: int, last: int) -> dict[int, str]:
+    base = (run << RUN_SHIFT) + after + 1
+    found = connection.execute(
+        "SELECT id, message FROM messages WHERE id >= ? AND id <= ?", (base, (run << RUN_SHIFT) + last)
+    )
+    return {number - base: message for number, message in found}
+
+
+def _versions(connection: sqlite3.Connection, run: int) -> Sequence[Version]:
+    generated: dict[int, list[Generated]] = {}
+    for row in connection.execute(
+        "SELECT run, version, task_index, attempt, answer, at FROM generated WHERE run = ? ORDER BY id", (run,)
+    ):
+        generated.setdefault(row[1], []).append(Generated(*row))
+    found = connection.execute(
+        "SELECT version, spec, digest, at, keep_downstream FROM specs WHERE run = ? ORDER BY version", (run,)
+    )
+    return [
+        Version(version, spec, digest, at, bool(keep), tuple(generated.get(version, ())))
+        for version, spec, digest, at, keep in found
+    ]
+
+
+def _entries(
+    connection: sqlite3.Connection, run: int, rows: Rows, versions: Integers, messages: Mapping[int, str]
+) -> Sequence[Attempts | Moved]:
+    """Return all attempts as views of `rows`, with what moved between them."""
+    entries: list[Attempts | Moved] = []
+    ordered = sorted(messages.items())
+    begin = told = 0
+    for after, moved in [*_moves(connection, run), (len(rows), None)]:
+        first_told = told
+        while told < len(ordered) and ordered[told][0] < after:
+            told += 1
+        theirs = {place - begin: message for place, message in ordered[first_told:told]}
+        entries += _batches(run, rows[begin:after], versions[begin:after], theirs)
+        begin = after
+        if moved is not None:
+            entries.append(moved)
+    return entries
+
+
+def _moves(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, Moved | None]]:
+    for after, version, state, ranges, cause, actor, at in connection.execute(
+        "SELECT after, version, state, ranges, cause, actor, at FROM events "
+        "WHERE run = ? AND ranges IS NOT NULL ORDER BY id",
+        (run,),
+    ):
+        array = np.array(json.loads(ranges), np.int64).reshape(-1, 2)
+        yield after, Moved(run, version, State(state), array, cause, actor, at)
+
+
+def _batches(run: int, rows: Rows, versions: Integers, messages: Mapping[int, str]) -> Iterator[Attempts]:
+    """Cut rows where the version changes."""
+    if not len(rows):
+        return
+    cuts = [0, *(np.flatnonzero(np.diff(versions)) + 1).tolist(), len(rows)]
+    if len(cuts) == 2:
+        yield Attempts(run, int(versions[0]), rows, messages)
+        return
+    for first, last in itertools.pairwise(cuts):
+        theirs = {place - first: message for place, message in messages.items() if first <= place < last}
+        yield Attempts(run, int(versions[first]), rows[first:last], theirs)

@@ -1,0 +1,185 @@
+"""The SQLite tracker: one file, one writer, every append one transaction on disk before it returns."""
+
+# ruff: noqa: S608 - statements are made of our own constants; every value is bound
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from attrs import frozen
+
+from daggy.errors import InternalError
+from daggy.tracker import Attempts, Entry, History, RunFilter, RunRecord, Tracker
+from daggy_sqlite.reading import read_attempts, read_attempts_of, read_history, read_places, read_runs
+from daggy_sqlite.schema import FAULTS, FILE, RUN_SHIFT, damaged, open_readonly, open_writable, translated
+from daggy_sqlite.writing import Counts, Writer
+
+FORGET = 50_000
+"""Attempts that one transaction of `forget` removes, so that the log stays small."""
+
+
+@frozen
+class SqliteSettings:
+    """Settings of the SQLite tracker: it has none."""
+
+
+class SqliteTracker(Tracker):
+    """Keeps runs in `daggy.db`, in WAL mode, synced at every append. Wall times are kept to the microsecond."""
+
+    Settings: ClassVar[type] = SqliteSettings
+    durable: ClassVar[bool] = True
+
+    def __init__(self, settings: SqliteSettings, directory: Path) -> None:
+        """Open or create the database of a state directory.
+
+        Raises:
+            DirectoryError: it cannot be opened, is damaged, or of another version.
+        """
+        del settings
+        self._begin(open_writable(directory), directory)
+
+    @classmethod
+    def open_readonly(cls, settings: Any, directory: Path) -> Self:
+        """Open the database for looking only, as of its last commit; another process may write, or nobody be able to.
+
+        Raises:
+            DirectoryError: there is none, it cannot be opened, is damaged, or of another version.
+        """
+        del settings
+        tracker = cls.__new__(cls)
+        tracker._begin(open_readonly(directory), directory)  # noqa: SLF001 - its own
+        return tracker
+
+    def _begin(self, connection: sqlite3.Connection, directory: Path) -> None:
+        self._connection = connection
+        self._path = directory / FILE
+        self._counts: Counts | None = None  # None: ask the tables
+        self._seen = -1  # data_version when the counts were right
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Keep these, all or none, in this order, on disk when it returns.
+
+        Entries about a run that was forgotten are dropped.
+
+        Raises:
+            TrackerError: the disk is full or fails; nothing was kept, it may be tried again.
+            InternalError: an entry is about a run that was never submitted.
+        """
+        try:
+            with self._translating(), self._transaction("IMMEDIATE"):
+                Writer(self._connection, self._current_counts()).write(entries)
+        except BaseException:
+            self._counts = None
+            raise
+
+    def last_epoch(self) -> int:
+        """Return the highest epoch appended; 0 if there is none."""
+        return self._number("SELECT max(number) FROM epochs")
+
+    def last_run(self) -> int:
+        """Return the highest run id ever given, forgotten runs included; 0 if there is none."""
+        return self._number("SELECT max(seq) FROM sqlite_sequence WHERE name = 'runs'")
+
+    def places(self) -> Mapping[int, tuple[str, str]]:
+        """Return every place appended: number to (pool, host)."""
+        with self._reading():
+            return read_places(self._connection)
+
+    def runs(self, matching: RunFilter) -> Sequence[RunRecord]:
+        """Return one page of runs, newest first."""
+        with self._reading():
+            return read_runs(self._connection, matching)
+
+    def history(self, run: int) -> History:
+        """Return what is needed to rebuild the run.
+
+        Raises:
+            KeyError: there is no such run.
+        """
+        with self._reading():
+            return read_history(self._connection, run)
+
+    def attempts(self, run: int, after: int, limit: int, index: int | None = None) -> Sequence[Attempts]:
+        """Return attempts in the order in which they ended, `limit` at most, after the first `after` of them.
+
+        Raises:
+            KeyError: there is no such run.
+        """
+        with self._reading():
+            if index is None:
+                return read_attempts(self._connection, run, after, limit)
+            return read_attempts_of(self._connection, run, index, after, limit)
+
+    def forget(self, run: int) -> None:
+        """Remove everything about a run but that its id was used; what an interrupted forget left, too.
+
+        Raises:
+            TrackerError: the disk is full or fails; the run is gone or not, the rest goes with the next call.
+        """
+        self._counts = None
+        with self._translating():
+            with self._transaction("IMMEDIATE"):
+                self._connection.execute("INSERT INTO forgetting SELECT run FROM runs WHERE run = ?", (run,))
+                self._connection.execute("DELETE FROM runs WHERE run = ?", (run,))
+            for (forgotten,) in self._connection.execute("SELECT run FROM forgetting").fetchall():
+                self._remove(forgotten)
+
+    def close(self) -> None:
+        """Close the database; its log is folded into it."""
+        with self._translating():
+            self._connection.close()
+
+    def _remove(self, run: int) -> None:
+        """Remove the rows of a forgotten run, a piece a transaction."""
+        base = run << RUN_SHIFT
+        last = self._number(f"SELECT max(id) FROM attempts WHERE id < {base + (1 << RUN_SHIFT)}")
+        for first in range(base, last, FORGET):
+            for table in ("messages", "attempts"):
+                piece = (first, first + FORGET)
+                self._connection.execute(f"DELETE FROM {table} WHERE id > ? AND id <= ?", piece)
+        with self._transaction("IMMEDIATE"):
+            for table in ("events", "generated", "specs", "forgetting"):
+                self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+
+    def _current_counts(self) -> Counts:
+        """Return the remembered counts, or fresh ones if they are not known or somebody else wrote."""
+        seen: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if self._counts is None or seen != self._seen:
+            self._counts = Counts(last_run=self.last_run())
+            self._seen = seen
+        return self._counts
+
+    def _number(self, query: str) -> int:
+        with self._translating():
+            return self._connection.execute(query).fetchone()[0] or 0
+
+    @contextlib.contextmanager
+    def _transaction(self, kind: str) -> Iterator[None]:
+        self._connection.execute(f"BEGIN {kind}")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Translate errors; within one snapshot, so that queries agree with each other."""
+        with self._translating(), self._transaction("DEFERRED"):
+            try:
+                yield
+            except (ValueError, OverflowError, TypeError) as error:  # rows that no tracker wrote
+                raise damaged(self._path, error) from error
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError as error:
+            raise InternalError(f"'{self._path}': {error}") from error
+        except FAULTS as error:
+            raise translated(error, self._path) from error
