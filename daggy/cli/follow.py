@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
-
 import click
 
 from daggy.attempt import Rows
@@ -11,6 +9,7 @@ from daggy.cli import text
 from daggy.cli.outputs import copy
 from daggy.engine.engine import Engine
 from daggy.run.run import Run
+from daggy.run.shapes import version_of
 from daggy.run.states import IS_ENDED
 
 
@@ -47,9 +46,3 @@ class Follower:
             raise
         except (OSError, ValueError) as error:
             click.echo(f"output of task {int(row['index'])} cannot be read: {error}", err=True)
-
-
-def version_of(run: Run, number: int) -> int:
-    """Return the version of the spec that a row of the ledger belongs to."""
-    firsts = [first for first, _ in run.ledger.versions]
-    return run.ledger.versions[bisect.bisect_right(firsts, number) - 1][1]

@@ -117,11 +117,15 @@ def _in_order(run: Run, indexes: list[int]) -> list[int]:
 def _outputs(kept: Kept, run: Run, index: int, attempt: int | None) -> Iterator[Output]:
     """Yield the attempt of a task that is to be shown, if it has ended."""
     from daggy.cli.look import attempts_of
+    from daggy.run.shapes import version_of
 
-    ended = attempts_of(kept, run, index)
-    chosen = [one for one in ended if attempt is None or int(one[1]["attempt"]) == attempt]
-    for version, row, message in chosen[-1:]:
-        yield Output(index, version, row, message)
+    number, row = int(run.frontier.last[index]) - 1, run.last_row(index)
+    if row is not None and attempt in (None, int(row["attempt"])):
+        yield Output(index, version_of(run, number), row, run.ledger.messages.get(number, ""))
+    elif attempt is not None:
+        chosen = [one for one in attempts_of(kept, run, index) if int(one[1]["attempt"]) == attempt]
+        for version, earlier, message in chosen[-1:]:
+            yield Output(index, version, earlier, message)
 
 
 def header(run: Run, output: Output) -> str:

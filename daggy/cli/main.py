@@ -36,6 +36,10 @@ COMMANDS = {
 }
 
 
+class ReaderGone(Exception):  # noqa: N818 - no error: whoever reads has had enough
+    """Standard output is a pipe that nobody reads any more; click would take a broken pipe for a fault of ours."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called: help is there at once."""
 
@@ -50,6 +54,13 @@ class LazyGroup(click.Group):
         module, _, name = COMMANDS[cmd_name].place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Call the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -94,8 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code. Nothing is ever answered with a traceback."""
     try:
         return _flushed(lambda: _called(arguments))
-    except BrokenPipeError:
-        # Whoever read has had enough. What is still buffered would fail again when the interpreter exits.
+    except (ReaderGone, BrokenPipeError):
+        # What is still buffered would fail again when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
 
@@ -116,7 +127,7 @@ def _called(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         raise
     except BaseException as error:  # whatever it is, a user gets lines and an exit code
         if isinstance(error, (SystemExit, GeneratorExit)):
@@ -131,7 +142,7 @@ def _told(error: BaseException) -> int:
 
     leaves = list(_leaves(error))
     if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
-        raise BrokenPipeError
+        raise ReaderGone
     if all(isinstance(leaf, (KeyboardInterrupt, click.Abort)) for leaf in leaves):
         return INTERRUPTED
     code = 1

@@ -23,6 +23,7 @@ from daggy.cli.summary import Ending, summarise
 from daggy.engine.configuration import Configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
+from daggy.errors import TrackerError
 from daggy.run.run import Run
 from daggy.run.shapes import as_json, describe
 from daggy.tracker import RunState, Tracker
@@ -115,6 +116,7 @@ class Session:
             async for _ in signals:
                 self._interrupts += 1
                 if self._engine is None:
+                    click.echo("interrupted before anything was started", err=True)
                     scope.cancel()
                     return
                 self._engine.stop(immediate=self._interrupts > 1)
@@ -165,6 +167,9 @@ class Session:
             await summarise(ending)
         if request.as_json:
             text.print_json(as_json(describe(run)))
+        if self._engine.trouble:
+            click.echo(f"the end could not be kept: {self._engine.trouble}", err=True)
+            return TrackerError.exit_code
         if cut_short:
             return INTERRUPTED
         return 0 if run.state is RunState.COMPLETED else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,11 @@ from attrs import field, frozen
 
 from daggy.attempt import Rows
 from daggy.cli import text
-from daggy.cli.follow import version_of
 from daggy.cli.outputs import last_lines
 from daggy.engine.engine import Engine
 from daggy.run import states
 from daggy.run.run import Run
-from daggy.run.shapes import last_attempt
+from daggy.run.shapes import last_attempt, version_of
 from daggy.tracker import RunState
 
 MOST = 5
@@ -28,6 +28,11 @@ LINES = 10
 
 BYTES = 1 << 16
 """Bytes of output that are looked at for them."""
+
+WIDTH = 1000
+"""Characters of a line."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a task writes must not steer somebody's terminal
 
 
 @frozen
@@ -82,7 +87,7 @@ async def _tell_failure(ending: Ending, index: int) -> None:
     row = run.last_row(index)
     if ending.tails and row is not None:
         for line in await _tail(ending, row, version_of(run, int(run.frontier.last[index]) - 1)):
-            click.echo(f"    {line}", err=True)
+            click.echo(f"    {_CONTROL.sub('', line)[:WIDTH]}", err=True)
 
 
 async def _tail(ending: Ending, row: Rows, version: int) -> list[str]:

@@ -59,9 +59,10 @@ class StateDirectory:
         except OSError as error:
             raise DirectoryError(f"directory '{path}' holds no runs; name another with --dir") from error
 
-    def packs(self, run: int) -> Path:
-        """Return the folder of a run's outputs."""
-        return self.path / "runs" / str(run) / "packs"
+    def make_packs(self, run: int) -> None:
+        """Make the folder of a run's outputs, `runs/<run>/packs`; nobody else may look into it."""
+        for folder in ("runs", f"runs/{run}", f"runs/{run}/packs"):
+            (self.path / folder).mkdir(mode=0o700, exist_ok=True)
 
     def close(self) -> None:
         """Give up the lock."""

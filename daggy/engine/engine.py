@@ -335,7 +335,7 @@ class Engine:
         return run.id
 
     def _admit(self, run: Run) -> None:
-        self.directory.packs(run.id).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.make_packs(run.id)
         self.runs[run.id] = run
         self._wake.set()
 

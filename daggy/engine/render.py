@@ -14,7 +14,7 @@ from daggy.plan.names import quote_all
 from daggy.run.ring import Indexes
 from daggy.run.run import Run
 from daggy.spec import Builtins, Recipe, recipe
-from daggy.spec.model import Details, Template, Value
+from daggy.spec.model import Template, Value
 
 Failure = tuple[int, str]
 """A task that cannot be rendered, and why."""
@@ -103,7 +103,7 @@ class Renderer:
         self, compiled: Recipe, template: Template, tasks: Iterable[_Task], failures: list[Failure]
     ) -> list[Launch]:
         """Return one template's tasks as launches; add those that have no value somewhere to `failures`."""
-        details: Details = template.details
+        details = compiled.details
         timeout, grace, options = details.timeout, details.grace, details.options or None
         generator = template.policy.is_generator
         uses_builtins = not compiled.names <= set(template.uses)

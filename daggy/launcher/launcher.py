@@ -1,7 +1,7 @@
 """Start processes on one machine, wait for them, and report: the program at the far end of every executor.
 
-Standard library only, Python 3.8 or newer, this file and those it imports: it is sent as it stands to machines that have
-nothing of ours.
+Standard library only, Python 3.8 or newer, this file and those that it imports: they are sent, as one text, to machines
+that have nothing of ours.
 """
 
 import collections
@@ -9,6 +9,7 @@ import gc
 import heapq
 import json
 import os
+import resource
 import select
 import signal
 import struct
@@ -40,6 +41,7 @@ NAME_OUTPUT = 1.0
 HOLD = 0.02  # reports wait at most this long for company, and only while there are as many tasks to go on with
 START_AT_ONCE = 8  # starts between two reports; a dead launcher leaves at most as many unrecorded in each lane
 LOOK_AGAIN = 0.05
+SPARE_DESCRIPTORS = 400  # packs, clean outputs, and all else
 TRY_AGAIN = 0.5
 LEAVE = 10.0
 
@@ -110,6 +112,7 @@ class Launcher:
         if width < line.width:
             self.narrowed.add(line)
         line.width = width
+        make_room(sum(lane.width for lane in self.lanes.values()))
         new = [Task((run, version, one[0], epoch, one[1]), line, one) for one in tasks]
         self.tasks.update((task.key, task) for task in new)
         line.waiting.extend(new)
@@ -239,7 +242,8 @@ class Launcher:
         for task in tasks:
             if task.state == RUNNING and (at_once or not task.reason):
                 if not task.reason:
-                    task.reason, task.message, task.flags = reason, message, task.flags | flags
+                    task.reason, task.flags = reason, task.flags | flags
+                    task.message = "ran longer than %g s" % task.timeout if reason == TIMEOUT else message
                 grace = 0.0 if at_once else task.grace
                 task.end_by = now + grace
                 heapq.heappush(self.timers, (task.end_by, task.pid, task, True))
@@ -256,12 +260,15 @@ class Launcher:
     def tick(self, now: float) -> None:
         """Do what is due: timeouts, the end of a grace, names for long outputs, a look at what is left of the dying."""
         overdue: List[Task] = []
+        late: List[Task] = []
         while self.timers and (self.timers[0][0] <= now or self.timers[0][2].state == ENDED):
             _, _, task, last = heapq.heappop(self.timers)
             if task.state == RUNNING and last:
                 overdue.append(task)
             elif task.state == RUNNING and not task.reason:
-                self.end([task], TIMEOUT, "ran longer than %g s" % task.timeout)
+                late.append(task)
+        if late:
+            self.end(late, TIMEOUT, "")
         for _ in range(5 if overdue else 0):  # what is killed may have been forking
             left = self.belonging(overdue)
             if not left:
@@ -379,6 +386,7 @@ class Launcher:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         poller.register(self.stream.source, select.POLLIN)
+        full = False
         while not self.over():
             for descriptor, _ in poller.poll(self.patience()):
                 if descriptor == wake:
@@ -392,8 +400,9 @@ class Launcher:
             if (asked or not self.stream.open) and not self.leave_by:
                 self.leave(poller)
             self.turn(time.monotonic())
-            if self.stream.open:
-                poller.register(self.stream.sink, select.POLLOUT if self.stream.outbox else 0)
+            if self.stream.open and bool(self.stream.outbox) != full:
+                full = not full
+                poller.register(self.stream.sink, select.POLLOUT if full else 0)
 
     def leave(self, poller: "select.poll") -> None:
         """Begin to end: the engine has gone, or this machine goes down."""
@@ -445,6 +454,14 @@ class Launcher:
         if self.output_bytes and self.processes:
             due.append(self.ticks / 5)
         return max(0, int((min(due) - time.monotonic()) * 1000) + 1) if due else -1
+
+
+def make_room(slots: int) -> None:
+    """See that as many tasks can run at once: each takes two descriptors, and a few more while it starts."""
+    needed = 2 * slots + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard < 0 else min(needed, hard), hard))
 
 
 def main() -> None:

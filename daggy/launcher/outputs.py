@@ -104,10 +104,8 @@ class Outputs:
     def link(self, task: Task) -> None:
         """Give a pair its names."""
         for descriptor, name in zip((task.out, task.err), self.names(task)):
-            try:
+            if not os.path.exists(name):  # it does if it is the first of a pair whose second found no room
                 os.link(str(descriptor), name, src_dir_fd=self.descriptors, follow_symlinks=True)
-            except FileExistsError:  # the first of a pair whose second found no room
-                pass
         task.linked = True
 
     def size(self, task: Task) -> int:

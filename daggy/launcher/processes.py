@@ -1,5 +1,6 @@
 """Find the processes of a task, wherever they have gone, and signal them. Standard library only."""
 
+import contextlib
 import os
 from typing import Dict, Iterable, Tuple
 
@@ -53,7 +54,5 @@ def signal_all(pids: Iterable[int], *numbers: int) -> None:
     """Send signals to processes, some of which may have gone."""
     for pid in pids:
         for number in numbers:
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(pid, number)
-            except OSError:
-                break

@@ -26,7 +26,9 @@ class Task:
         self.lane = lane
         _, _, self.argv, self.environment, self.directory, self.stdin, self.timeout, self.grace, self.generator = fields
         self.state = WAITING
-        self.pid = self.code = self.rss = self.flags = self.pack = self.offset = self.stdout = self.stderr = self.crc = 0
+        self.pid = self.code = self.rss = self.flags = self.pack = self.offset = self.stdout = self.stderr = (
+            self.crc
+        ) = 0
         self.reason = OK
         self.started = self.ended = self.since = self.cpu = self.boot = self.end_by = 0.0
         self.out = self.err = -1

@@ -44,6 +44,27 @@ class Lookup:
         found[(rest != 0) | (found < 0) | (found >= there.size)] = -1
         return found
 
+    def one(self, position: int) -> int:
+        """Return the position in `there` of the value at one position of `here`, -1 if it is missing."""
+        if self.same:
+            return position
+        if self.table is not None:
+            return int(self.table[position])
+        return self.there.find(self.here.text(position))
+
+    def content(self) -> bytes:
+        """Return what a digest covers: the table; what is calculated follows from the axes."""
+        return b"" if self.table is None else self.table.astype("<i4").tobytes()
+
+    def surely_all(self) -> bool:
+        """Return whether all values are found, as far as that can be told without looking at each."""
+        if self.same:
+            return True
+        here, there = self.here, self.there
+        if self.table is not None or not isinstance(here, RangeValues) or not isinstance(there, RangeValues):
+            return False
+        return here.step % there.step == 0 and self.one(0) >= 0 and self.one(here.size - 1) >= 0
+
 
 def lookup(here: Values, there: Values) -> Lookup:
     """Return how to find values of one parameter among those of another."""
@@ -64,32 +85,25 @@ def chunks(size: int) -> Iterator[Indexes]:
         yield np.arange(start, min(size, start + _CHUNK), dtype=np.int64)
 
 
-def find_axis(here: Axis, there: Axis) -> NDArray[np.int32] | None:
-    """Return the position on `there` of each position on `here`, -1 where it is missing; None if all are the same.
+def lookups(here: Axis, there: Axis) -> list[Lookup]:
+    """Return how to find each member of an axis among those of an axis of the same parameters."""
+    return [lookup(mine, theirs) for mine, theirs in zip(here.values, there.values, strict=True)]
 
-    Both have the same parameters. The members of a zip group must be found together.
-    """
-    members = [lookup(mine, theirs) for mine, theirs in zip(here.values, there.values, strict=True)]
-    if all(member.same for member in members):
-        return None
-    found = np.empty(len(here), dtype=np.int32)
-    for positions in chunks(len(here)):
+
+def missing(members: list[Lookup]) -> Iterator[Indexes]:
+    """Yield, ascending, positions of an axis that the other one lacks: the members of a zip group go together."""
+    if len(members) == 1 and members[0].surely_all():
+        return
+    for positions in chunks(len(members[0].here)):
         first = members[0].find(positions)
+        lost = first < 0
         for member in members[1:]:
-            first = np.where(member.find(positions) == first, first, -1)
-        found[positions] = first
-    return found
+            lost |= member.find(positions) != first
+        yield positions[lost]
 
 
 def same_set(here: Axis, there: Axis) -> bool:
     """Return whether two axes have the same values, in whatever order."""
     if here.names != there.names or len(here) != len(there):
         return False
-    members = [lookup(mine, theirs) for mine, theirs in zip(here.values, there.values, strict=True)]
-    ends = np.array([0, len(here) - 1], dtype=np.int64)
-    return all(_all_found(members, positions) for positions in (ends, *chunks(len(here))))
-
-
-def _all_found(members: list[Lookup], positions: Indexes) -> bool:
-    first = members[0].find(positions)
-    return bool((first >= 0).all()) and all(np.array_equal(member.find(positions), first) for member in members[1:])
+    return not any(len(positions) for positions in missing(lookups(here, there)))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from itertools import groupby
 
-import numpy as np
 from attrs import frozen
 
 from daggy.plan.blocks import Axis, Block
 from daggy.plan.gates import GateArray
-from daggy.plan.lookup import find_axis
-from daggy.plan.matched import EqualGates, MatchedGates, Rest, Span, Spans, Table, rest
+from daggy.plan.lookup import Lookup, lookup, lookups, missing
+from daggy.plan.matched import EqualGates, MatchedGates, Rest, Span, Spans, rest
 from daggy.spec.model import On
 
 
@@ -27,14 +26,15 @@ class MatchError(Exception):
 
 @frozen(eq=False)
 class Pair:
-    """One matched axis: its position in parent and child, and for each child position the parent's.
+    """One matched axis: its position in parent and child, and how values are found from child to parent and forth.
 
-    `back` is None if both have the same values in the same order.
+    Both are None if the values are the same in the same order.
     """
 
     parent: int
     child: int
-    back: Table | None
+    back: Lookup | None
+    forth: Lookup | None
 
 
 def matched_names(parent: Block, child: Block, match: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -70,41 +70,40 @@ def matched_array(number: int, parent: Block, child: Block, on: On, names: tuple
     Raises:
         MatchError: a child value that no parent has.
     """
-    pairs = [
-        Pair(parent.axis_of(axis.names[0]), place, _back(parent.axes[parent.axis_of(axis.names[0])], axis, parent))
-        for place, axis in enumerate(child.axes)
-        if axis.names[0] in names
-    ]
+    pairs = [_pair(parent, child, place) for place, axis in enumerate(child.axes) if axis.names[0] in names]
     whole = len(pairs) == len(parent.axes) == len(child.axes)
     if whole and all(pair.back is None for pair in pairs):
         return EqualGates(number, parent, on, names, child)
     sizes = [child.sizes[pair.child] for pair in pairs]
     steps = [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
-    forth = [_forth(pair.back, parent.sizes[pair.parent]) for pair in pairs]
     return MatchedGates(
         number, parent, on, names, child,
-        feeds=_spans(parent, [pair.parent for pair in pairs], steps, forth),
+        feeds=_spans(parent, [pair.parent for pair in pairs], steps, [pair.forth for pair in pairs]),
         waits=_spans(child, [pair.child for pair in pairs], steps, [None] * len(pairs)),
         back=_gate_spans(parent, [pair.parent for pair in pairs], sizes, steps, [pair.back for pair in pairs]),
         ahead=_gate_spans(child, [pair.child for pair in pairs], sizes, steps, [None] * len(pairs)),
         others=_rest(parent, {pair.parent for pair in pairs}),
         fan=_rest(child, {pair.child for pair in pairs}),
-        partial=any(table is not None and bool((table < 0).any()) for table in forth),
+        partial=any(child.sizes[pair.child] < parent.sizes[pair.parent] for pair in pairs),
         folds=tuple((size, any(pair.parent == place for pair in pairs)) for place, size in enumerate(parent.sizes)),
         tables=tuple(pair.back for pair in pairs),
         gate_count=math.prod(sizes),
     )  # fmt: skip
 
 
-def _back(theirs: Axis, mine: Axis, parent: Block) -> Table | None:
-    """Return for each position on the child's axis that on the parent's, None if they are the same."""
-    back = find_axis(mine, theirs)
-    if back is None or (len(mine) == len(theirs) and bool((back == np.arange(len(back))).all())):
-        return None
-    missing = np.flatnonzero(back < 0)
-    if len(missing):
-        raise _missing(mine, parent, missing[:3].tolist(), len(missing))
-    return back
+def _pair(parent: Block, child: Block, place: int) -> Pair:
+    """Return how the child's axis at `place` goes together with the parent's of the same parameters."""
+    mine = child.axes[place]
+    other = parent.axis_of(mine.names[0])
+    theirs = parent.axes[other]
+    members = lookups(mine, theirs)
+    if all(member.same for member in members):
+        return Pair(other, place, None, None)
+    lost = [positions for positions in missing(members) if len(positions)]
+    if lost:
+        raise _missing(mine, parent, lost[0][:3].tolist(), sum(map(len, lost)))
+    # What the first member of a zip group finds, the others find in the same place: that was just seen.
+    return Pair(other, place, members[0], lookup(theirs.values[0], mine.values[0]))
 
 
 def _missing(axis: Axis, parent: Block, places: list[int], count: int) -> MatchError:
@@ -115,16 +114,7 @@ def _missing(axis: Axis, parent: Block, places: list[int], count: int) -> MatchE
     return MatchError(message, "give it these values too, or leave them out here")
 
 
-def _forth(back: Table | None, size: int) -> Table | None:
-    """Return the inverse of a table onto `size` positions, -1 where nothing leads."""
-    if back is None:
-        return None
-    forth = np.full(size, -1, dtype=np.int32)
-    forth[back] = np.arange(len(back), dtype=np.int32)
-    return forth
-
-
-def _spans(block: Block, places: list[int], steps: list[int], tables: list[Table | None]) -> Spans:
+def _spans(block: Block, places: list[int], steps: list[int], tables: list[Lookup | None]) -> Spans:
     """Return how to read gates from offsets in a block, neighbouring axes as one where nothing is translated."""
     spans: list[Span] = []
     last = -2
@@ -142,7 +132,7 @@ def _spans(block: Block, places: list[int], steps: list[int], tables: list[Table
 
 
 def _gate_spans(
-    block: Block, places: list[int], sizes: list[int], steps: list[int], tables: list[Table | None]
+    block: Block, places: list[int], sizes: list[int], steps: list[int], tables: list[Lookup | None]
 ) -> Spans:
     """Return how to read offsets in a block from gates."""
     spans: list[Span] = []

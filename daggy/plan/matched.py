@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from daggy.plan.blocks import Block, Indexes
 from daggy.plan.gates import GateArray, Marked
-
-Table = NDArray[np.int32]
-"""Position on one axis by position on another; -1 where the value is missing."""
+from daggy.plan.lookup import Lookup
 
 _KEPT = 4096  # offsets of so many tasks are kept with the array; more are made when asked for
 
@@ -32,7 +30,7 @@ class Span:
     stride: int
     size: int
     step: int
-    table: Table | None = None
+    table: Lookup | None = None
 
     def read(self, offset: int) -> int:
         """Return what this digit of `offset` adds, -1 if its value is missing on the other side."""
@@ -40,7 +38,7 @@ class Span:
         if self.size:
             digit %= self.size
         if self.table is not None:
-            digit = int(self.table[digit])
+            digit = self.table.one(digit)
             if digit < 0:
                 return -1
         return digit * self.step
@@ -51,7 +49,7 @@ class Span:
         if self.size:
             # Division by a constant is vectorised in numpy, the remainder is not.
             digits = digits - digits // self.size * self.size
-        return digits if self.table is None else self.table[digits].astype(np.int64)
+        return digits if self.table is None else self.table.find(digits)
 
 
 Spans = tuple[Span, ...]
@@ -118,7 +116,7 @@ class MatchedGates(GateArray):
         fan: The children of one gate, from the first.
         partial: Whether some parents feed nothing.
         folds: For `counts`: the size of each run of parent axes, and whether it is matched.
-        tables: For `counts`: for each matched run of parent axes, in order, child position to parent position.
+        tables: For `counts`: for each matched axis, in order, where the child's values are among the parent's.
     """
 
     child: Block
@@ -130,7 +128,7 @@ class MatchedGates(GateArray):
     fan: Rest
     partial: bool
     folds: tuple[tuple[int, bool], ...]
-    tables: tuple[Table | None, ...]
+    tables: tuple[Lookup | None, ...]
     gate_count: int
 
     @property
@@ -182,7 +180,7 @@ class MatchedGates(GateArray):
         counts = np.add.reduce(cube, axis=summed, dtype=np.int32) if summed else cube.astype(np.int32)
         for place, table in enumerate(self.tables):
             if table is not None:
-                counts = np.take(counts, table, axis=place)
+                counts = np.take(counts, table.find(np.arange(len(table.here))), axis=place)
         return counts.ravel()
 
     def edges(self) -> int:
@@ -191,7 +189,7 @@ class MatchedGates(GateArray):
 
     def content(self) -> list[bytes]:
         """Return the translations of positions."""
-        return [b"-" if table is None else table.astype("<i4").tobytes() for table in self.tables]
+        return [b"-" if table is None else table.content() for table in self.tables]
 
 
 def _translate(spans: Spans, offsets: Indexes, partial: bool) -> Indexes:

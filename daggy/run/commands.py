@@ -90,8 +90,9 @@ def run_again(
     chosen = chosen[frontier.state[chosen] != states.REMOVED]
     again = chosen if keep_downstream else downstream(run, chosen)
     built_on = np.setdiff1d(again, chosen, assume_unique=True)
-    asked = {cause: indexes[states.mask(WAITING, states.REMOVED)[frontier.state[indexes]] == 0] for cause, indexes in causes.items()}
-    built_on = built_on[states.mask(WAITING, states.UPSTREAM_FAILED)[frontier.state[built_on]] == 0]
+    untold = states.mask(WAITING, states.REMOVED)
+    asked = {cause: indexes[~untold[frontier.state[indexes]]] for cause, indexes in causes.items()}
+    built_on = built_on[~states.mask(WAITING, states.UPSTREAM_FAILED)[frontier.state[built_on]]]
     if len(chosen) and len(built_on):
         asked[f"invalidated: {run.plan.name(int(chosen[0]))} runs again"] = built_on
     if not any(map(len, asked.values())):

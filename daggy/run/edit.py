@@ -15,12 +15,17 @@ from daggy.run.frontier import PIECE, Frontier
 from daggy.run.gates import Gates
 from daggy.run.ring import Indexes
 from daggy.run.run import Doom, Run
-from daggy.run.states import DELAYED, REMOVED, WAITING, Now
+from daggy.run.states import QUEUED, REMOVED, WAITING, Now
 from daggy.spec import parse_fragment
 from daggy.spec.model import RunSpec
 from daggy.tracker import Submitted
 
 T = TypeVar("T")
+
+CARRIED = np.arange(states.CODES, dtype=np.uint8)
+"""The state that each becomes in a new version: delays are over, and what was taken out and is there again has yet to run."""
+CARRIED[states.DELAYED] = QUEUED
+CARRIED[REMOVED] = WAITING
 
 
 def replan(run: Run, spec: RunSpec) -> Plan:
@@ -70,7 +75,7 @@ def on_edit(run: Run, new: Plan, submitted: Submitted, now: Now, actor: str = ""
 
 
 def changed(run: Run, changes: Difference) -> Iterator[tuple[str, Indexes]]:
-    """Yield tasks that existed before and whose definition or parents differ, by cause."""
+    """Yield tasks whose definition or parents differ, by cause; new ones among them."""
     for block, is_changed in zip(changes.new.blocks, changes.changed, strict=True):
         if isinstance(is_changed, (bool, np.bool_)):
             if not is_changed:
@@ -78,9 +83,7 @@ def changed(run: Run, changes: Difference) -> Iterator[tuple[str, Indexes]]:
             indexes = np.arange(block.start, block.stop, dtype=np.int64)
         else:
             indexes = np.flatnonzero(is_changed) + block.start
-        touched = run.frontier.state[indexes] != WAITING
-        if touched.any():
-            yield changes.cause(block.number), indexes[touched]
+        yield changes.cause(block.number), indexes
 
 
 def take_version(run: Run, changes: Difference, version: int) -> None:
@@ -95,7 +98,7 @@ def take_version(run: Run, changes: Difference, version: int) -> None:
             there = changes.back(here)
             here, there = here[there >= 0], there[there >= 0]
             column = old.state[there]
-            frontier.state[here] = np.where((column == REMOVED) | (column == DELAYED), WAITING, column)
+            frontier.state[here] = CARRIED[column]
             frontier.attempt[here] = old.attempt[there]
             frontier.last[here] = old.last[there]
     _move_flights(run, changes)

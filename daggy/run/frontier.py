@@ -204,7 +204,7 @@ class Frontier:
         parts: list[Indexes] = []
         found = 0
         while found < most and lane.ring:
-            part = self._take_part(lane, lane.ring.take(most - found))
+            part = self._take_part(lane.ring.take(most - found))
             parts.append(part)
             found += len(part)
         if not lane.ring:
@@ -223,7 +223,7 @@ class Frontier:
                 return
             yield index
 
-    def _take_part(self, lane: Lane, entries: Where) -> Indexes:
+    def _take_part(self, entries: Where) -> Indexes:
         """Hand out those of some entries that are still queued."""
         column = self.state[entries]
         indexes = indexes_of(entries)

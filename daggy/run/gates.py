@@ -200,7 +200,7 @@ class Gates:
         """Note that one more gate is open in front of these distinct tasks of block `number`; queue who has no closed one left."""
         frontier = self.frontier
         opened = self.opened[where]
-        opened += 1
+        np.add(opened, 1, out=opened)
         if not isinstance(where, slice):
             self.opened[where] = opened
         whole = self.opened_whole[number]
@@ -210,7 +210,7 @@ class Gates:
         left = need - whole if isinstance(need, int) else need[shifted(where, -frontier.starts[number])]
         free = opened == left
         free &= frontier.state[where] == WAITING
-        count = np.count_nonzero(free)
+        count = int(np.count_nonzero(free))
         if count == len(free):
             frontier.queue(frontier.plan.blocks[number], where, count)
         elif count:

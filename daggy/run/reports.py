@@ -12,7 +12,7 @@ from daggy.attempt import ATTEMPT, REPORT, STOPPED, Kind, Reason, Reports, Rows,
 from daggy.run import retry, states
 from daggy.run.run import Doom, Run
 from daggy.run.states import COMPLETED, DELAYED, ERRORED, IN_FLIGHT, KILLED, QUEUED, RUNNING, WAITING, Now
-from daggy.run.successes import on_completed, on_launched, plain_successes
+from daggy.run.successes import on_completed, on_launched, heads_of, plain_successes
 from daggy.spec.model import Policy
 from daggy.tracker import Attempts
 
@@ -45,13 +45,14 @@ def apply_reports(run: Run, reports: Reports, now: Now) -> None:
         _on_few(run, rows, reports.messages, now)
         return
     rows = np.ascontiguousarray(rows)
-    is_plain = plain_successes(run, rows, reports.messages)
+    heads = heads_of(rows)
+    is_plain = plain_successes(run, heads, reports.messages)
     if is_plain is None:
-        on_completed(run, rows)
+        on_completed(run, heads)
         return
     is_start = rows["kind"] == Kind.STARTED
     on_launched(run, rows[is_start])
-    on_completed(run, rows[is_plain])
+    on_completed(run, heads[is_plain])
     rest = np.flatnonzero(~(is_start | is_plain))
     messages = {new: reports.messages[old] for new, old in enumerate(rest.tolist()) if old in reports.messages}
     _on_few(run, rows[rest], messages, now)

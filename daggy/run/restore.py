@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from daggy.attempt import Kind, Reason, Reports, Rows, State, Ticket
@@ -163,29 +165,39 @@ def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
             else:
                 left.append(position)
         rest = left
+    run.begin()  # entries of rings that were passed over are still there
     messages = {new: reports.messages[old] for new, old in enumerate(rest) if old in reports.messages}
     return Reports(reports.rows[np.array(rest, np.int64)], messages)
 
 
 def _is_next(run: Run, row: Rows) -> bool:
-    index = _present_index(run, row)
-    if index < 0 or run.frontier.state[index] not in (QUEUED, DELAYED):
+    present = _present_index(run, row)
+    if present < 0 or run.frontier.state[present] not in (QUEUED, DELAYED):
         return False
     attempt = row["row"][0]
-    if int(attempt["attempt"]) <= run.frontier.attempt[index]:
+    if int(attempt["attempt"]) <= run.frontier.attempt[present]:
         return False
-    started = float(attempt["started"]) or float(attempt["ended"])
-    return not any(moved.at >= started > 0 for moved in moves_of(run, index))
+    began = float(attempt["started"]) or float(attempt["ended"])
+    return not any(moved.at >= began > 0 for version, index in _way(run, row) for moved in moves_of(run, index, version))
+
+
+def _way(run: Run, row: Rows) -> Iterator[tuple[int, int]]:
+    """Yield the versions from the one that launched a report's task, as far as the task is in them, each with its index."""
+    version, index = int(row["version"][0]), int(row["row"]["index"][0])
+    yield version, index
+    for earlier in sorted(run.translations):
+        if earlier >= version:
+            changes = run.translations[earlier]
+            index = int(changes.translate(np.array([index], np.int64))[0]) if index < changes.old.size else -1
+            if index < 0:
+                return
+            yield min((v for v in run.translations if v > earlier), default=run.version), index
 
 
 def _present_index(run: Run, row: Rows) -> int:
     """Return the present index of the task of a report that an earlier version may have launched; -1 if it has none."""
-    index, version = int(row["row"]["index"][0]), int(row["version"][0])
-    while version != run.version and index >= 0 and version in run.translations:
-        changes = run.translations[version]
-        index = int(changes.translate(np.array([index], np.int64))[0]) if index < changes.old.size else -1
-        version = min((v for v in run.translations if v > version), default=run.version)
-    return index if index < run.plan.size else -1
+    version, index = list(_way(run, row))[-1]
+    return index if version == run.version and index < run.plan.size else -1
 
 
 def _apply_recovered(run: Run, row: Rows, message: str, now: Now) -> None:

@@ -281,11 +281,15 @@ def _total(total: int | NDArray[np.int32], gate: int) -> int:
     return total if isinstance(total, int) else int(total[gate])
 
 
-def moves_of(run: Run, index: int) -> Iterator[Moved]:
-    """Yield what was recorded in this version of a task's moves without an attempt ending, the last first."""
+def moves_of(run: Run, index: int, version: int = 0) -> Iterator[Moved]:
+    """Yield what was recorded of a task's moves without an attempt ending, the last first.
+
+    `index` is the task's in this version of the spec, by default the present one.
+    """
+    version = version or run.version
     for moved in reversed(run.moves):
         ranges = moved.ranges
-        if moved.version == run.version and bool(((ranges[:, 0] <= index) & (index < ranges[:, 1])).any()):
+        if moved.version == version and bool(((ranges[:, 0] <= index) & (index < ranges[:, 1])).any()):
             yield moved
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
@@ -267,6 +268,12 @@ def attempt(row: Rows, message: str, places: Places) -> AttemptShape:
         code if has_code else None, -code if code < 0 else None, message, pool, host,
         round(float(row["cpu"]), 6), int(row["rss_kb"]) * 1024, int(row["stdout"]), int(row["stderr"]),
     )  # fmt: skip
+
+
+def version_of(run: Run, number: int) -> int:
+    """Return the version of the spec that a row of the run's ledger belongs to."""
+    firsts = [first for first, _ in run.ledger.versions]
+    return run.ledger.versions[bisect.bisect_right(firsts, number) - 1][1]
 
 
 def last_attempt(run: Run, index: int, places: Places) -> AttemptShape | None:

@@ -26,25 +26,28 @@ HEAD = np.dtype(
 """What is read of a REPORT row; `spell` is version and epoch in one word. One flat view costs less than a view for each."""
 
 
-def head_of(rows: Rows) -> NDArray[np.void]:
+Heads = NDArray[np.void]
+"""One-dimensional array of HEAD."""
+
+
+def heads_of(rows: Rows) -> Heads:
     """Return contiguous rows of REPORT as rows of HEAD, sharing memory."""
-    return np.ndarray(len(rows), HEAD, rows.data)
+    return np.ndarray(len(rows), HEAD, rows)
 
 
-def plain_successes(run: Run, rows: Rows, messages: Mapping[int, str]) -> NDArray[np.bool_] | None:
+def plain_successes(run: Run, heads: Heads, messages: Mapping[int, str]) -> NDArray[np.bool_] | None:
     """Return which reports are successes that need nothing but to be counted; None if all are.
 
     Not those of generators, which have to be asked for their answers first, nor those with a message.
     """
-    head = head_of(rows)
-    finished = head["kind"] == Kind.FINISHED
+    finished: NDArray[np.bool_] = heads["kind"] == Kind.FINISHED.value
     simple = not messages and not run.frontier.has_generators
-    if simple and not np.count_nonzero(head["reason"]) and np.count_nonzero(finished) == len(rows):
+    if simple and not np.count_nonzero(heads["reason"]) and np.count_nonzero(finished) == len(heads):
         return None
-    finished &= head["reason"] == Reason.OK
+    finished &= heads["reason"] == Reason.OK.value
     finished[list(messages)] = False
     if run.frontier.has_generators:
-        finished &= ~run.frontier.generators[run.frontier.block_numbers(head["index"])]
+        finished &= ~run.frontier.generators[run.frontier.block_numbers(heads["index"])]
     return finished
 
 
@@ -52,66 +55,65 @@ def on_launched(run: Run, rows: Rows) -> None:
     """Note that attempts have started: queued to running."""
     if not len(rows):
         return
-    rows = _current(run, rows)
-    index = rows["row"]["index"].astype(np.int64)
-    known = run.frontier.state[index] == SENT
-    rows, index = rows[known], index[known]
-    for block, chosen in run.frontier.by_block(index):
-        run.frontier.move(block, chosen, RUNNING)
-    run.started.update(zip(index.tolist(), rows["row"]["started"].tolist(), strict=True))
+    heads = heads_of(rows)
+    chosen = _current(run, heads)
+    chosen = chosen[run.frontier.state[heads["index"][chosen]] == SENT]
+    index = heads["index"][chosen].astype(np.int64)
+    for block, part in run.frontier.by_block(index):
+        run.frontier.move(block, part, RUNNING)
+    run.started.update(zip(index.tolist(), rows["row"]["started"][chosen].tolist(), strict=True))
 
 
-def on_completed(run: Run, rows: Rows) -> None:
+def on_completed(run: Run, heads: Heads) -> None:
     """Take many successes at once: ledger, states, counters, and the children that they make ready."""
-    if not len(rows):
+    if not len(heads):
         return
-    index = head_of(rows)["index"].astype(np.int64)
+    index = heads["index"].astype(np.int64)
     where = where_of(index)
-    if not _are_current(run, rows, index, where):
-        rows = _current(run, rows)
-        index = rows["row"]["index"].astype(np.int64)
+    if not _are_current(run, heads, index, where):
+        heads = heads[_current(run, heads)]
+        index = heads["index"].astype(np.int64)
         where = where_of(index)
-    _record(run, rows, index, where)
-    block = run.plan.blocks[run.frontier.block_number(int(index[0]))] if len(index) else None
-    if block is not None and isinstance(where, slice) and where.stop <= block.stop:
+        if not len(heads):
+            return
+    _record(run, heads, index, where)
+    block = run.plan.blocks[run.frontier.block_number(int(index[0]))]
+    if isinstance(where, slice) and where.stop <= block.stop:
         _complete(run, block, where, index)
         return
     for part, chosen in run.frontier.by_block(index):
         _complete(run, part, where_of(chosen), chosen)
 
 
-def _are_current(run: Run, rows: Rows, index: Indexes, where: Where) -> bool:
+def _are_current(run: Run, heads: Heads, index: Indexes, where: Where) -> bool:
     """Return whether all tickets are current and distinct; cheaper than to find those that are."""
-    head, frontier, count = head_of(rows), run.frontier, len(rows)
+    frontier, count = run.frontier, len(heads)
     top = where.stop if isinstance(where, slice) else int(index.max()) + 1
-    if top > len(frontier.state):
-        return False
-    if np.count_nonzero(head["spell"] == (run.epoch << 32 | run.version)) != count:
-        return False
-    if np.count_nonzero(frontier.attempt[where] == head["attempt"]) != count:
-        return False
-    if np.count_nonzero(states.IS_IN_FLIGHT[frontier.state[where]]) != count:
-        return False
-    return isinstance(where, slice) or len(np.unique(index)) == count
+    return (
+        top <= len(frontier.state)
+        and np.count_nonzero(heads["spell"] == (run.epoch << 32 | run.version)) == count
+        and np.count_nonzero(frontier.attempt[where] == heads["attempt"]) == count
+        and np.count_nonzero(states.IS_IN_FLIGHT[frontier.state[where]]) == count
+        and (isinstance(where, slice) or len(np.unique(index)) == count)
+    )
 
 
-def _current(run: Run, rows: Rows) -> Rows:
-    """Return the reports whose ticket is current, each once; count the others."""
-    index = rows["row"]["index"].astype(np.int64)
-    known = (rows["version"] == run.version) & (rows["epoch"] == run.epoch) & (index < run.plan.size)
-    index[~known] = 0
+def _current(run: Run, heads: Heads) -> Indexes:
+    """Return the positions of reports whose ticket is current, each task's first; count the others."""
     frontier = run.frontier
-    known &= states.IS_IN_FLIGHT[frontier.state[index]] & (frontier.attempt[index] == rows["row"]["attempt"])
+    index = heads["index"].astype(np.int64)
+    known = (heads["spell"] == (run.epoch << 32 | run.version)) & (index < run.plan.size)
+    index[~known] = 0
+    known &= states.IS_IN_FLIGHT[frontier.state[index]] & (frontier.attempt[index] == heads["attempt"])
     places = np.flatnonzero(known)
-    first = np.unique(index[places], return_index=True)[1]
-    chosen: Rows = rows[np.sort(places[first])]
-    run.stale += len(rows) - len(chosen)
-    return chosen
+    places = np.sort(places[np.unique(index[places], return_index=True)[1]])
+    run.stale += len(heads) - len(places)
+    return places
 
 
-def _record(run: Run, rows: Rows, index: Indexes, where: Where) -> None:
+def _record(run: Run, heads: Heads, index: Indexes, where: Where) -> None:
     """Write successes into the ledger."""
-    first = run.ledger.append_successes(head_of(rows)["row"]) if len(rows) else 0
+    first = run.ledger.append_successes(heads["row"])
     run.frontier.last[where] = np.arange(first + 1, first + 1 + len(index), dtype=np.uint32)
     if run.started or run.failures or run.crashes:
         for one in index.tolist():
@@ -122,9 +124,9 @@ def _record(run: Run, rows: Rows, index: Indexes, where: Where) -> None:
 def _complete(run: Run, block: Block, where: Where, index: Indexes) -> None:
     """Move tasks of one block from in flight to completed, and pass it on."""
     frontier, count = run.frontier, len(index)
-    running = np.count_nonzero(frontier.state[where] == RUNNING) if frontier.counts[block.number, RUNNING] else 0
-    frontier.state[where] = COMPLETED
     counts = frontier.mv_counts
+    running = int(np.count_nonzero(frontier.state[where] == RUNNING)) if counts[block.number, RUNNING] else 0
+    frontier.state[where] = COMPLETED
     counts[block.number, RUNNING] -= running
     counts[block.number, SENT] -= count - running
     counts[block.number, COMPLETED] += count

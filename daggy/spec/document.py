@@ -11,13 +11,19 @@ from attrs import evolve, field, frozen
 
 from daggy.errors import Problem, SpecError
 from daggy.spec.exact import count_keys, decode
-from daggy.spec.formats import read_toml, read_yaml
 from daggy.spec.names import bare
 from daggy.spec.numbers import Number, parse_value
 from daggy.spec.problems import Problems, join, kind, quote
 from daggy.spec.source import SMALL
 
-_FORMATS: Mapping[str, Callable[[bytes], object]] = {".yaml": read_yaml, ".yml": read_yaml, ".toml": read_toml}
+
+def _reader(extension: str) -> Callable[[bytes], object] | None:
+    """Return what reads files with this extension, None for JSON."""
+    if extension not in (".yaml", ".yml", ".toml"):
+        return None
+    from daggy.spec.formats import read_toml, read_yaml  # JSON, the usual, does without the parsers of others
+
+    return read_toml if extension == ".toml" else read_yaml
 
 
 @frozen
@@ -61,7 +67,7 @@ def load_file(
     source, name = ("standard input", "") if from_stdin else (str(path), path.stem)
     try:
         data = (stdin or b"") if from_stdin else _bytes_of(path)
-        read = _FORMATS.get(path.suffix.lower())
+        read = _reader(path.suffix.lower())
         if read is not None:
             data = encode(_object(read(data)))
         if b'"lines"' in data or (read is None and b"\\u" in data and b"lines" not in data and len(data) <= SMALL):

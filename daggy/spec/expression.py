@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import jinja2
 from attrs import frozen
-from jinja2 import nodes
-from jinja2.exceptions import FilterArgumentError, SecurityError, TemplateRuntimeError, TemplateSyntaxError
 
 from daggy.errors import Problem, SpecError, TemplateError
-from daggy.spec.problems import did_you_mean, quote
-from daggy.spec.sandbox import ENVIRONMENT, text_of
+from daggy.spec.problems import quote
 
-LONGEST = 4000
-"""Characters of one expression."""
+if TYPE_CHECKING:
+    from jinja2.environment import TemplateExpression
 
 BUILTINS = ("run.id", "run.tags", "task.name", "task.index", "attempt")
 """What a template may use besides parameters."""
@@ -97,7 +94,9 @@ class Expression:
     raw: bool = False
 
     @cached_property
-    def _compiled(self) -> jinja2.environment.TemplateExpression:
+    def _compiled(self) -> TemplateExpression:
+        from daggy.spec.sandbox import ENVIRONMENT  # most runs have no expressions, and start without jinja2
+
         return ENVIRONMENT.compile_expression(self.source, undefined_to_none=False)
 
     def render(self, variables: Mapping[str, object]) -> str:
@@ -109,101 +108,9 @@ class Expression:
         Raises:
             TemplateError: it cannot be computed.
         """
+        from daggy.spec.sandbox import explain, text_of
+
         try:
             return text_of(self._compiled(dict(variables)))
         except Exception as error:  # an expression is a user's program: whatever it raises is its author's to mend
-            raise TemplateError(f"{{{{ {self.source.strip()} }}}}: {_explain(error)}") from error
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, ZeroDivisionError):
-        return "division by zero"
-    if isinstance(error, SecurityError | TemplateRuntimeError | ValueError | TypeError | FilterArgumentError):
-        return str(error)[:300] or type(error).__name__
-    return f"{type(error).__name__}: {str(error)[:300]}"
-
-
-@lru_cache(maxsize=4096)
-def parse(source: str) -> Expression:
-    """Check the syntax of an expression and find the variables it uses. Nothing is compiled yet.
-
-    Raises:
-        SpecError: it is no expression, or uses what there is not.
-    """
-    shown = quote("{{" + source + "}}")
-    if not source.strip():
-        raise _wrong(f"{shown} is empty", "name a parameter between the braces")
-    if source[0] in "-+" or source[-1] in "-+":
-        raise _wrong(f"{shown} has a sign at its braces", "put a space between them; white space is never removed")
-    if len(source) > LONGEST:
-        raise _wrong(f"{shown} has more than {LONGEST} characters")
-    expression = _expression(source, shown)
-    _check_filters(expression, shown)
-    raw = isinstance(expression, nodes.Filter) and expression.name == "raw"
-    return Expression(source, frozenset(_names(expression, shown)), raw)
-
-
-def _expression(source: str, shown: str) -> nodes.Expr:
-    mend = 'write {{ "{{" }} for two braces that are meant as such'
-    try:
-        (output,) = ENVIRONMENT.parse(f"{{{{ {source} }}}}").body
-    except TemplateSyntaxError as error:
-        raise _wrong(f"{shown} is no expression: {error.message}", mend) from None
-    except (RecursionError, ValueError, MemoryError) as error:
-        raise _wrong(f"{shown} is no expression: {type(error).__name__}", mend) from None
-    if (
-        not isinstance(output, nodes.Output)
-        or len(output.nodes) != 1
-        or isinstance(output.nodes[0], nodes.TemplateData)
-    ):
-        raise _wrong(f"{shown} is no expression", mend)
-    return output.nodes[0]
-
-
-def _check_filters(expression: nodes.Expr, shown: str) -> None:
-    inner = [expression.node] if isinstance(expression, nodes.Filter) and expression.name == "raw" else [expression]
-    filters = [found for node in inner if node is not None for found in (node, *node.find_all(nodes.Filter))]
-    for found in filters:
-        if isinstance(found, nodes.Filter) and found.name == "raw":
-            raise _wrong(f"{shown} has `raw` inside", "it stands last: {{ (…) | raw }}")
-    for found in (expression, *expression.find_all((nodes.Filter, nodes.Test))):
-        if isinstance(found, nodes.Filter) and found.name not in ENVIRONMENT.filters:
-            raise _wrong(f"{shown}: no filter named '{found.name}'", did_you_mean(found.name, ENVIRONMENT.filters))
-        if isinstance(found, nodes.Test) and found.name not in ENVIRONMENT.tests:
-            raise _wrong(f"{shown}: no test named '{found.name}'", did_you_mean(found.name, ENVIRONMENT.tests))
-
-
-def _names(node: nodes.Node, shown: str) -> Iterator[str]:
-    path = _path(node)
-    if path is None:
-        for child in node.iter_child_nodes():
-            yield from _names(child, shown)
-        return
-    yield _builtin(path, shown) if path[0] in ("run", "task") else path[0]
-    for item in (node, *node.find_all(nodes.Getitem)):
-        if isinstance(item, nodes.Getitem):
-            yield from _names(item.arg, shown)
-
-
-def _path(node: nodes.Node) -> list[str] | None:
-    """Return the names of `a.b["c"]`, empty for one that is computed; None for anything but a variable's member."""
-    if isinstance(node, nodes.Name):
-        return [node.name]
-    if not isinstance(node, nodes.Getattr | nodes.Getitem):
-        return None
-    inner = _path(node.node)
-    if inner is None:
-        return None
-    if isinstance(node, nodes.Getattr):
-        return [*inner, node.attr]
-    member = node.arg.value if isinstance(node.arg, nodes.Const) else ""
-    return [*inner, member if isinstance(member, str) else ""]
-
-
-def _builtin(path: list[str], shown: str) -> str:
-    name = ".".join(path[:2])
-    if name not in BUILTINS:
-        raise _wrong(
-            f"{shown}: there is no '{name}'", did_you_mean(name, BUILTINS) or f"there are {', '.join(BUILTINS)}"
-        )
-    return ".".join(path[:3]) if name == "run.tags" and len(path) > 2 and path[2] else name
+            raise TemplateError(f"{{{{ {self.source.strip()} }}}}: {explain(error)}") from error

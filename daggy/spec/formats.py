@@ -14,8 +14,8 @@ from daggy.errors import Problem, SpecError
 from daggy.spec.numbers import Number, whole
 from daggy.spec.problems import join, quote
 
-MOST = 5_000_000
-"""Values that a YAML document may have, aliases written out."""
+MOST = 100_000
+"""Values of a YAML document that may come from aliases: written out, a few lines of them can be billions."""
 DEEPEST = 100
 
 
@@ -110,9 +110,11 @@ class _Plain:
 
     def __init__(self) -> None:
         self.left = MOST
+        self.seen: set[int] = set()
 
     def read(self, node: yaml.Node, path: str, depth: int) -> object:
-        self.left -= 1
+        self.left -= id(node) in self.seen
+        self.seen.add(id(node))
         if self.left < 0 or depth > DEEPEST:
             raise _wrong(path, "nested too deep" if self.left >= 0 else "too large once its aliases are written out")
         tag = node.tag.removeprefix(_TAG)

@@ -32,7 +32,9 @@ class Number(Decimal):
             number = super().__new__(cls, text)
         except InvalidOperation:
             raise ValueError(f"{text!r} is not a number") from None
-        if not number.is_finite() or len(text) > DIGITS or abs(number.adjusted()) > DIGITS:
+        if not number.is_finite():
+            raise ValueError(f"'{text}' is not a number that JSON has")
+        if len(text) > DIGITS or abs(number.adjusted()) > DIGITS:
             raise ValueError(f"a number with more than {DIGITS} digits")
         number.text = text
         return number

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from jinja2 import StrictUndefined, Undefined
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import FilterArgumentError, SecurityError, TemplateRuntimeError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from daggy.spec.numbers import Number, number
@@ -208,3 +208,13 @@ def text_of(result: object) -> str:
     if not text.isascii():
         text.encode()  # raises for a lone surrogate
     return text
+
+
+def explain(error: Exception) -> str:
+    """Return what an expression's error says to its author."""
+    if isinstance(error, ZeroDivisionError):
+        return "division by zero"
+    text = str(error)[:300]
+    if isinstance(error, TemplateRuntimeError | ValueError | TypeError | FilterArgumentError):  # their texts are whole
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}"

@@ -30,6 +30,7 @@ _HEREDOC = re.compile(r"<<(-?)[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s;&|<>()'\
 _CLOSED = re.compile(r"\\.|\$\([^()`'\"\\$]*\)|\$\{[^{}()`'\"\\$]*\}|`[^`'\"\\$]*`")
 _OPEN = re.compile(r"\$[({\[]|`")
 _CASE = re.compile(r"case(?=[\s;&|()]|$)")
+_SPECIAL = "$#?!@*-0123456789"  # parameters of one character: `$$` is one, and what follows is not part of it
 _WORD_START = " \t\n;&|()"
 _BLANK = (" ", "\t", "\n", ";", "&", "|", "")
 
@@ -176,6 +177,8 @@ class _Lexer:
             self.stack.append("$(")
         elif following[:1] == "{":
             self.stack.append('"{' if self._top() in ('"', '"{') else "{")
+        elif following[:1] in _SPECIAL and following:
+            self.inside = self.at
         else:
             self.lost = self.lost or following[:1] == "["  # arithmetic, in some shells
             self.at -= 1
@@ -205,8 +208,9 @@ class _Lexer:
         if character == "(":
             self.stack.append("+(")
         elif character == ")" and self.stack.pop() == "+":
-            self.lost = self.lost or not self.text.startswith("))", self.at)
-            self.at += 1
+            closed = self.text.startswith("))", self.at)
+            self.lost = self.lost or not closed
+            self.at += closed
             self.inside = self.at + 1
         self.at += 1
 

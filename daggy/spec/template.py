@@ -151,7 +151,7 @@ def _compile_jinja(text: str, shell: bool) -> Text:
 def _substitution(source: str) -> Piece:
     plain = expression.PLAIN.fullmatch(source)
     if plain is None or plain[1] in expression.KEYWORDS:
-        return expression.parse(source)
+        return _parse(source)
     name = plain[1]
     if "." not in name or name in BUILTINS[:-1] or (name.startswith("run.tags.") and name.count(".") == 2):
         if name in ("run", "task", "run.tags"):
@@ -159,7 +159,13 @@ def _substitution(source: str) -> Piece:
                 [Problem("", f"'{name}' is no text", f"there are {', '.join(BUILTINS)}, and run.tags.NAME")]
             )
         return Variable(name, raw=plain[2] is not None)
-    return expression.parse(source)
+    return _parse(source)
+
+
+def _parse(source: str) -> Expression:
+    from daggy.spec.grammar import parse  # most runs have no expressions, and start without jinja2
+
+    return parse(source)
 
 
 def _check_quotes(pieces: tuple[Piece, ...], quoted: bool, problems: list[Problem] | None = None) -> None:

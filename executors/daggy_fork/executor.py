@@ -85,9 +85,7 @@ class ForkExecutor(Executor):
     ) -> None:
         """Carry out requests until the channel ends or a Stop is done."""
         async with trio.open_nursery() as nursery:
-            launchers = LocalLaunchers(
-                self._settings, self._site, self._epoch, nursery, report, self._remains
-            )
+            launchers = LocalLaunchers(self._settings, self._site, self._epoch, nursery, report, self._remains)
             self._launchers = launchers
             try:
                 await launchers.start_one()

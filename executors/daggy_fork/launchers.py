@@ -18,7 +18,7 @@ from daggy.executor import Kind, Launches, Reports, Rows, Site, Ticket
 from daggy.launcher import frames, recovery
 from daggy.launcher.client import Client, claim, local_command
 from daggy.launcher.frames import Key
-from daggy_fork.lanes import Lane, Waiting
+from daggy_fork.lanes import Lane, Share, Waiting
 from daggy_fork.settings import ForkSettings
 
 LOG = logging.getLogger("daggy.fork")
@@ -198,29 +198,35 @@ class LocalLaunchers:
             for number, width in lane.reshare([*self._launchers]):
                 self._launchers[number].client.send(frames.widen(lane.number, width, lane.epoch))
         ahead = lane.ahead
-        for number, launcher in self._launchers.items():
-            if not lane.waiting:
-                break
-            share = lane.shares.get(number)
-            if share is None or share.out > share.width + ahead // 2 or not share.width:
-                continue
-            for batch, launches, keys in lane.take(share.width + ahead - share.out):
-                launcher.out.update((key, (lane, (batch, one))) for key, one in zip(keys, launches, strict=True))
-                share.out += len(keys)
-                launcher.client.send(frames.launch(batch, launches, share.width))
+        shares = [(number, share) for number, share in lane.shares.items() if share.width and number in self._launchers]
+        for more in (0, ahead):  # first what can start at once, everywhere
+            for position, (number, share) in enumerate(shares):
+                if lane.waiting and share.out <= share.width + more // 2:
+                    fair = -(-len(lane.waiting) // (len(shares) - position))
+                    room = share.width + more - share.out
+                    self._send(lane, self._launchers[number], share, min(room, fair) if more else room)
         if not lane.waiting and len(self._launchers) > 1:
             self._level(lane)
+
+    def _send(self, lane: Lane, launcher: LocalLauncher, share: Share, count: int) -> None:
+        for batch, launches, keys in lane.take(count):
+            launcher.out.update((key, (lane, (batch, one))) for key, one in zip(keys, launches, strict=True))
+            share.out += len(keys)
+            launcher.client.send(frames.launch(batch, launches, share.width))
 
     def _level(self, lane: Lane) -> None:
         """Take tasks back that wait at one launcher while another has nothing to do."""
         idle = any(share.out < share.width for share in lane.shares.values())
         for number, share in lane.shares.items():
-            surplus = share.out - share.width
-            if surplus <= 0 or (share.width and (not idle or (surplus < FEW and lane.pace < SWIFT))):
-                continue
             launcher = self._launchers.get(number)
-            if launcher is not None and not launcher.moving:
-                waiting = [key for key in launcher.of_lane(lane) if key not in launcher.started][share.width :]
+            surplus = share.out - share.width
+            if surplus <= 0 or launcher is None or launcher.moving or (share.width and not idle):
+                continue
+            mine = launcher.of_lane(lane)
+            waiting = [key for key in mine if key not in launcher.started]
+            slow = len(waiting) < len(mine) or lane.pace >= SWIFT
+            if slow or surplus >= FEW or not share.width:
+                waiting = waiting[max(0, share.width - (len(mine) - len(waiting))) :]
                 launcher.moving.update(waiting[len(waiting) // 2 if share.width else 0 :])
                 launcher.client.send(frames.recall(launcher.moving))
 
@@ -263,6 +269,7 @@ class LocalLaunchers:
             elif kind == Kind.STARTED:
                 launcher.started.add(key)
                 launcher.moving.discard(key)
+                lanes.setdefault(known[0].number, (known[0], False))
             elif kind == Kind.RECALLED and key in launcher.moving:
                 returned.setdefault(known[0].number, []).append(key)
                 unwanted.append(at)

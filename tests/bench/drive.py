@@ -69,8 +69,9 @@ def drive(**arguments: object) -> Figures:
 
     Returns:
         `seconds` from an engine that is not open to one that is closed again: launchers start and end in them.
-        `run`: from submission to the announced end. `cpu`: of this process in `seconds`; `whole_cpu`:
-        with its launchers and all tasks. `gap`: p99 of the seconds from a task's end to the start of the next one, of the attempts in their order.
+        `run`: from submission to the announced end. `cpu`: of this process in `seconds`; `whole_cpu`: with launchers
+        and all tasks. `gap`: p99 of the seconds from a task's end to the start of the next one, of the attempts in
+        their order.
 
     Raises:
         BenchError: not everything completed.

@@ -39,7 +39,10 @@ def explicit(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:
     size = path.stat().st_size / 1e6
     runs = [fresh("weigh.read_explicit", path=str(path)) for _ in range(sizes.repeats)]
     path.unlink()
-    read, whole = (median(one[key] for one in runs) for key in ("read", "seconds"))
-    yield "explicit.time", Measured(whole, f"{size:.0f} MB; reading {read:.2f} s of it; median of {len(runs)}")
+    read, whole, cpu = (median(one[key] for one in runs) for key in ("read", "seconds", "cpu"))
+    yield (
+        "explicit.time",
+        Measured(whole, f"{size:.0f} MB; reading {read:.2f} s of it; {cpu:.2f} s of CPU; median of {len(runs)}"),
+    )
     peak = median(one["peak"] for one in runs)
     yield "explicit.memory", Measured(peak / sizes.unit, f"{peak / 1e6:,.0f} MB in all, imports included")

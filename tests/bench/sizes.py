@@ -30,5 +30,5 @@ class Sizes:
     engine: int
 
 
-FULL = Sizes(processes=3_000, links=500, naps=200, rounds=3, repeats=3, large=3 << 30, unit=1_000_000, engine=1_000_000)
+FULL = Sizes(processes=6_000, links=500, naps=200, rounds=3, repeats=3, large=3 << 30, unit=1_000_000, engine=1_000_000)
 QUICK = Sizes(processes=40, links=10, naps=5, rounds=1, repeats=1, large=1 << 26, unit=2_000, engine=2_000)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from daggy_fork import ForkExecutor, ForkSettings
 
-from daggy.executor import Kind, Launch, Launches, Reports, Request, Rows, Site, Ticket
+from daggy.executor import Kind, Launch, Launches, Reports, Request, Site, Ticket
+from daggy_fork import ForkExecutor, ForkSettings
 
 DEADLINE = 20.0
 
@@ -21,10 +21,10 @@ class Desk:
 
     def __init__(self, executor: ForkExecutor, directory: Path, send: trio.MemorySendChannel[Request]) -> None:
         self.executor, self.directory, self.send = executor, directory, send
-        self.finished: dict[int, Rows] = {}
+        self.finished: dict[int, Any] = {}  # rows of ATTEMPT
         self.messages: dict[int, str] = {}
         self.recalled: list[int] = []
-        self.started: dict[int, Rows] = {}
+        self.started: dict[int, Any] = {}
         self.sequence: list[tuple[Kind, int]] = []
         self._news = trio.Condition()
         self._bell = trio.Event()
@@ -52,7 +52,7 @@ class Desk:
             while not condition():
                 await self._bell.wait()
 
-    async def run(self, *argv: str, index: int = 0, width: int = 4, **more: Any) -> Rows:
+    async def run(self, *argv: str, index: int = 0, width: int = 4, **more: Any) -> Any:
         """Run one task to its end and return its row."""
         self.launch(self.task(*argv, index=index, **more), width=width)
         await self.until(lambda: index in self.finished)
@@ -94,14 +94,18 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def gone(pid: int) -> None:
+async def becomes(condition: Callable[[], Any]) -> None:
+    """Wait for what other processes do."""
     with trio.fail_after(DEADLINE):
-        while alive(pid):
+        while not condition():  # noqa: ASYNC110 - there is no event of ours to wait for
             await trio.sleep(0.01)
+
+
+async def gone(pid: int) -> None:
+    await becomes(lambda: not alive(pid))
 
 
 async def appears(path: Path) -> str:
-    with trio.fail_after(DEADLINE):
-        while not (path.exists() and path.read_text().endswith("\n")):
-            await trio.sleep(0.01)
-    return path.read_text().strip()
+    """Wait for a file with a whole line; return it."""
+    await becomes(lambda: path.exists() and path.read_text().endswith("\n"))
+    return await trio.to_thread.run_sync(path.read_text)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from daggy_fork import ForkExecutor, ForkSettings
 
 from daggy.executor import ANSWER, LINKED, STOPPED, Kill, Kind, Reason, Recall, Request, Site, Stop
-from tests.integration.fork_desk import DEADLINE, Desk, alive, appears, desk, gone, python
+from daggy_fork import ForkExecutor, ForkSettings
+from tests.integration.fork_desk import DEADLINE, Desk, alive, appears, becomes, desk, gone, python
 
 
 @pytest.mark.trio
@@ -96,7 +96,9 @@ async def test_environment_is_inherited_overlaid_and_unset(tmp_path: Path, monke
     async with desk(tmp_path, environment={"POOL": "p", "BOTH": "pool"}) as at_work:
         await at_work.run("env", environment={"UNSET": None, "BOTH": "task", "DAGGY_TASK": "a.X:1"}, index=5)
         lines = (await at_work.output(5)).decode().splitlines()
-        assert {"OUTER=1", "POOL=p", "BOTH=task", "DAGGY_TASK=a.X:1", "DAGGY_RUN_ID=7", "DAGGY_TASK_INDEX=5"} <= {*lines}
+        assert {"OUTER=1", "POOL=p", "BOTH=task", "DAGGY_TASK=a.X:1", "DAGGY_RUN_ID=7", "DAGGY_TASK_INDEX=5"} <= {
+            *lines
+        }
         assert "DAGGY_ATTEMPT=1" in lines
         assert "DAGGY_TICKET=tests:7.1.5.1.1" in lines
         assert not [line for line in lines if line.startswith(("UNSET", "DAGGY_TOKEN", "DAGGY_GENERATE"))]
@@ -124,14 +126,15 @@ async def test_standard_input_is_the_string_or_empty(tmp_path: Path) -> None:
 async def test_children_have_default_signals_and_no_descriptors_of_ours(tmp_path: Path) -> None:
     async with desk(tmp_path) as at_work:
         await at_work.run(
-            "sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd; cut -d' ' -f6 /proc/self/stat; echo $$"
+            "sh",
+            "-c",
+            "grep -E 'Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd; cut -d' ' -f6 /proc/self/stat; echo $$",
         )
         words = (await at_work.output(0)).decode().split()
         assert int(words[1], 16) == 0
         assert int(words[3], 16) & (1 << 31) - 1 == 0  # the C library keeps 32 and 33 for itself
         assert words[4:8] == ["0", "1", "2", "3"]  # 3 is the directory that ls reads
         assert words[-1] == words[-2]
-
 
 
 @pytest.mark.trio
@@ -163,7 +166,9 @@ async def test_a_grandchild_that_keeps_writing_lives_on_and_is_not_heard(tmp_pat
 @pytest.mark.trio
 async def test_outputs_of_many_tasks_never_mix(tmp_path: Path) -> None:
     async with desk(tmp_path, durable=True) as at_work:
-        script = "echo out $DAGGY_TASK_INDEX; test $((DAGGY_TASK_INDEX % 3)) = 0 || echo err $DAGGY_TASK_INDEX > /dev/stderr"
+        script = (
+            "echo out $DAGGY_TASK_INDEX; test $((DAGGY_TASK_INDEX % 3)) = 0 || echo err $DAGGY_TASK_INDEX > /dev/stderr"
+        )
         at_work.launch(*(at_work.task("sh", "-c", script, index=index) for index in range(200)))
         await at_work.until(lambda: len(at_work.finished) == 200)
         for index in range(200):
@@ -207,9 +212,13 @@ async def test_a_timed_out_process_that_ignores_term_is_not_left_alive(tmp_path:
 @pytest.mark.trio
 async def test_what_a_killed_task_leaves_has_its_grace_too(tmp_path: Path) -> None:
     """Its own process ends at TERM; the one behind it is still writing down what it has."""
-    slow = f"trap 'echo saved > {tmp_path}/saved; exit' TERM; echo ready > {tmp_path}/ready; while :; do sleep 0.01; done"
+    slow = (
+        f"trap 'echo saved > {tmp_path}/saved; exit' TERM; echo ready > {tmp_path}/ready; while :; do sleep 0.01; done"
+    )
     async with desk(tmp_path) as at_work:
-        at_work.launch(at_work.task("sh", "-c", f"(sleep 0.1; {slow}) & trap 'exit 0' TERM; while :; do sleep 0.01; done"))
+        at_work.launch(
+            at_work.task("sh", "-c", f"(sleep 0.1; {slow}) & trap 'exit 0' TERM; while :; do sleep 0.01; done")
+        )
         await appears(tmp_path / "ready")
         at_work.send.send_nowait(Kill([at_work.ticket(0)]))
         await at_work.until(lambda: 0 in at_work.finished)
@@ -249,7 +258,8 @@ async def test_a_zombies_parent(tmp_path: Path) -> None:
     code = "import os, time\nfor _ in range(3):\n  if os.fork() == 0: os._exit(1)\ntime.sleep(0.1)"
     async with desk(tmp_path) as at_work:
         assert (await at_work.run(*python(code)))["reason"] == Reason.OK
-        code = f"import os, time\nif os.fork() == 0: os._exit(1)\nprint('z', file=open({str(tmp_path / 'z')!r}, 'w'))\ntime.sleep(100)"
+        told = f"open({str(tmp_path / 'z')!r}, 'w').write('z\\n')"
+        code = f"import os, time\nif os.fork() == 0: os._exit(1)\n{told}\ntime.sleep(100)"
         at_work.launch(at_work.task(*python(code), index=1))
         await appears(tmp_path / "z")
         at_work.send.send_nowait(Kill([at_work.ticket(1)]))
@@ -320,9 +330,7 @@ async def test_output_of_a_long_task_gets_names_and_a_pack_in_the_end(tmp_path: 
     script = f"echo so far; while ! test -e {tmp_path}/go; do sleep 0.01; done; echo end"
     async with desk(tmp_path) as at_work:
         at_work.launch(at_work.task("sh", "-c", script))
-        with trio.fail_after(DEADLINE):
-            while not list(packs.glob("*.stdout")):
-                await trio.sleep(0.02)
+        await becomes(lambda: list(packs.glob("*.stdout")))
         assert [path.read_bytes() for path in packs.glob("*.stdout")] == [b"so far\n"]
         (tmp_path / "go").write_text("")
         await at_work.until(lambda: 0 in at_work.finished)
@@ -409,3 +417,20 @@ async def test_swift_tasks_are_reported_once_and_slow_ones_when_they_start(tmp_p
         assert at_work.sequence == [(Kind.FINISHED, 0)]
         await at_work.run("sleep", "0.3", index=1)
         assert at_work.sequence[1:] == [(Kind.STARTED, 1), (Kind.FINISHED, 1)]
+
+
+@pytest.mark.trio
+async def test_tasks_do_not_wait_behind_long_ones_while_a_launcher_is_idle(tmp_path: Path) -> None:
+    """After many short tasks some that only end once all of them run, wherever they were sent first."""
+    meet = "echo > here.$DAGGY_TASK_INDEX; while test $(ls here.* | wc -l) -lt $0; do sleep 0.01; done"
+    async with desk(tmp_path) as at_work:
+        for start, meeting in ((0, 4), (1000, 8), (2000, 12)):
+            quick = [at_work.task("true", index=index) for index in range(start, start + 100)]
+            slow = [at_work.task("sh", "-c", meet, str(meeting), index=start + 100 + number) for number in range(4)]
+            at_work.launch(*quick)
+            at_work.launch(*slow)
+            await at_work.until(lambda: at_work.finished and not len(at_work.finished) % 104)
+            await at_work.run("true", index=start + 500)
+            del at_work.finished[start + 500]
+        assert {int(row["reason"]) for row in at_work.finished.values()} == {Reason.OK}
+        assert len(at_work.finished) == 312

@@ -143,6 +143,11 @@ def open_readonly(directory: Path) -> sqlite3.Connection:
             raise
         else:
             return connection
+    if _has_log(path):
+        raise DirectoryError(
+            f"cannot read '{path}' with its log '{FILE}-wal' ({failure}); "
+            "copy both to where one can write, and look there"
+        ) from failure
     assert failure is not None
     raise opening_error(failure, path) from failure
 

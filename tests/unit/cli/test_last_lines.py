@@ -39,7 +39,8 @@ def test_one_endless_line_is_read_no_further_than_allowed() -> None:
 
 
 def test_copy_hands_on_everything_in_order() -> None:
-    data, got = bytes(range(256)) * 20_000, []
+    data = bytes(range(256)) * 20_000
+    got: list[bytes] = []
     trio.run(outputs.copy, reader(data, []), "stdout", len(data), got.append)
     assert b"".join(got) == data
     assert max(map(len, got)) <= outputs.PIECE

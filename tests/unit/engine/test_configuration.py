@@ -29,9 +29,7 @@ def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None
     path = written(tmp_path, {"pools": {"Big": {"executor": "fork", "workers": 1, "output_bytes": 5}}})
     assert read_configuration(path, {}).pools["Big"]["workers"] == 1
     environment = {"DAGGY_POOLS__BIG__WORKERS": "2", "DAGGY_SERVER": "http://elsewhere", "DAGGY_TASK": "x"}
-    assert read_configuration(path, environment).pools == {
-        "Big": {"executor": "fork", "workers": 2, "output_bytes": 5}
-    }
+    assert read_configuration(path, environment).pools == {"Big": {"executor": "fork", "workers": 2, "output_bytes": 5}}
     flagged = read_configuration(path, environment, workers=3, resources={"gpus": 2, "memory_mb": 100})
     assert flagged.pools["Big"] == {
         "executor": "fork", "workers": 3, "output_bytes": 5, "resources": {"gpus": 2}, "memory_mb": 100,

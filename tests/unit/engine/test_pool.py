@@ -190,7 +190,7 @@ def test_nothing_waits_at_a_launcher_when_tasks_are_long() -> None:
 def test_short_tasks_wait_ahead_at_the_launcher() -> None:
     world = World(make_run([(50, {"cores": 1.0}, 0, None)]), Pool("p"))
     world.pool.set_capacity([Machine("m", {"cores": 2.0, "memory_mb": 0.0})])
-    world.pool.seconds[(("cores", 1.0),)] = 0.003
+    world.pool.seconds[(("cores", 1.0),)] = 0.01
     world.dispatch()
     assert len(world.launchers["m"].running) == 2
     assert next(iter(world.pool.machines["m"].shares.values())).waiting == 20  # 2 of them not heard to have started

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from daggy_fork.lanes import Lane
 from hypothesis import given, strategies as st
 
 from daggy.executor import Launch, Launches
+from daggy_fork.lanes import Lane
 
 
 class FarLane:

@@ -18,9 +18,9 @@ OTHER = Details(command=("printf",))
 def edits(draw: st.DrawFn, spec: RunSpec) -> RunSpec:
     """The same spec with a few things changed."""
     tasks = list(spec.tasks)
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, len(tasks) - 1))
-        match draw(st.sampled_from(["details", "parents", "drop", "values", "zip", "order"])):
+        match draw(st.sampled_from(["details", "parents", "drop", "values", "values", "values", "zip", "order"])):
             case "details":
                 tasks[place] = evolve(tasks[place], details=OTHER)
             case "parents":

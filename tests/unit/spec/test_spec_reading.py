@@ -19,38 +19,76 @@ def only(**keys: Any) -> Any:
     return read({"parameters": {"P": ["1"]}, "tasks": {"a": {"details": RUN, **keys}}}).tasks[0]
 
 
-def test_everything_that_a_spec_can_say() -> None:
-    spec = read(
-        {
-            "$schema": "x", "x-anything": [1], "version": 1, "name": "n", "description": "d", "tags": {"a": "b"},
-            "parameters": {"A": ["1", "2"], "{{ B }}": [1, 2], "C": {"range": [0, 3]}, "D": ["z"]},
-            "zip": [["{{B}}", "A"]], "limits": {"l": 2}, "max_failures": 3, "pool": "p", "directory": "sub",
-            "tasks": {
-                "t": {
-                    "details": {
-                        "command": ["{{ A }}"], "environment": {"E": None, "F": "{{ C }}"}, "directory": "d",
-                        "timeout": "1.5m", "grace": 0, "stdin": "s", "options": {"x": {"y": [1.5, {"z": None}]}},
-                    },
-                    "description": "td", "parents": ["u", {"task": "v", "match": ["A"], "on": "ended"}],
-                    "children": [{"task": "w", "match": True}], "expand": ["D"], "is_generator": True, "max_retries": 2,
-                    "retry_delay": "2s", "retry_backoff": 1.5, "retry_on": ["exit", 7], "crash_limit": 1, "priority": -5,
-                    "max_parallel": 4, "resources": {"gpus": 0.5, "l": 2}, "x-mine": 1,
-                },
-                "u": {"details": {"shell": "true"}},
+EVERYTHING = {
+    "$schema": "x",
+    "x-anything": [1],
+    "version": 1,
+    "name": "n",
+    "description": "d",
+    "tags": {"a": "b"},
+    "parameters": {"A": ["1", "2"], "{{ B }}": [1, 2], "C": {"range": [0, 3]}, "D": ["z"]},
+    "zip": [["{{B}}", "A"]],
+    "limits": {"l": 2},
+    "max_failures": 3,
+    "pool": "p",
+    "directory": "sub",
+    "tasks": {
+        "t": {
+            "details": {
+                "command": ["{{ A }}"],
+                "environment": {"E": None, "F": "{{ C }}"},
+                "directory": "d",
+                "timeout": "1.5m",
+                "grace": 0,
+                "stdin": "s",
+                "options": {"x": {"y": [1.5, {"z": None}]}},
             },
-        }
-    )  # fmt: skip
+            "description": "td",
+            "parents": ["u", {"task": "v", "match": ["A"], "on": "ended"}],
+            "children": [{"task": "w", "match": True}],
+            "expand": ["D"],
+            "is_generator": True,
+            "max_retries": 2,
+            "retry_delay": "2s",
+            "retry_backoff": 1.5,
+            "retry_on": ["exit", 7],
+            "crash_limit": 1,
+            "priority": -5,
+            "max_parallel": 4,
+            "resources": {"gpus": 0.5, "l": 2},
+            "x-mine": 1,
+        },
+        "u": {"details": {"shell": "true"}},
+    },
+}
+
+
+def test_everything_that_a_spec_can_say() -> None:
+    spec = read(EVERYTHING)
     assert (spec.name, spec.description, spec.tags, spec.max_failures) == ("n", "d", {"a": "b"}, 3)
     assert (spec.zip, spec.limits, spec.directory, spec.warnings) == ((("A", "B"),), {"l": 2.0}, "/work/sub", ())
     template = spec.tasks[0]
     assert template.details == Details(
-        command=("{{ A }}",), environment={"E": None, "F": "{{ C }}"}, directory="d", timeout=90.0, grace=0.0, stdin="s",
+        command=("{{ A }}",),
+        environment={"E": None, "F": "{{ C }}"},
+        directory="d",
+        timeout=90.0,
+        grace=0.0,
+        stdin="s",
         options={"x": {"y": [1.5, {"z": None}]}},
-    )  # fmt: skip
+    )
     assert template.policy == Policy(
-        pool="p", resources=(("cores", 1.0), ("gpus", 0.5), ("l", 2.0)), priority=-5, max_parallel=4, max_retries=2,
-        retry_delay=2.0, retry_backoff=1.5, retry_on=frozenset({"exit", 7}), crash_limit=1, is_generator=True,
-    )  # fmt: skip
+        pool="p",
+        resources=(("cores", 1.0), ("gpus", 0.5), ("l", 2.0)),
+        priority=-5,
+        max_parallel=4,
+        max_retries=2,
+        retry_delay=2.0,
+        retry_backoff=1.5,
+        retry_on=frozenset({"exit", 7}),
+        crash_limit=1,
+        is_generator=True,
+    )
     assert template.parents == (Dependency("u"), Dependency("v", ("A",), On.ENDED))
     assert template.children == (Dependency("w", None),)
     assert template.uses == ("A", "B", "C", "D")
@@ -99,7 +137,10 @@ def test_defaults_are_merged_by_key() -> None:
     assert a.details == Details(("x",), environment={"A": "1", "B": "1"}, timeout=5.0, options={"x": {"a": 1}})
     assert b.details.environment == {"A": "1", "B": "2", "C": None}
     assert (b.details.timeout, b.details.options) == (6.0, {"x": {"a": 1}, "y": {}})
-    assert (a.policy.resources, b.policy.resources) == ((("cores", 2.0), ("gpus", 1.0)), (("cores", 2.0), ("gpus", 0.0)))
+    assert (a.policy.resources, b.policy.resources) == (
+        (("cores", 2.0), ("gpus", 1.0)),
+        (("cores", 2.0), ("gpus", 0.0)),
+    )
     assert (a.policy.pool, b.policy.pool, a.policy.max_retries, b.policy.max_retries) == ("p", "q", 1, 0)
     assert (a.description, b.description, a.templating) == ("all", "", Templating.NONE)
 
@@ -130,12 +171,23 @@ def test_parameters_of_a_task_apply_without_any_of_the_run() -> None:  # task pa
 
 
 def test_a_parameter_in_braces_and_out_of_them_in_one_string() -> None:  # format + plain placeholder in one string
-    spec = read({"parameters": {"A": ["1"], "{{B}}": ["2"]}, "tasks": {"a": {"details": {"command": ["{{A}}-{{ B | upper }}-{{ B }}"]}}}})
+    spec = read(
+        {
+            "parameters": {"A": ["1"], "{{B}}": ["2"]},
+            "tasks": {"a": {"details": {"command": ["{{A}}-{{ B | upper }}-{{ B }}"]}}},
+        }
+    )
     assert spec.tasks[0].uses == ("A", "B")
 
 
 def test_expansion_follows_uses_in_every_string() -> None:
-    for key, value in [("shell", "{{ P }}"), ("stdin", "{{ P }}"), ("directory", "{{ P }}"), ("environment", {"{{ P }}": ""}), ("environment", {"A": "{{ P * 2 }}"})]:  # fmt: skip
+    for key, value in [
+        ("shell", "{{ P }}"),
+        ("stdin", "{{ P }}"),
+        ("directory", "{{ P }}"),
+        ("environment", {"{{ P }}": ""}),
+        ("environment", {"A": "{{ P * 2 }}"}),
+    ]:
         details = {"command": ["x"], key: value}
         if key == "shell":
             del details["command"]
@@ -151,7 +203,12 @@ def test_unused_parameters_are_warned_of() -> None:
 
 
 def test_a_variable_that_will_not_be_set_is_warned_of() -> None:
-    spec = read({"parameters": {"P": ["1"]}, "tasks": {"a": {"details": {"shell": "echo $DAGGY_PARAM_P"}}, "b": {"details": RUN, "expand": ["P"]}}})
+    spec = read(
+        {
+            "parameters": {"P": ["1"]},
+            "tasks": {"a": {"details": {"shell": "echo $DAGGY_PARAM_P"}}, "b": {"details": RUN, "expand": ["P"]}},
+        }
+    )
     assert spec.warnings == ('tasks.a.details.shell: DAGGY_PARAM_P is not set for this task; add "expand": ["P"]',)
 
 
@@ -172,18 +229,31 @@ def test_specs_of_earlier_shape_run_in_literal_mode() -> None:
 
 def test_specs_of_earlier_shape_that_are_wrong_are_refused_with_the_mend() -> None:
     tasks = {"a": {"details": {"command": ["echo", "D"], "children": ["b"]}}, "b": {"details": RUN}}
-    with pytest.raises(SpecError, match="tasks.a.details.children: unknown key 'children'; it belongs beside `details`"):
+    with pytest.raises(
+        SpecError, match=r"tasks\.a\.details\.children: unknown key 'children'; it belongs beside `details`"
+    ):
         read({"templating": "literal", "parameters": {"D": ["1"]}, "tasks": tasks})
     with pytest.raises(SpecError, match="tags are names with texts"):
         read({"tags": ["abc"], "tasks": [{"class": "a", "details": RUN}]})
 
 
 def test_any_text_is_a_parameter_in_literal_mode() -> None:
-    document = {"templating": "literal", "parameters": {"%DATE%": ["1"], "run": ["2"]}, "tasks": {"a": {"details": {"command": ["run %DATE%"]}}}}
+    document = {
+        "templating": "literal",
+        "parameters": {"%DATE%": ["1"], "run": ["2"]},
+        "tasks": {"a": {"details": {"command": ["run %DATE%"]}}},
+    }
     assert read(document).tasks[0].uses == ("%DATE%", "run")
 
 
-RUNNING = read({"parameters": {"P": ["1", "2"]}, "pool": "p", "defaults": {"max_retries": 2}, "tasks": {"g": {"details": {"command": ["{{ P }}"]}, "is_generator": True}}})
+RUNNING = read(
+    {
+        "parameters": {"P": ["1", "2"]},
+        "pool": "p",
+        "defaults": {"max_retries": 2},
+        "tasks": {"g": {"details": {"command": ["{{ P }}"]}, "is_generator": True}},
+    }
+)
 
 
 def test_a_fragment_is_read_with_what_the_run_says() -> None:
@@ -212,11 +282,17 @@ def test_a_fragment_may_be_the_tasks_alone() -> None:
         (b"[]", "answer: a list where an object with 'tasks' is wanted"),
         (b"oops", "answer: line 1, column 1: expecting value"),
         (b'{"tasks": {}, "name": "x"}', "answer: name: unknown key 'name'; it belongs in the run's spec"),
-        (b'{"tasks": {}, "foo": 1}', "answer: foo: unknown key 'foo'; a generator answers with 'tasks', 'parameters', 'zip'"),
-        (b'{"x": {"details": {"command": ["{{ Z }}"]}}}', "answer: tasks.x.details.command[0]: no parameter named 'Z'; give it in `parameters`"),
+        (
+            b'{"tasks": {}, "foo": 1}',
+            "answer: foo: unknown key 'foo'; a generator answers with 'tasks', 'parameters', 'zip'",
+        ),
+        (
+            b'{"x": {"details": {"command": ["{{ Z }}"]}}}',
+            "answer: tasks.x.details.command[0]: no parameter named 'Z'; give it in `parameters`",
+        ),
         (b'{"x": 1, "x": 2}', "answer: x: the key 'x' is given twice; keep one"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_fragment_says_why(answer: bytes, line: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_fragment(answer, RUNNING, source="answer")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # one refusal a line
 from __future__ import annotations
 
 import json
@@ -64,7 +65,7 @@ CASES: list[tuple[object, str]] = [
     ({**task(), "templating": "jinja2"}, "templating: 'jinja2' is no templating; there are jinja, literal, none"),
     ({**task(), "directory": "{{ X }}"}, "directory: the spec's directory is no template; put it in `details` of `defaults`"),
     ({"tasks": {"a": {}}}, "tasks.a: no 'details'; they say how the task is run"),
-    ({"tasks": {"a": 1}}, "tasks.a: a number where a task is wanted; a task is {\"details\": {…}}"),
+    ({"tasks": {"a": 1}}, 'tasks.a: a number where a task is wanted; a task is {"details": {…}}'),
     ({"tasks": {"a b": task()["tasks"]["a"]}}, "tasks.a b: 'a b' holds ' '; names have no white space, ':', '/' or '%'"),
     ({"tasks": {"7": task()["tasks"]["a"]}}, "tasks.7: '7' is all digits; that would be a task's index"),
     ({"tasks": {"": task()["tasks"]["a"]}}, "tasks: a task's name is empty"),

@@ -3,8 +3,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from daggy.spec.shell import LOST, MARK, places, quote
 
@@ -46,8 +45,16 @@ M = MARK
         (f"( echo {M} ) | cat", [""]),
         (f"echo $'\\'{M}'", [LOST]),
         (f"echo $[{M}]", [LOST]),
-        (f"a\\\n#\"\n{M}\"", [LOST]),
+        (f'a\\\n#"\n{M}"', [LOST]),
         (f"a \\\n b {M}", [""]),
+        (f"a\\ #'\n{M}", ["quotes"]),
+        (f"$()#'\n{M}", ["quotes"]),
+        (f"$${{x #}}'\n{M}", [""]),
+        (f"$((){M}", [LOST]),
+        (f"$(( (1) ))#'{M}", ["quotes"]),
+        (f"cat <<A\n$(\nA\n{M}", [LOST]),
+        (f"cat <<A\n$(date) ${{x}} \\$(\nA\n{M}", [""]),
+        (f"cat <<'A'\n$(\nA\n{M}", [""]),
     ],
 )
 def test_where_a_substitution_stands(text: str, expected: list[str]) -> None:
@@ -62,9 +69,43 @@ def test_a_quoted_text_is_one_word_of_a_real_shell(texts: list[str]) -> None:
     assert done.stdout.decode().split("\0")[:-1] == texts
 
 
-PIECES = [M, M, M, "'", '"', "\\", "\n", " ", "$", "`", "(", ")", "$(", "$((", "))", "${x:-", "}", "#", " #", ":", " echo ", "<<E\n", "\nE\n", ";", "case x in a)", "esac", "a", "{", "<", "&&", "|"]  # fmt: skip
-ATTACK = "PWNED; echo PWNED; $(echo PWNED>&2) `echo PWNED>&2` '$(echo PWNED>&2)' \"$(echo PWNED>&2)\"\necho PWNED>&2\nE\necho PWNED>&2\n#"
-SHELLS = [["/bin/sh", "-c"]]
+PIECES = [
+    M,
+    M,
+    M,
+    "'",
+    '"',
+    "\\",
+    "\n",
+    " ",
+    "$",
+    "`",
+    "(",
+    ")",
+    "$(",
+    "$((",
+    "))",
+    "${x:-",
+    "}",
+    "#",
+    " #",
+    ":",
+    " echo ",
+    "<<E\n",
+    "\nE\n",
+    ";",
+    "case x in a)",
+    "esac",
+    "a",
+    "{",
+    "<",
+    "&&",
+    "|",
+]
+ATTACK = (
+    "PWNED; echo PWNED; $(echo PWNED>&2) `echo PWNED>&2` '$(echo PWNED>&2)' \"$(echo PWNED>&2)\""
+    "\necho PWNED>&2\nE\necho PWNED>&2\n#"
+)
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,0 +1,364 @@
+"""`daggy run` as users call it: first runs, resumes, edits, failures, and what is read back from the directory."""
+
+import fcntl
+import json
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Daggy = Callable[..., subprocess.CompletedProcess[str]]
+
+FLAKY = {
+    "name": "flaky",
+    "tags": {"env": "test"},
+    "parameters": {"N": [1, 2, 3]},
+    "tasks": {
+        "try": {
+            "details": {
+                "shell": "echo out {{ N }}; echo {{ N }} >> ran; "
+                "test {{ N }} -ne 2 || test -e mended || { echo 'not two' >&2; exit 7; }"
+            }
+        },
+        "after": {"details": {"command": ["echo", "after"]}, "parents": ["try"]},
+    },
+}
+
+
+@pytest.fixture
+def flaky(tmp_path: Path) -> str:
+    (tmp_path / "flaky.json").write_text(json.dumps(FLAKY))
+    return "flaky.json"
+
+
+def counts(ended: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    run: dict[str, Any] = json.loads(ended.stdout)
+    return {state: count for state, count in run["counts"].items() if count}
+
+
+def ran(tmp_path: Path) -> list[str]:
+    return sorted((tmp_path / "ran").read_text().split())
+
+
+def write(tmp_path: Path, tasks: dict[str, Any], **more: Any) -> str:
+    (tmp_path / "spec.json").write_text(json.dumps({"tasks": tasks, **more}))
+    return "spec.json"
+
+
+# What comes of a run, and what is said of it.
+
+
+def test_a_good_run_says_what_it_did_and_leaves_nothing_behind(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    (tmp_path / "mended").touch()
+    ended = daggy("run", flaky)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
+    first, last = ended.stderr.splitlines()
+    assert first == "flaky: 4 tasks"
+    assert last.startswith("flaky: completed after ")
+    assert last.endswith(": 4 completed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flaky.json", "mended", "ran"]
+
+
+def test_quiet_and_good_is_silent(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    (tmp_path / "mended").touch()
+    ended = daggy("run", "-q", flaky)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_failure_is_told_with_its_reason_last_lines_and_where_the_rest_is(
+    daggy: Daggy, tmp_path: Path, flaky: str
+) -> None:
+    ended = daggy("run", "--dir", "state", flaky)
+    assert ended.returncode == 1
+    lines = ended.stderr.splitlines()
+    assert lines[1].endswith(": 2 completed, 1 errored, 1 upstream_failed")
+    assert lines[2:] == [
+        "try.N:2 errored: exit 7",
+        "    out 2",
+        "    not two",
+        "all they wrote: daggy logs last --state errored --dir state",
+        "the same command goes on where it stopped",
+    ]
+    shown = daggy("logs", "last", "--state", "errored", "--dir", "state")
+    assert shown.stdout == "out 2\nnot two\n"
+
+
+def test_failures_beyond_the_first_five_are_counted_and_outputs_cut(daggy: Daggy, tmp_path: Path) -> None:
+    talk = {"details": {"shell": "seq 1 30; exit {{ N }}"}}
+    spec = write(tmp_path, {"talk": talk}, parameters={"N": {"range": [1, 9]}})
+    ended = daggy("run", spec)
+    assert ended.returncode == 1
+    assert ended.stderr.count(" errored: exit ") == 5
+    assert ended.stderr.count("\n    ") == 50
+    assert "\n    21\n" in ended.stderr
+    assert "\n    20\n" not in ended.stderr
+    assert "and 3 more errored tasks" in ended.stderr
+    assert "nothing was kept" in ended.stderr
+
+
+def test_output_none_keeps_the_reasons_only(daggy: Daggy, flaky: str) -> None:
+    ended = daggy("run", "--output", "none", flaky)
+    assert "try.N:2 errored: exit 7" in ended.stderr
+    assert "not two" not in ended.stderr
+
+
+def test_output_all_is_each_output_whole_on_standard_output(daggy: Daggy, tmp_path: Path) -> None:
+    tasks = {
+        "first": {"details": {"shell": "seq 1 20000"}},
+        "second": {"details": {"shell": "echo said; echo complained >&2; exit 1"}, "parents": ["first"]},
+    }
+    ended = daggy("run", "-q", "--output", "all", write(tmp_path, tasks))
+    assert ended.returncode == 1
+    assert ended.stdout == "".join(f"{n}\n" for n in range(1, 20001)) + "said\ncomplained\n"
+
+
+def test_json_is_the_final_run_and_nothing_else_on_standard_output(daggy: Daggy, flaky: str) -> None:
+    ended = daggy("run", "--json", flaky)
+    assert ended.returncode == 1
+    assert counts(ended) == {"completed": 2, "errored": 1, "upstream_failed": 1}
+    run = json.loads(ended.stdout)
+    assert (run["name"], run["state"], run["tags"], run["version"]) == ("flaky", "errored", {"env": "test"}, 1)
+    assert ended.stdout.count("\n") == 1
+    assert "not two" in ended.stderr
+
+
+def test_a_task_that_cannot_start_says_why(daggy: Daggy, tmp_path: Path) -> None:
+    ended = daggy("run", write(tmp_path, {"t": {"details": {"command": ["no-such-program"]}}}))
+    assert ended.returncode == 1
+    assert "t errored: spawn: " in ended.stderr
+    assert "no-such-program" in ended.stderr
+
+
+def test_max_failures_stops_what_has_not_begun(daggy: Daggy, tmp_path: Path) -> None:
+    spec = write(tmp_path, {"t": {"details": {"shell": "exit {{ N }}"}}}, parameters={"N": {"range": [1, 101]}})
+    ended = daggy("run", "--json", "-j", "1", "-k", "3", spec)
+    assert ended.returncode == 1
+    found = counts(ended)
+    assert 3 <= found["errored"] < 100
+    assert found["killed"] == 100 - found["errored"]
+
+
+def test_tasks_at_once_never_exceed_the_workers(daggy: Daggy, tmp_path: Path) -> None:
+    alone = {"details": {"shell": "mkdir lock || exit 1; echo {{ N }}; rmdir lock"}}
+    spec = write(tmp_path, {"t": alone}, parameters={"N": {"range": [0, 30]}})
+    assert daggy("run", "-j", "1", spec).returncode == 0
+
+
+def test_a_need_that_no_machine_can_meet_is_refused_before_the_run(daggy: Daggy, tmp_path: Path) -> None:
+    spec = write(tmp_path, {"t": {"details": {"command": ["true"]}, "resources": {"gpus": 1}}})
+    ended = daggy("run", spec)
+    assert ended.returncode == 2
+    assert "gpus" in ended.stderr
+
+
+def test_a_resource_that_the_machine_is_said_to_have_is_there(daggy: Daggy, tmp_path: Path) -> None:
+    spec = write(tmp_path, {"t": {"details": {"command": ["true"]}, "resources": {"gpus": 1}}})
+    ended = daggy("run", "--resource", "gpus=1", spec)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("amount", ["gpus=many", "gpus=-1", "gpus=inf", "gpus"])
+def test_a_resource_that_is_no_amount_is_bad_usage(daggy: Daggy, flaky: str, amount: str) -> None:
+    ended = daggy("run", "--resource", amount, flaky)
+    assert ended.returncode == 2
+    assert amount in ended.stderr
+
+
+def test_a_spec_from_standard_input_runs(daggy: Daggy, tmp_path: Path) -> None:
+    spec = {"tasks": {"t": {"details": {"shell": "pwd > where"}}}}
+    assert daggy("run", "-", stdin=json.dumps(spec)).returncode == 0
+    assert (tmp_path / "where").read_text().strip() == str(tmp_path)
+
+
+# The same command again.
+
+
+def test_the_same_command_resumes_and_then_has_nothing_to_do(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    command = ["run", "--json", "--dir", "state", flaky]
+    assert daggy(*command).returncode == 1
+    assert ran(tmp_path) == ["1", "2", "3"]
+    again = daggy(*command)
+    assert again.returncode == 1
+    assert "flaky: resumed, 2 of 4 tasks to do" in again.stderr
+    assert "try.N:2 errored: exit 7 (attempt 2)" in again.stderr
+    (tmp_path / "mended").touch()
+    mended = daggy(*command)
+    assert mended.returncode == 0
+    assert counts(mended) == {"completed": 4}
+    idle = daggy(*command)
+    assert idle.returncode == 0
+    assert counts(idle) == {"completed": 4}
+    assert "flaky: nothing to do, all 4 tasks are completed" in idle.stderr
+    assert ran(tmp_path) == ["1", "2", "2", "2", "3"], "what is completed is not repeated"
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+def test_a_changed_spec_is_an_edit_told_by_template(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    (tmp_path / "mended").touch()
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 0
+    command = ["run", "--dir", "state", "-p", "N=1,2,3,4", flaky]
+    dry = daggy("run", "-n", *command[1:])
+    assert dry.returncode == 0
+    assert dry.stdout.startswith("flaky.json: an edit, to version 2 of run 1, which is completed\n")
+    rows = {line.split()[0]: line.split()[1:6] for line in dry.stdout.splitlines()[2:]}
+    assert rows["try"] == ["3", "1", "0", "0", "0"]
+    assert rows["after"] == ["0", "0", "0", "1", "0"]
+    assert ran(tmp_path) == ["1", "2", "3"], "-n runs nothing"
+    edited = daggy(*command)
+    assert edited.returncode == 0, edited.stderr
+    assert "flaky: edited, 2 of 5 tasks to do" in edited.stderr
+    assert "TEMPLATE" in edited.stderr
+    assert ran(tmp_path) == ["1", "2", "3", "4"]
+    shown = json.loads(daggy("show", "last", "--json", "--dir", "state").stdout)
+    assert (shown["run_id"], shown["version"], shown["state"]) == (1, 2, "completed")
+
+
+def test_dry_run_answers_in_json_with_the_difference(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    plan = json.loads(daggy("run", "-n", "--json", "--dir", "state", flaky).stdout)
+    assert (plan["tasks"], plan["edges"]) == (4, 3)
+    assert not (tmp_path / "state").exists()
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 1
+    shown = json.loads(daggy("run", "-n", "--json", "--dir", "state", "-p", "N=1,2", flaky).stdout)
+    assert shown["version"] == 2
+    (row,) = [row for row in shown["templates"] if row["name"] == "try"]
+    assert (row["kept"], row["added"], row["removed"]) == (2, 0, 1)
+    assert row["why"] == [{"cause": "resumed", "tasks": 1, "examples": [1]}]
+
+
+def test_rerun_runs_again_with_what_is_downstream(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    (tmp_path / "mended").touch()
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 0
+    again = daggy("run", "--dir", "state", "--rerun", "try.N:3", flaky)
+    assert again.returncode == 0
+    assert "2 of 4 tasks to do" in again.stderr
+    assert ran(tmp_path) == ["1", "2", "3", "3"]
+    told = daggy("explain", "last", "after", "--dir", "state").stdout
+    assert "invalidated: try.N:3 runs again" in told
+    wrong = daggy("run", "--dir", "state", "--rerun", "tyr", flaky)
+    assert wrong.returncode == 2
+    assert "no task named 'tyr'; did you mean 'try'?" in wrong.stderr
+    loose = daggy("run", "--rerun", "try", flaky)
+    assert loose.returncode == 2
+    assert "name its directory with --dir" in loose.stderr
+
+
+def test_another_spec_is_refused_in_a_directory_that_holds_a_run(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    (tmp_path / "mended").touch()
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 0
+    other = write(tmp_path, {"t": {"details": {"command": ["true"]}}})
+    for command in (["run"], ["run", "-n"]):
+        ended = daggy(*command, "--dir", "state", other)
+        assert ended.returncode == 2
+        assert "holds the run 'flaky', and this spec is 'spec'; keep it in another one with --dir" in ended.stderr
+
+
+def test_a_kept_run_goes_on_in_the_directory_where_it_was_first_called(daggy: Daggy, tmp_path: Path) -> None:
+    spec = write(tmp_path, {"t": {"details": {"shell": "pwd >> {{ task.name }}.txt; test -e go"}}}, directory="work")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    assert daggy("run", "-q", "--dir", "state", spec).returncode == 1
+    (tmp_path / "work" / "go").touch()
+    again = daggy("run", "--dir", "../state", f"../{spec}", cwd=tmp_path / "elsewhere")
+    assert again.returncode == 0, again.stderr
+    assert "resumed" in again.stderr
+    assert (tmp_path / "work" / "t.txt").read_text().split() == [str(tmp_path / "work")] * 2
+
+
+def test_a_directory_in_use_is_refused_and_still_readable(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 1
+    with (tmp_path / "state" / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = daggy("run", "--dir", "state", flaky)
+        assert ended.returncode == 3
+        assert "is in use by process " in ended.stderr
+        assert daggy("ls", "--dir", "state").returncode == 0
+
+
+# Looking at what was kept.
+
+
+def test_looking_commands_answer_in_json_with_the_shapes_of_the_api(daggy: Daggy, flaky: str) -> None:
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 1
+
+    def asked(*command: str) -> Any:
+        ended = daggy(*command, "--json", "--dir", "state")
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    listed = asked("ls")
+    assert [run["run_id"] for run in listed["items"]] == [1]
+    assert asked("ls", "--tag", "env=prod")["items"] == []
+    assert asked("ls", "--state", "errored", "--since", "1h")["next"] is None
+    page = asked("tasks", "last", "--limit", "3")
+    assert [task["name"] for task in page["items"]] == ["try.N:1", "try.N:2", "try.N:3"]
+    rest = asked("tasks", "last", "--cursor", str(page["next"]))
+    assert [task["name"] for task in rest["items"]] == ["after"]
+    assert [task["index"] for task in asked("tasks", "1", "--param", "N=2")["items"]] == [1]
+    (said,) = asked("explain", "last", "after")
+    assert said["state"] == "upstream_failed"
+    assert said["because"][0]["examples"][0]["name"] == "try.N:2"
+    (wrote,) = asked("logs", "last", "1")
+    assert (wrote["stdout"], wrote["stderr"]) == ("out 2\n", "not two\n")
+
+
+def test_logs_of_several_tasks_have_headers_errored_ones_first(daggy: Daggy, flaky: str) -> None:
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 1
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 1
+    shown = daggy("logs", "last", "try", "--stream", "stdout", "--dir", "state")
+    assert shown.stdout == (
+        "==> try.N:2 attempt 2 exit 7 <==\nout 2\n"
+        "==> try.N:1 attempt 1 exit 0 <==\nout 1\n"
+        "==> try.N:3 attempt 1 exit 0 <==\nout 3\n"
+    )
+    first = daggy("logs", "last", "try.N:2", "--attempt", "1", "--stream", "stderr", "--dir", "state")
+    assert first.stdout == "not two\n"
+    none = daggy("logs", "last", "try.N:2", "--attempt", "9", "--dir", "state")
+    assert none.returncode == 2
+    assert "has no ended attempt 9" in none.stderr
+
+
+def test_logs_show_twenty_tasks_unless_all_are_asked_for(daggy: Daggy, tmp_path: Path) -> None:
+    spec = write(tmp_path, {"t": {"details": {"command": ["seq", "{{ N }}"]}}}, parameters={"N": {"range": [1, 26]}})
+    assert daggy("run", "-q", "--dir", "state", spec).returncode == 0
+    some = daggy("logs", "last", "t", "--dir", "state")
+    assert some.stdout.count("==>") == 20
+    assert "and 5 more tasks: --all" in some.stderr
+    assert daggy("logs", "last", "t", "--all", "--dir", "state").stdout.count("==>") == 25
+    assert daggy("logs", "last", "t.N:25", "--tail", "2", "--dir", "state").stdout == "24\n25\n"
+
+
+def test_an_unknown_run_or_task_is_bad_usage(daggy: Daggy, flaky: str) -> None:
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 1
+    for command, said in (
+        (["show", "9"], "no run '9' in "),
+        (["show", "nightly"], "no run 'nightly' in "),
+        (["explain", "last", "atfer"], "no task named 'atfer'; did you mean 'after'?"),
+        (["logs", "last", "try.N:9"], "has N '9'; it has '1', '2', '3'"),
+        (["tasks", "last", "--state", "done"], "no state named 'done'; there are: waiting, queued"),
+        (["logs", "last", "99"], "no task 99; the run has 4"),
+    ):
+        ended = daggy(*command, "--dir", "state")
+        assert ended.returncode == 2, ended.stderr
+        assert said in ended.stderr
+
+
+def test_commands_that_look_have_a_directory_by_default(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    home = tmp_path / "state-home" / "daggy"  # where the fixture's XDG_STATE_HOME is
+    assert daggy("run", "-q", "--dir", str(home), flaky).returncode == 1
+    assert daggy("ls").stdout.count("flaky") == 1
+
+
+def test_generated_tasks_are_shown_by_their_names(daggy: Daggy, tmp_path: Path) -> None:
+    answer = {"parameters": {"C": ["x", "y"]}, "tasks": {"count": {"details": {"command": ["echo", "{{ C }}"]}}}}
+    look = {"is_generator": True, "details": {"command": ["echo", json.dumps(answer)]}, "templating": "none"}
+    spec = write(tmp_path, {"look": look, "end": {"details": {"command": ["true"]}, "parents": ["look"]}})
+    ended = daggy("run", "--json", "--dir", "state", spec)
+    assert ended.returncode == 0, ended.stderr
+    assert counts(ended) == {"completed": 4}
+    assert daggy("logs", "last", "look/count.C:y", "--dir", "state").stdout == "y\n"
+    assert daggy("tasks", "last", "--template", "look/count", "--dir", "state").stdout.count("look/count.C:") == 2
+    assert "nothing to do" in daggy("run", "--dir", "state", spec).stderr

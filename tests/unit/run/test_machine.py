@@ -1,0 +1,457 @@
+"""Any run, in any order of reports, kills, resumes, edits, answers and crashes, is what the reference says it is."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from daggy.attempt import STOPPED, Kind, Reason, Reports, RunState, State, Ticket
+from daggy.errors import SpecError
+from daggy.plan import difference, plan
+from daggy.run import edit, states
+from daggy.run.commands import on_kill, on_requeue, on_resume
+from daggy.run.growth import on_bad_answer, on_generated
+from daggy.run.reports import on_reports, on_tick
+from daggy.run.restore import forget_unfollowed, on_recovered, restore
+from daggy.run.run import Run
+from daggy.run.states import Now
+from daggy.spec import parse_fragment
+from tests.unit.run.kit import Book, encoded, joined, live, report_of, ring_entries, spec_of, submitted
+from tests.unit.run.reference import Reference, Task
+
+Json = dict[str, Any]
+NAMES = ["a", "b", "c", "d", "e"]
+CODES = {"delayed": states.DELAYED, "sent": states.SENT}
+ENDS = [
+    (Reason.OK, 0, 0), (Reason.OK, 0, 0), (Reason.OK, 0, 0), (Reason.EXIT, 1, 0), (Reason.EXIT, 3, 0), (Reason.SIGNAL, -9, 0),
+    (Reason.TIMEOUT, 0, 0), (Reason.LOST, 0, 0), (Reason.KILLED, 0, 0), (Reason.KILLED, 0, STOPPED), (Reason.TEMPLATE, 0, 0),
+]  # fmt: skip
+
+
+@st.composite
+def templates(draw: st.DrawFn, known: dict[str, Json], parameters: dict[str, list[str]]) -> Json:
+    """One template that may wait for those known."""
+    uses = draw(st.lists(st.sampled_from(sorted(parameters)), unique=True))
+    made: Json = {"details": {"command": ["do", draw(st.sampled_from("xy")), *(f"{{{{ {p} }}}}" for p in uses)]}, "expand": uses}
+    parents = []
+    for name in draw(st.lists(st.sampled_from(sorted(known)), unique=True, max_size=3)) if known else []:
+        entry: Json = {"task": name, "on": draw(st.sampled_from(["completed", "completed", "ended"]))}
+        shared = sorted(set(uses) & set(known[name]["expand"]))
+        if shared:
+            match = draw(st.lists(st.sampled_from(shared), unique=True))
+            entry.update({"match": match} if match else {})
+        parents.append(entry)
+    made["parents"] = parents
+    made["max_retries"] = draw(st.integers(0, 2))
+    made["retry_delay"] = draw(st.sampled_from([0, 0, 10]))
+    made["crash_limit"] = draw(st.integers(0, 1))
+    made["priority"] = draw(st.integers(0, 1))
+    made["is_generator"] = draw(st.sampled_from([False, False, True]))
+    if draw(st.booleans()):
+        made["retry_on"] = draw(st.sampled_from([["exit"], [3, "signal"], ["timeout"]]))
+    return made
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Json:
+    parameters = {"P": draw(st.sampled_from([["1"], ["1", "2"], ["1", "2", "3"]])), "Q": draw(st.sampled_from([["u"], ["v", "u"]]))}
+    made: dict[str, Json] = {}
+    for name in NAMES[: draw(st.integers(1, 5))]:
+        made[name] = draw(templates(made, parameters))
+    document = {"tasks": made, "parameters": parameters}
+    if draw(st.integers(0, 2)) == 0:
+        document["max_failures"] = draw(st.integers(1, 2))
+    return document
+
+
+@st.composite
+def edited(draw: st.DrawFn, document: Json) -> Json:
+    """The same document with some things changed."""
+    made = copy.deepcopy(document)
+    for name in list(made["tasks"]):
+        change = draw(st.sampled_from(["", "", "", "command", "retries", "drop", "parents", "generator"]))
+        template = made["tasks"][name]
+        if change == "command":
+            template["details"]["command"][1] += "z"
+        elif change == "retries":
+            template["max_retries"] += 1
+        elif change == "generator":
+            template["is_generator"] = not template["is_generator"]
+        elif change == "drop" and len(made["tasks"]) > 1:
+            del made["tasks"][name]
+            for other in made["tasks"].values():
+                other["parents"] = [entry for entry in other["parents"] if entry["task"] != name]
+        elif change == "parents":
+            template["parents"] = template["parents"][1:]
+    made["parameters"]["P"] = draw(st.sampled_from([made["parameters"]["P"], ["1"], ["3", "1"], ["2", "1", "4"]]))
+    unused = [name for name in NAMES if name not in made["tasks"]]
+    if unused and draw(st.booleans()):
+        made["tasks"][unused[0]] = draw(templates(made["tasks"], made["parameters"]))
+    return made
+
+
+@st.composite
+def answers(draw: st.DrawFn, outside: dict[str, Json], parameters: dict[str, list[str]]) -> Json:
+    known = dict(outside)
+    made = {}
+    for name in draw(st.sampled_from([[], ["x"], ["x", "y"], ["y"], ["x", "y", "z"]])):
+        made[name] = known[name] = draw(templates(known, parameters))
+    return {"tasks": made}
+
+
+class Machine(RuleBasedStateMachine):
+    """Drives a run and its reference; `flying` has every ticket out there and the reference's task."""
+
+    @initialize(document=documents())
+    def begin(self, document: Json) -> None:
+        self.at = 100.0
+        self.document = document
+        self.run = Run(1, plan(spec_of(document)), created=0.0, epoch=1)
+        self.run.begin()
+        self.book = Book(submitted(self.run, document, 1, 0.0))
+        self.reference = Reference(document)
+        self.reference.add(document)
+        self.flying: dict[Ticket, Task] = {}
+        self.questions: list[Ticket] = []
+        self.gone: list[Ticket] = []
+        self.started: dict[Ticket, float] = {}
+        self.due: dict[Task, float] = {}
+
+    def now(self) -> Now:
+        self.at += 1.0
+        return Now(self.at, self.at)
+
+    def some(self, data: st.DataObject, items: list[Any], least: int = 0) -> list[Any]:
+        if not items:
+            return []
+        return data.draw(st.lists(st.sampled_from(items), unique=True, min_size=min(least, len(items))))
+
+    def index(self, task: Task) -> int:
+        return self.run.plan.index(task.name)
+
+    def task(self, index: int) -> Task:
+        return self.reference.tasks[self.run.plan.name(index)]
+
+    # Rules.
+
+    @rule(data=st.data(), most=st.integers(1, 40))
+    def take(self, data: st.DataObject, most: int) -> None:
+        frontier, now = self.run.frontier, self.now()
+        for number in self.some(data, sorted(frontier.ready), 1):
+            lane = frontier.lanes[number]
+            taken = frontier.take(lane, most).tolist()
+            for index in taken:
+                task = self.task(index)
+                self.reference.take(task)
+                ticket = self.run.ticket(index)
+                assert ticket.attempt == task.attempt
+                self.flying[ticket] = task
+                self.started[ticket] = now.wall
+            if taken and self.run.state is RunState.QUEUED:
+                self.run.change(RunState.RUNNING, now)
+
+    @rule(data=st.data())
+    def report(self, data: st.DataObject) -> None:
+        """Any reports in any order; stale ones among them."""
+        now = self.now()
+        parts: list[Reports] = []
+        chosen = self.some(data, [ticket for ticket in self.flying if ticket not in self.questions], 1)
+        began = {ticket: data.draw(st.booleans()) for ticket in chosen}
+        parts += [report_of([ticket], Kind.STARTED, started=now.wall) for ticket in chosen if began[ticket]]
+        for ticket, task in ((ticket, self.flying[ticket]) for ticket in chosen if began[ticket]):
+            if task.alive and task.state == "sent":
+                task.state = "running"
+        ending = [ticket for ticket in chosen if data.draw(st.booleans())]
+        ends = {ticket: data.draw(st.sampled_from(ENDS)) for ticket in ending}
+        large = len(parts) + len(ending) > states.SMALL  # then successes count before failures
+        ordered = sorted(ending, key=lambda ticket: ends[ticket][0] is not Reason.OK) if large else ending
+        for ticket in ending:
+            parts.append(self.end_report(ticket, ends[ticket], now))
+        for ticket in ordered:
+            self.end(ticket, ends[ticket], now)
+        if self.gone and data.draw(st.booleans()):
+            parts.append(report_of([data.draw(st.sampled_from(self.gone))], Kind.FINISHED, Reason.EXIT, code=1))
+        if ending and data.draw(st.booleans()):
+            parts.append(self.end_report(ending[0], ends[ending[0]], now))  # the same again
+        on_reports(self.run, joined(parts), now)
+        self.reference.settle()
+
+    def end_report(self, ticket: Ticket, end: tuple[Reason, int, int], now: Now) -> Reports:
+        reason, code, flags = end
+        started = self.started[ticket]
+        return report_of([ticket], Kind.FINISHED, reason, code=code, flags=flags, started=started, ended=now.wall)
+
+    def end(self, ticket: Ticket, end: tuple[Reason, int, int], now: Now) -> None:
+        task = self.flying[ticket]
+        if not task.alive:
+            self.forget(ticket)
+            return
+        if self.reference.finish(task, *end) == "ask":
+            self.questions.append(ticket)
+            return
+        self.forget(ticket)
+        if task.state == "delayed":
+            self.due[task] = now.mono
+
+    def forget(self, ticket: Ticket) -> None:
+        del self.flying[ticket]
+        self.gone.append(ticket)
+
+    @rule(data=st.data())
+    def recall(self, data: st.DataObject) -> None:
+        flying = [t for t, task in self.flying.items() if t not in self.questions and (task.state == "sent" or not task.alive)]
+        chosen = self.some(data, flying)
+        for ticket in chosen:
+            task = self.flying.pop(ticket)  # its number is given again, so that it is not among those gone
+            if task.alive:
+                self.reference.recall(task)
+        on_reports(self.run, report_of(chosen, Kind.RECALLED), self.now())
+        self.reference.settle()
+
+    @precondition(lambda self: self.questions)
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        ticket = data.draw(st.sampled_from(self.questions))
+        self.questions.remove(ticket)
+        task = self.flying[ticket]
+        index = self.run.index_of(ticket)
+        assert (index >= 0) == task.alive
+        self.forget(ticket)
+        if index >= 0:
+            self.say(data, index, task)
+
+    def say(self, data: st.DataObject, index: int, task: Task) -> None:
+        known = self.reference.answers.get(task.name)
+        if known is not None and data.draw(st.booleans()):
+            answer: bytes = known
+        else:
+            behind = {other.name.split(".")[0] for other in self.reference.downstream({task})}
+            outside = {name: t for name, t in self.reference.document["tasks"].items() if name not in behind}
+            answer = json.dumps(data.draw(answers(outside, self.document["parameters"]))).encode()
+        try:
+            if data.draw(st.integers(0, 5)) == 0:
+                raise SpecError([])
+            fragment = parse_fragment(answer, self.run.plan.spec)
+            on_generated(self.run, index, fragment, answer, self.now())
+        except SpecError:
+            on_bad_answer(self.run, index, "bad", self.now())
+            self.reference.answer(task, b"", None)
+            if task.state == "delayed":
+                self.due[task] = self.at
+            return
+        self.reference.answer(task, answer, json.loads(answer))
+
+    @rule(data=st.data())
+    def kill_some(self, data: st.DataObject) -> None:
+        chosen = self.some(data, list(self.reference.tasks.values()))
+        on_kill(self.run, np.array(sorted(map(self.index, chosen)), np.int64), self.now(), "alice")
+        self.reference.kill(set(chosen))
+
+    @rule()
+    def kill_all(self) -> None:
+        on_kill(self.run, None, self.now())
+        self.reference.kill(None)
+
+    @rule()
+    def resume(self) -> None:
+        on_resume(self.run, self.now())
+        self.reference.resume()
+
+    @rule(data=st.data())
+    def requeue(self, data: st.DataObject) -> None:
+        chosen = self.some(data, list(self.reference.tasks.values()))
+        on_requeue(self.run, np.array(sorted(map(self.index, chosen)), np.int64), self.now())
+        self.reference.run_again(set(chosen))
+
+    @rule(later=st.sampled_from([1.0, 100.0]))
+    def tick(self, later: float) -> None:
+        now = self.now()
+        due = self.run.delays.next_due()
+        self.at = now.mono + later
+        before = set(np.flatnonzero(self.run.frontier.state == states.DELAYED).tolist())
+        on_tick(self.run, Now(self.at, self.at))
+        after = set(np.flatnonzero(self.run.frontier.state == states.DELAYED).tolist())
+        assert after <= before
+        assert due is None or before == after or due <= self.at
+        over = {self.task(index) for index in before - after}
+        for index in before:  # a delay of 10 s is at most doubled by backoff, and jitter takes or adds a half of it
+            waited = self.at - self.due[self.task(index)]
+            assert waited >= 4.9 if index not in after else waited <= 31
+        self.reference.tick(over)
+
+    @rule(data=st.data(), keep=st.booleans())
+    def edit(self, data: st.DataObject, keep: bool) -> None:
+        document = data.draw(edited(self.document))
+        now = self.now()
+        try:
+            new = edit.replan(self.run, spec_of(document))
+        except SpecError:
+            return
+        fresh = Reference(document)
+        fresh.add(document)
+        for name, answer in self.reference.answers.items():
+            if name in fresh.tasks and new.index(name) in new.generated:
+                fresh.answers[name] = answer
+                fresh.add(json.loads(answer), fresh.tasks[name])
+        assert set(new.names(range(new.size))) == set(fresh.tasks)
+        changed = self.changed(new)
+        entry = submitted(self.run, document, self.run.version + 1, now.wall, keep_downstream=keep)
+        edit.on_edit(self.run, new, entry, now)
+        old = dict(self.reference.tasks)
+        list(self.reference.edit(fresh, changed, keep_downstream=keep))
+        self.document = document
+        moved = {task: fresh.tasks.get(name) for name, task in old.items()}
+        self.flying = {ticket: moved.get(task) or task for ticket, task in self.flying.items()}
+        self.due = {new_task: at for task, at in self.due.items() if (new_task := moved.get(task))}
+
+    def changed(self, new: Any) -> set[str]:
+        changes = difference(self.run.plan, new)
+        names = set()
+        for block, flags in zip(new.blocks, changes.changed, strict=True):
+            for index in range(block.start, block.stop):
+                if flags if isinstance(flags, (bool, np.bool_)) else flags[index - block.start]:
+                    names.add(new.name(index))
+        return names
+
+    @rule(data=st.data(), share=st.sampled_from([0, 50, 100]))
+    def crash(self, data: st.DataObject, share: int) -> None:
+        """The engine dies; another one reads the run back, and hears what launchers finished meanwhile."""
+        self.book.take(self.run)
+        now = self.now()
+        self.run = restore(self.book.record(), self.book.history(), self.run.epoch + 1, now)
+        self.run.outbox.entries.clear()
+        flying, self.flying, self.questions, self.gone, self.due = self.flying, {}, [], [], {}
+        doomed = {task: task.doom for task in flying.values() if task.doom}
+        self.reference.crash()
+        heard = {t: data.draw(st.sampled_from(ENDS)) for t in flying if data.draw(st.integers(1, 100)) <= share}
+        rest = joined([self.end_report(ticket, end, now) for ticket, end in heard.items()])
+        waiting = {t: end for t, end in heard.items() if flying[t].alive and flying[t] not in doomed and not flying[t].superseded}
+        numbers = {ticket: ticket.attempt for ticket in heard}
+        rest = on_recovered(self.run, rest, now)
+        while followed := self.followed(waiting, flying):
+            ticket, end = followed[0], waiting.pop(followed[0])
+            task = flying[ticket]
+            task.state, task.attempt = "sent", numbers[ticket]
+            if self.reference.finish(task, *end) == "ask":
+                self.answer_recovered(data, task)
+                rest = on_recovered(self.run, rest, now)
+            elif task.state == "delayed":
+                self.due[task] = now.mono
+            del heard[ticket]
+        forget_unfollowed(self.run, rest)
+        for ticket in heard:
+            if flying[ticket].alive and not flying[ticket].is_in_flight():
+                flying[ticket].attempt = max(flying[ticket].attempt, ticket.attempt)
+        for index in np.flatnonzero(self.run.frontier.state == states.DELAYED).tolist():
+            task = self.task(index)
+            if task.state is None:  # read back: some of its delay was left
+                task.state, self.due[task] = "delayed", self.due.get(task, self.at)
+        self.run.settle(now)
+        self.reference.settle()
+
+    def followed(self, waiting: dict[Ticket, Any], flying: dict[Ticket, Task]) -> list[Ticket]:
+        known = self.reference.states()
+        return [ticket for ticket in waiting if self.reference.is_ready(flying[ticket], known)]
+
+    def answer_recovered(self, data: st.DataObject, task: Task) -> None:
+        index = self.index(task)
+        self.run.outbox.answers.clear()
+        self.say(data, index, task)
+
+    # What holds after every step.
+
+    @invariant()
+    def agrees(self) -> None:
+        run, reference = self.run, self.reference
+        self.book.take(run)
+        known = reference.states()
+        indexes = live(run).tolist()
+        assert sorted(map(run.plan.name, indexes)) == sorted(reference.tasks)
+        for index in indexes:
+            task = self.task(index)
+            code = CODES.get(task.state or "", int(known[task]))
+            assert run.frontier.state[index] == code, (task.name, run.frontier.state[index], task.state, known[task])
+            assert run.frontier.attempt[index] == task.attempt, task.name
+            if code not in states.ENDED:
+                assert run.failures.get(index, 0) == task.failures, (task.name, run.failures.get(index), task.failures, code, task.state)
+                assert run.crashes.get(index, 0) == task.crashes, task.name
+        if reference.ended:
+            assert run.state is reference.final()
+        else:
+            assert run.state in {RunState.QUEUED, RunState.RUNNING}
+
+    @invariant()
+    def adds_up(self) -> None:
+        frontier = self.run.frontier
+        for block in self.run.plan.blocks:
+            column = frontier.state[block.start : block.stop]
+            assert frontier.counts[block.number].tolist() == np.bincount(column, minlength=states.CODES).tolist()
+        flying = np.flatnonzero(states.IS_IN_FLIGHT[frontier.state]).tolist()
+        assert frontier.in_flight == len(flying)
+        assert Counter(frontier.lane_of(index).number for index in flying) == Counter(
+            {lane.number: lane.in_flight for lane in frontier.lanes if lane.in_flight}
+        )
+        assert sum(self.run.counts().values()) == len(live(self.run))
+        queued = np.flatnonzero(frontier.state == states.QUEUED).tolist()
+        fresh = [(lane, index) for lane, index in ring_entries(self.run) if frontier.state[index] == states.QUEUED]
+        assert sorted(fresh) == sorted((frontier.lane_of(index).number, index) for index in queued)
+        assert {lane for lane, _ in fresh} <= frontier.ready
+        assert set(self.run.doomed) | set(self.run.started) | set(self.run.answering) <= set(flying)
+        assert not self.run.is_ended or not self.run.frontier.totals()[states.IS_ACTIVE].any()
+
+    @invariant()
+    def can_be_read_back(self) -> None:
+        """Restoring from what was recorded gives the same states; what was in flight is queued, or as it was told to become."""
+        self.book.take(self.run)
+        back = restore(self.book.record(), self.book.history(), 99, Now(self.at, self.at))
+        assert not [entry for entry in back.take_entries()]
+        twin = copy.deepcopy(self.reference)
+        twin.crash()
+        known = {task.name: state for task, state in twin.states().items()}
+        seen = {back.plan.name(i): State(int(states.PUBLIC[back.frontier.state[i]])) for i in live(back).tolist()}
+        assert seen == known
+        assert {back.plan.name(i): int(back.frontier.attempt[i]) for i in live(back).tolist()} == {
+            task.name: task.recorded for task in twin.tasks.values()
+        }
+
+    def teardown(self) -> None:
+        """Whatever happened, the run ends once everything has answered."""
+        if not hasattr(self, "run"):
+            return
+        for _ in range(10_000):
+            if self.run.is_ended:
+                break
+            self.finish_all()
+        assert self.run.is_ended
+        names = {name.lower() for name in State.__members__}
+        assert (self.run.state is RunState.COMPLETED) == (not any(self.run.counts()[n] for n in names - {"completed"}))
+
+    def finish_all(self) -> None:
+        self.at += 5000
+        now = Now(self.at, self.at)
+        on_tick(self.run, now)
+        for lane in self.run.frontier.lanes:
+            self.run.frontier.take(lane, 1000)
+        flying = np.flatnonzero(states.IS_IN_FLIGHT[self.run.frontier.state]).tolist()
+        for index in list(self.run.answering):
+            if index in self.run.answering:
+                on_generated(self.run, index, None, b"", now)
+        on_reports(self.run, report_of([self.run.ticket(i) for i in flying if self.run.frontier.state[i] in states.IN_FLIGHT], Kind.FINISHED), now)
+
+
+@pytest.mark.parametrize("small", [0, 24], ids=["as arrays", "one by one"])
+def test_a_run_is_what_the_reference_says(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "SMALL", small)
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            settings(), stateful_step_count=25, suppress_health_check=list(HealthCheck), max_examples=settings().max_examples
+        ),
+    )

@@ -1,0 +1,75 @@
+"""What an edit is said to do is what it does, and every task is in one column."""
+
+import json
+from typing import Any
+
+import numpy as np
+from hypothesis import given, strategies as st
+
+from daggy.attempt import State
+from daggy.plan import plan
+from daggy.run import states
+from daggy.run.preview import preview
+from daggy.run.run import Run
+from daggy.run.states import Now
+from daggy.spec import parse
+from daggy.spec.model import RunSpec
+
+NOW = Now(1000.0, 10.0)
+ENDED = [states.COMPLETED, states.COMPLETED, states.COMPLETED, states.ERRORED, states.KILLED, states.WAITING]
+
+
+def spec(dates: list[str], command: str, explicit: int, *, match: bool) -> RunSpec:
+    """Return a chain of three templates and some tasks without parameters behind them."""
+    parents: list[Any] = [{"task": "pull", "match": ["DATE"]} if match else "pull"]
+    tasks: dict[str, Any] = {
+        "pull": {"details": {"command": [command, "{{ DATE }}"]}},
+        "clean": {"details": {"command": ["clean", "{{ DATE }}"]}, "parents": parents},
+        "report": {"details": {"command": ["report"]}, "parents": ["clean"]},
+        **{f"mail{number}": {"details": {"command": ["mail"]}, "parents": ["report"]} for number in range(explicit)},
+    }
+    return parse(json.dumps({"parameters": {"DATE": dates}, "tasks": tasks}).encode(), directory="/")
+
+
+specs = st.builds(
+    spec,
+    st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4, unique=True),
+    st.sampled_from(["pull", "fetch"]),
+    st.sampled_from([0, 2, 25]),
+    match=st.booleans(),
+)
+
+
+@given(specs, specs, st.lists(st.sampled_from(ENDED), min_size=1, max_size=9))
+def test_every_task_is_in_one_column_and_what_runs_again_waits(
+    old: RunSpec, new: RunSpec, codes: list[int]
+) -> None:
+    run = Run(1, plan(old), created=0.0, epoch=1)
+    run.frontier.state[:] = np.resize(np.array(codes, np.uint8), run.plan.size)
+    run.frontier.recount()
+    run.begin()
+    before = run.plan.size
+    completed = run.counts()["completed"]
+    shown = preview(run, new, NOW)
+    rows = shown.templates
+    kept, changed = sum(row.kept for row in rows), sum(row.changed for row in rows)
+    invalidated = sum(row.invalidated for row in rows)
+    assert kept + changed + invalidated + sum(row.added for row in rows) == run.plan.size
+    assert kept + changed + invalidated + sum(row.removed for row in rows) == before
+    assert run.counts()["completed"] <= min(kept, completed)
+    for row in rows:
+        for why in row.why:
+            assert 0 < len(why.examples) <= why.tasks
+            for index in why.examples:
+                assert run.frontier.state[index] != State.COMPLETED
+    assert shown.version == run.version == 2
+
+
+@given(specs)
+def test_the_same_spec_changes_nothing(same: RunSpec) -> None:
+    run = Run(1, plan(same), created=0.0, epoch=1)
+    run.frontier.state[:] = states.COMPLETED
+    run.frontier.recount()
+    run.begin()
+    assert preview(run, same, NOW).is_empty()
+    assert run.counts()["completed"] == run.plan.size
