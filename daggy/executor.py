@@ -69,7 +69,7 @@ class Launch(NamedTuple):
     `details.options`, by executor.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a launch for
     attempt: int
     argv: list[str]
     environment: dict[str, str | None]

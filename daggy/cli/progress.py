@@ -5,16 +5,18 @@ from __future__ import annotations
 import abc
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from daggy.cli import text
 from daggy.cli.beginning import Beginning
 from daggy.cli.planned import difference_lines, show_warnings
 from daggy.run import states
 from daggy.run.run import Run
-from daggy.run.shapes import TemplateShape, template_shapes
+from daggy.run.shapes import TemplateShape, template_shape
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -25,6 +27,9 @@ PERIOD = 30.0
 
 WINDOW = 10.0
 """Seconds over which the rate is measured."""
+
+FRAME = 0.25
+"""Seconds between two drawings: the processor is for tasks."""
 
 ROWS = 15
 """Templates shown at once: those at work first."""
@@ -146,6 +151,7 @@ class Live(Lines):
     def __init__(self) -> None:
         """Draw nothing yet."""
         super().__init__()
+        self._drawn = 0.0
         self._screen: Screen | None = None
 
     def begin(self, beginning: Beginning) -> None:
@@ -162,9 +168,11 @@ class Live(Lines):
 
     def update(self, run: Run) -> None:
         """Draw where the run is."""
-        if self._screen is None or self._pace is None:
+        now = time.monotonic()
+        if self._screen is None or self._pace is None or now - self._drawn < FRAME:
             return
-        rate = self._pace.take(progress(run)[0], time.monotonic())
+        self._drawn = now
+        rate = self._pace.take(progress(run)[0], now)
         self._screen.update(drawing(run, headline(run, rate)), refresh=True)
 
     def end(self) -> None:
@@ -193,21 +201,25 @@ def drawing(run: Run, title: str) -> Group:
     drawn.add_column("")
     for state in shown:
         drawn.add_column(state, justify="right", style=text.COLOURS.get(state))
-    templates = list(template_shapes(run))
-    for template in sorted(templates, key=_interest)[:ROWS]:
+    blocks = len(run.plan.blocks)
+    for template in busiest(run, ROWS):
         drawn.add_row(text.group(template.name), *(_cell(template.counts[state]) for state in shown))
-    if len(templates) > ROWS:
-        drawn.add_row(f"… {len(templates) - ROWS:,} more templates")
-    if len(templates) > 1:
+    if blocks > ROWS:
+        drawn.add_row(f"… {blocks - ROWS:,} more templates")
+    if blocks > 1:
         drawn.add_row("all", *(f"{counts[state]:,}" for state in shown))
     return Group(Text(title), drawn)
 
 
+def busiest(run: Run, most: int) -> Iterator[TemplateShape]:
+    """Yield the templates that people want to see: those at work, then ready ones, then those to come, then the rest."""
+    counts = run.frontier.counts
+    rest = np.full(len(counts), 3)
+    for rank, codes in ((2, (states.WAITING,)), (1, (states.QUEUED, states.DELAYED)), (0, states.IN_FLIGHT)):
+        rest[counts[:, list(codes)].any(axis=1)] = rank
+    for number in np.argsort(rest, kind="stable")[:most].tolist():
+        yield template_shape(run, run.plan.blocks[number])
+
+
 def _cell(count: int) -> str:
     return f"{count:,}" if count else ""
-
-
-def _interest(template: TemplateShape) -> int:
-    """Return the less, the more people want to see of it."""
-    counts = template.counts
-    return 0 if counts["running"] else 1 if counts["queued"] else 2 if counts["waiting"] else 3

@@ -210,7 +210,7 @@ class Engine:
     def _turn(self) -> None:
         now = self.now()
         inbox, self._inbox = self._inbox, []
-        for name, reports in inbox:
+        for name, reports in _joined(inbox):
             self._apply(name, reports, now)
         for run in self.runs.values():
             due = run.delays.next_due()
@@ -453,15 +453,35 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
+def _joined(inbox: list[tuple[str, Reports]]) -> list[tuple[str, Reports]]:
+    """Return what came from each pool as one batch, in order: a turn costs by the batch."""
+    if len(inbox) <= 1:
+        return inbox
+    by_pool: dict[str, list[Reports]] = {}
+    for name, reports in inbox:
+        by_pool.setdefault(name, []).append(reports)
+    joined = []
+    for name, batches in by_pool.items():
+        messages: dict[int, str] = {}
+        first = 0
+        for batch in batches:
+            if batch.messages:
+                messages.update({first + position: text for position, text in batch.messages.items()})
+            first += len(batch.rows)
+        joined.append((name, Reports(np.concatenate([batch.rows for batch in batches]), messages)))
+    return joined
+
+
 def _by_run(reports: Reports) -> Iterator[tuple[tuple[int, int], Reports]]:
     """Yield reports by run and version, in order."""
     rows = reports.rows
     if not len(rows):
         return
-    keys = rows["run"].astype(np.int64) << 32 | rows["version"]
-    if (keys == keys[0]).all():
-        yield (int(rows["run"][0]), int(rows["version"][0])), reports
+    first = int(rows["run"][0]), int(rows["version"][0])
+    if len(rows) == 1 or ((rows["run"] == first[0]).all() and (rows["version"] == first[1]).all()):
+        yield first, reports
         return
+    keys = rows["run"].astype(np.int64) << 32 | rows["version"]
     for key in np.unique(keys):
         chosen = np.flatnonzero(keys == key)
         said = reports.messages

@@ -72,14 +72,15 @@ class Flights:
                 slot.share.moved = now
 
     def _learn(self, rows: Rows, slots: list[Slot | None]) -> None:
-        """Tell pools how long attempts take; of a batch of several kinds of needs, each hears of its own."""
-        attempts = rows["row"]
-        seconds = np.where(rows["kind"] == Kind.FINISHED, attempts["ended"] - attempts["started"], np.nan)
-        for slot in set(slots) - {None}:
-            own = seconds[[other is slot for other in slots]] if len(slots) > 1 else seconds
-            own = own[~np.isnan(own)]
-            if slot is not None and len(own):
-                slot.pool.learn(slot.share.needs, float(own.mean()), len(own))
+        """Tell pools how long attempts took; of a batch of several kinds of needs, each hears of its own."""
+        distinct = set(slots)
+        for slot in distinct - {None}:
+            own = rows["row"] if len(distinct) == 1 else rows["row"][[other is slot for other in slots]]
+            started, ended = own["started"], own["ended"]
+            ran = started > 0
+            count = int(np.count_nonzero(ran))
+            if slot is not None and count:
+                slot.pool.learn(slot.share.needs, float((ended - started)[ran].sum()) / count, count)
 
     def of_pool(self, pool: Pool) -> Iterator[tuple[Key, int]]:
         """Yield (run and version, index) of everything that a pool's executor has."""

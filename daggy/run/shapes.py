@@ -160,11 +160,16 @@ def listed(record: RunRecord) -> RunShape:
 def template_shapes(run: Run) -> Iterator[TemplateShape]:
     """Yield the templates of a run in the order of their tasks, those that were dropped left out."""
     for block in run.plan.blocks:
-        counts = public_counts(run.frontier.counts[block.number])
-        tasks = sum(counts.values())
-        if tasks:
-            parameters = [name for name, _, _ in block.columns]
-            yield TemplateShape(group_name(block), parameters, tasks, counts)
+        shown = template_shape(run, block)
+        if shown.tasks:
+            yield shown
+
+
+def template_shape(run: Run, block: Block) -> TemplateShape:
+    """Return the template, or the templates without parameters, whose tasks a block holds."""
+    counts = public_counts(run.frontier.counts[block.number])
+    parameters = [name for name, _, _ in block.columns]
+    return TemplateShape(group_name(block), parameters, sum(counts.values()), counts)
 
 
 def group_name(block: Block) -> str:

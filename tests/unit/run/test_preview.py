@@ -41,9 +41,7 @@ specs = st.builds(
 
 
 @given(specs, specs, st.lists(st.sampled_from(ENDED), min_size=1, max_size=9))
-def test_every_task_is_in_one_column_and_what_runs_again_waits(
-    old: RunSpec, new: RunSpec, codes: list[int]
-) -> None:
+def test_every_task_is_in_one_column_and_what_runs_again_waits(old: RunSpec, new: RunSpec, codes: list[int]) -> None:
     run = Run(1, plan(old), created=0.0, epoch=1)
     run.frontier.state[:] = np.resize(np.array(codes, np.uint8), run.plan.size)
     run.frontier.recount()
