@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import trio
 
 from daggy.attempt import Rows
 from daggy.cli import text
@@ -22,18 +23,20 @@ class Follower:
         self._run = run
         self._follows = follows
         self._seen = len(run.ledger)
+        self._copying = trio.Lock()  # whoever comes last must find all of it written
 
     async def catch_up(self) -> None:
         """Copy what has ended since the last call; of attempts that are tried again nothing is shown."""
         if not self._follows:
             return
         ledger = self._run.ledger
-        while self._seen < len(ledger):
-            number = self._seen
-            self._seen += 1
-            row = ledger.row(number)
-            if IS_ENDED[int(row["outcome"])]:
-                await self._copy(row, version_of(self._run, number))
+        async with self._copying:
+            while self._seen < len(ledger):
+                number = self._seen
+                self._seen += 1
+                row = ledger.row(number)
+                if IS_ENDED[int(row["outcome"])]:
+                    await self._copy(row, version_of(self._run, number))
 
     async def _copy(self, row: Rows, version: int) -> None:
         async def read(stream: str, offset: int, limit: int) -> bytes:

@@ -212,7 +212,7 @@ def drawing(run: Run, title: str) -> Group:
 
 
 def busiest(run: Run, most: int) -> Iterator[TemplateShape]:
-    """Yield the templates that people want to see: those at work, then ready ones, then those to come, then the rest."""
+    """Yield the templates that people want to see: those at work, then ready ones, those to come, and the rest."""
     counts = run.frontier.counts
     rest = np.full(len(counts), 3)
     for rank, codes in ((2, (states.WAITING,)), (1, (states.QUEUED, states.DELAYED)), (0, states.IN_FLIGHT)):

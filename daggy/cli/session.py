@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -73,6 +75,7 @@ class Session:
         with _directory(self._request.directory) as directory:
             kept = self._request.directory is not None
             tracker = self._request.configuration.make_tracker(directory.path, "sqlite" if kept else "memory")
+            _tune()
             try:
                 return trio.run(self._main, directory, tracker)
             finally:
@@ -190,3 +193,12 @@ def _directory(kept: Path | None) -> Iterator[StateDirectory]:
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():
             click.echo(f"'{path}' could not be removed wholly", err=True)
+
+
+def _tune() -> None:
+    """Set this process up for one busy loop: rare collections of a heap without cycles, and a
+    tracker's thread that gets the interpreter soon (with the default of 5 ms it keeps 3,000 rows a second, not 300,000).
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+    sys.setswitchinterval(0.0005)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-import numpy as np
 import trio
 
 from daggy.attempt import Reports, Rows
 from daggy.engine.acks import Acks
 from daggy.engine.admission import check_needs
+from daggy.engine.batches import by_run, joined, only
 from daggy.engine.directory import StateDirectory
 from daggy.engine.dispatch import Dispatcher, Line, lost
 from daggy.engine.flights import Flights
@@ -103,7 +103,7 @@ class Engine:
             async with self._open():
                 yield
         except BaseExceptionGroup as group:
-            raise _only(group) from None
+            raise only(group) from None
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
@@ -210,7 +210,7 @@ class Engine:
     def _turn(self) -> None:
         now = self.now()
         inbox, self._inbox = self._inbox, []
-        for name, reports in _joined(inbox):
+        for name, reports in joined(inbox):
             self._apply(name, reports, now)
         for run in self.runs.values():
             due = run.delays.next_due()
@@ -230,7 +230,7 @@ class Engine:
     def _apply(self, name: str, reports: Reports, now: Now) -> None:
         """Hand reports to their runs; what they free is free from here on."""
         self._fill_places(name, reports.rows)
-        for (run_id, version), chosen in _by_run(reports):
+        for (run_id, version), chosen in by_run(reports):
             self._flights.reported((run_id, version), chosen.rows, now.mono)
             run = self.runs.get(run_id)
             if run is not None:
@@ -362,7 +362,7 @@ class Engine:
         for name, reports in self._recovered:
             self._fill_places(name, reports.rows)
         mine = [
-            chosen for _, reports in self._recovered for (run_id, _), chosen in _by_run(reports) if run_id == run.id
+            chosen for _, reports in self._recovered for (run_id, _), chosen in by_run(reports) if run_id == run.id
         ]
         for rest in mine:
             left = on_recovered(run, rest, self.now())
@@ -443,47 +443,3 @@ class Engine:
         if executor is None:
             raise FileNotFoundError(f"pool '{pool}' has no executor")
         return await executor.read_log(run_id, version, row, stream, offset, limit)
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that nurseries have wrapped, or the group if there are several."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def _joined(inbox: list[tuple[str, Reports]]) -> list[tuple[str, Reports]]:
-    """Return what came from each pool as one batch, in order: a turn costs by the batch."""
-    if len(inbox) <= 1:
-        return inbox
-    by_pool: dict[str, list[Reports]] = {}
-    for name, reports in inbox:
-        by_pool.setdefault(name, []).append(reports)
-    joined = []
-    for name, batches in by_pool.items():
-        messages: dict[int, str] = {}
-        first = 0
-        for batch in batches:
-            if batch.messages:
-                messages.update({first + position: text for position, text in batch.messages.items()})
-            first += len(batch.rows)
-        joined.append((name, Reports(np.concatenate([batch.rows for batch in batches]), messages)))
-    return joined
-
-
-def _by_run(reports: Reports) -> Iterator[tuple[tuple[int, int], Reports]]:
-    """Yield reports by run and version, in order."""
-    rows = reports.rows
-    if not len(rows):
-        return
-    first = int(rows["run"][0]), int(rows["version"][0])
-    if len(rows) == 1 or ((rows["run"] == first[0]).all() and (rows["version"] == first[1]).all()):
-        yield first, reports
-        return
-    keys = rows["run"].astype(np.int64) << 32 | rows["version"]
-    for key in np.unique(keys):
-        chosen = np.flatnonzero(keys == key)
-        said = reports.messages
-        messages = {new: said[old] for new, old in enumerate(chosen.tolist()) if old in said} if said else {}
-        yield (int(key) >> 32, int(key) & 0xFFFFFFFF), Reports(rows[chosen], messages)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,14 +22,8 @@ Failure = tuple[int, str]
 _launch = tuple.__new__  # a named tuple's own constructor costs as much as the rest of a plain task
 
 
-class _Task(NamedTuple):
-    """What rendering one task starts from; `environment` is the task's own to change."""
-
-    task: int
-    attempt: int
-    name: str
-    values: dict[str, Value]
-    environment: dict[str, str | None]
+_Task = tuple[int, int, str, dict[str, Value], dict[str, str | None]]
+"""What rendering one task starts from: index, attempt, name, values, and an environment that is its own to change."""
 
 
 class Renderer:
@@ -51,7 +44,7 @@ class Renderer:
         launches: list[Launch] = []
         for index, attempt in zip(indexes.tolist(), attempts, strict=True):
             template = block.template(index)
-            task = _Task(index, attempt, block.full(template.name), {}, {})
+            task: _Task = (index, attempt, block.full(template.name), {}, {})
             launches += self._render(recipe(template, self.spec), template, (task,), failures)
         return launches, failures
 
@@ -88,13 +81,7 @@ class Renderer:
             strict=True,
         )
         tasks = (
-            _Task(
-                index,
-                attempt,
-                form % label,
-                dict(zip(names, row, strict=True)),
-                dict(zip(variables, text, strict=True)),
-            )
+            (index, attempt, form % label, dict(zip(names, row)), dict(zip(variables, text)))  # noqa: B905 - equal, and hot
             for index, attempt, row, text, label in rows
         )
         return self._render(compiled, template, tasks, failures)

@@ -62,8 +62,7 @@ class _Layout:
     def blocks(self, first: int, start: int, scope: str, origin: int, depth: NDArray[np.int64]) -> list[Block]:
         """Return the blocks, numbered from `first`, with indexes from `start`."""
         made: list[Block] = []
-        every = range(len(self.templates))
-        rows = np.array([vertex for vertex in every if vertex not in self.axes], dtype=np.int64)
+        rows = np.flatnonzero(self._explicit())
         for vertex in sorted([*self.axes, *rows[:1].tolist()]):
             number = first + len(made)
             if vertex in self.axes:
@@ -76,6 +75,12 @@ class _Layout:
             start = block.stop
         return made
 
+    def _explicit(self) -> NDArray[np.bool_]:
+        """Return which vertices have no parameters."""
+        explicit = np.ones(len(self.templates), dtype=np.bool_)
+        explicit[list(self.axes)] = False
+        return explicit
+
     def _members(self, rows: NDArray[np.int64]) -> tuple[Sequence[Template], Mapping[str, int]]:
         """Return the templates of the explicit block, and the row of each name."""
         if not self.axes:
@@ -85,8 +90,7 @@ class _Layout:
 
     def vertices(self, blocks: Sequence[Block], outside: Outside) -> Vertices:
         """Return where each vertex is, those outside after those of the templates."""
-        explicit = np.ones(len(self.templates), dtype=np.bool_)
-        explicit[list(self.axes)] = False
+        explicit = self._explicit()
         block = np.zeros(len(self.templates), dtype=np.int64)
         row = np.full(len(self.templates), -1, dtype=np.int64)
         for made in blocks:

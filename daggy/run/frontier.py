@@ -38,7 +38,7 @@ class Frontier:
         self.lanes: list[Lane] = []
         self.ready: set[int] = set()
         self.in_flight = 0
-        self._lanes_of: list[list[Lane]] = []
+        self.lanes_of: list[list[Lane]] = []
         self._index_blocks()
         for block in plan.blocks:
             self.counts[block.number, WAITING] = block.size
@@ -61,7 +61,7 @@ class Frontier:
             for position, policy in enumerate(block.policies)
         ]
         self.lanes.extend(lanes)
-        self._lanes_of.append(lanes)
+        self.lanes_of.append(lanes)
 
     def grow(self, plan: Plan) -> None:
         """Take over a plan that begins with the present one."""
@@ -107,7 +107,7 @@ class Frontier:
     def lane_of(self, index: int) -> Lane:
         """Return the lane that a task belongs to."""
         number = self.block_number(index)
-        lanes = self._lanes_of[number]
+        lanes = self.lanes_of[number]
         if len(lanes) == 1:
             return lanes[0]
         block = self.plan.blocks[number]
@@ -116,7 +116,7 @@ class Frontier:
 
     def by_lane(self, block: Block, where: Where) -> Iterator[tuple[Lane, Where]]:
         """Yield the lanes that these tasks of one block are in, each with its tasks."""
-        lanes = self._lanes_of[block.number]
+        lanes = self.lanes_of[block.number]
         if block.policy_of is None:
             yield lanes[0], where
             return
@@ -152,8 +152,11 @@ class Frontier:
 
     def queue_one(self, index: int, number: int) -> None:
         """Make one task of block `number` ready."""
-        self.move_one(index, number, QUEUED)
-        lanes = self._lanes_of[number]
+        counts = self.mv_counts
+        counts[number, self.mv_state[index]] -= 1
+        counts[number, QUEUED] += 1
+        self.mv_state[index] = QUEUED
+        lanes = self.lanes_of[number]
         lane = lanes[0] if len(lanes) == 1 else self.lane_of(index)
         lane.ring.push(index)
         self.ready.add(lane.number)
@@ -182,9 +185,9 @@ class Frontier:
 
     def take_one(self, lane: Lane) -> int:
         """Hand out the next ready task of a lane; -1 if there is none."""
-        ring = lane.ring
+        take_next = lane.ring.take_one
         state = self.mv_state
-        while (index := ring.take_one()) >= 0:
+        while (index := take_next()) >= 0:
             if state[index] == QUEUED:
                 state[index] = SENT
                 self.mv_attempt[index] += 1
@@ -238,7 +241,7 @@ class Frontier:
         """Say that these `count` tasks of one block are no longer in flight."""
         self.in_flight -= count
         if block.policy_of is None:
-            self._lanes_of[block.number][0].in_flight -= count
+            self.lanes_of[block.number][0].in_flight -= count
             return
         for lane, chosen in self.by_lane(block, where):
             lane.in_flight -= len(indexes_of(chosen))

@@ -207,9 +207,9 @@ class Gates:
         if whole < 0:
             return
         need = frontier.plan.need[number]
-        left = need - whole if isinstance(need, int) else need[shifted(where, -frontier.starts[number])]
-        free = opened == left
-        free &= frontier.state[where] == WAITING
+        free = frontier.state[where] == WAITING
+        if not (isinstance(need, int) and need == 1):  # else this gate was the only one
+            free &= opened == (need - whole if isinstance(need, int) else need[shifted(where, -frontier.starts[number])])
         count = int(np.count_nonzero(free))
         if count == len(free):
             frontier.queue(frontier.plan.blocks[number], where, count)

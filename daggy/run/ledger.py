@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,16 +15,16 @@ CHUNK = 1 << 15
 
 SIZE = ATTEMPT.itemsize
 
+_TAIL_AT = 35
+_TAIL = struct.Struct("<BHH")
+"""What the reducer writes of a row, from byte `_TAIL_AT`: outcome, failures, crashes."""
+
+_COMPLETED = np.frombuffer(_TAIL.pack(State.COMPLETED, 0, 0), f"V{_TAIL.size}")[0]
+
 _PLAIN = np.dtype(
-    {
-        "names": ["row", "outcome", "counters"],
-        "formats": [f"V{SIZE}", "u1", "<u4"],
-        "offsets": [0, 35, 36],
-        "itemsize": SIZE,
-    }
+    {"names": ["row", "tail"], "formats": [f"V{SIZE}", f"V{_TAIL.size}"], "offsets": [0, _TAIL_AT], "itemsize": SIZE}
 )
-"""ATTEMPT as plain bytes, which are copied several times faster, with the columns that the reducer writes; `counters` are
-failures and crashes in one word."""
+"""ATTEMPT as plain bytes, which are copied several times faster than column by column."""
 
 
 class Ledger:
@@ -33,13 +34,13 @@ class Ledger:
     of the spec that was current when it was appended: `versions` holds (first row, version).
     """
 
-    __slots__ = ("_buffer", "_chunks", "_given", "_plain", "_size", "messages", "versions")
+    __slots__ = ("_buffer", "_chunks", "_given", "_rows", "_size", "_tails", "messages", "versions")
 
     def __init__(self, version: int = 1) -> None:
         """Start empty."""
         self._chunks: list[Rows] = []
         self._buffer = memoryview(b"")  # the last chunk's bytes
-        self._plain = np.empty(0, _PLAIN)  # the last chunk again
+        self._rows = self._tails = np.empty(0, "V1")  # the last chunk's rows, and what the reducer writes of them
         self._size = 0
         self._given = 0
         self.messages: dict[int, str] = {}
@@ -76,21 +77,21 @@ class Ledger:
             if offset == 0:
                 self._add_chunk()
             count = min(CHUNK - offset, len(rows) - start)
-            fresh = self._plain[offset : offset + count]
-            fresh["row"] = rows[start : start + count]
-            fresh["outcome"] = State.COMPLETED
-            fresh["counters"] = 0
+            self._rows[offset : offset + count] = rows[start : start + count]
+            self._tails[offset : offset + count] = _COMPLETED
             self._size += count
             start += count
         return first
 
-    def append_bytes(self, row: bytes) -> int:
-        """Add one row given as the bytes of ATTEMPT; return its number."""
+    def append_bytes(self, row: bytes, outcome: int, failures: int, crashes: int) -> int:
+        """Add one row given as the bytes of ATTEMPT, with the columns that the reducer writes; return its number."""
         number = self._size
         offset = number % CHUNK
         if offset == 0:
             self._add_chunk()
-        self._buffer[offset * SIZE : offset * SIZE + SIZE] = row
+        start = offset * SIZE
+        self._buffer[start : start + SIZE] = row
+        _TAIL.pack_into(self._buffer, start + _TAIL_AT, outcome, failures, crashes)
         self._size = number + 1
         return number
 
@@ -98,7 +99,8 @@ class Ledger:
         chunk = np.empty(CHUNK, ATTEMPT)
         self._chunks.append(chunk)
         self._buffer = chunk.view(np.uint8).data
-        self._plain = chunk.view(_PLAIN)
+        plain = chunk.view(_PLAIN)
+        self._rows, self._tails = plain["row"], plain["tail"]
 
     def row(self, number: int) -> Rows:
         """Return one row, as a zero-dimensional view."""

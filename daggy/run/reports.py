@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,14 +20,10 @@ from daggy.tracker import Attempts
 PEEK = struct.Struct("<8xBIIIII24xhB7xB")
 """kind, run, version, epoch, index, attempt, code, reason, flags of one REPORT row."""
 
+SIZE = REPORT.itemsize
+FINISHED, STARTED, OK = int(Kind.FINISHED), int(Kind.STARTED), int(Reason.OK)  # plain numbers: compared for every report
 ROW_AT = REPORT.itemsize - ATTEMPT.itemsize
 STARTED_AT = ROW_AT + 8
-OUTCOME_AT = 35
-COUNTERS = struct.Struct("<BHH")
-"""outcome, failures, crashes of one ATTEMPT row, from OUTCOME_AT."""
-
-COUNTERS_END = OUTCOME_AT + COUNTERS.size
-INDEX = struct.Struct("<I")
 
 
 def on_reports(run: Run, reports: Reports, now: Now) -> None:
@@ -61,8 +58,9 @@ def apply_reports(run: Run, reports: Reports, now: Now) -> None:
 def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None:
     """Apply reports one at a time, on plain integers."""
     raw = rows.tobytes()
-    size = REPORT.itemsize
-    state, attempts, total = run.frontier.mv_state, run.frontier.mv_attempt, run.plan.size
+    size = SIZE
+    state, attempts = run.frontier.mv_state, run.frontier.mv_attempt
+    total = len(state)
     for position in range(len(rows)):
         at = position * size
         kind, _, version, epoch, index, attempt, code, reason, flags = PEEK.unpack_from(raw, at)
@@ -74,13 +72,13 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
             run.stale += 1
         elif index in run.answering:
             run.stale += 1  # it has ended; what becomes of its task is decided when its answer has been read
-        elif kind == Kind.FINISHED:
+        elif kind == FINISHED:
             row = raw[at + ROW_AT : at + size]
-            if reason == Reason.OK and index not in run.doomed:
+            if reason == OK and index not in run.doomed:
                 _complete(run, index, row, messages.get(position, ""))
             else:
                 _end(run, _End(index, reason, code, flags, row, messages.get(position, "")), now)
-        elif kind == Kind.STARTED:
+        elif kind == STARTED:
             run.started[index] = struct.unpack_from("<d", raw, at + STARTED_AT)[0]
             run.frontier.move_one(index, run.frontier.block_number(index), RUNNING)
         else:
@@ -112,27 +110,37 @@ def _translate(run: Run, report: bytes, message: str) -> int:
 def _complete(run: Run, index: int, row: bytes, message: str) -> None:
     """Take one success: the common case."""
     frontier = run.frontier
-    number = frontier.block_number(index)
-    lane = frontier.lane_of(index)
+    number = bisect_right(frontier.starts, index) - 1
+    lanes = frontier.lanes_of[number]
+    lane = lanes[0] if len(lanes) == 1 else frontier.lane_of(index)
     if lane.policy.is_generator:
         run.ask_for_answer(index, row, message)
         return
     _append(run, index, row, COMPLETED, message)
-    frontier.land(lane)
-    frontier.move_one(index, number, COMPLETED)
-    run.forget_failures(index)
+    lane.in_flight -= 1
+    frontier.in_flight -= 1
+    counts = frontier.mv_counts
+    counts[number, frontier.mv_state[index]] -= 1
+    counts[number, COMPLETED] += 1
+    frontier.mv_state[index] = COMPLETED
+    if run.failures or run.crashes:
+        run.forget_failures(index)
     run.gates.finish_one(index, number)
 
 
 def _append(run: Run, index: int, row: bytes, outcome: int, message: str) -> None:
     """Write one attempt into the ledger; its task is no longer in flight."""
-    failures, crashes = run.failures.get(index, 0), run.crashes.get(index, 0)
-    counters = COUNTERS.pack(outcome, min(failures, 65535), min(crashes, 65535))
-    number = run.ledger.append_bytes(b"".join((INDEX.pack(index), row[4:OUTCOME_AT], counters, row[COUNTERS_END:])))
+    failures = crashes = 0
+    if run.failures or run.crashes:
+        failures, crashes = min(run.failures.get(index, 0), 65535), min(run.crashes.get(index, 0), 65535)
+    if run.tickets:  # it may have been launched under another index
+        row = index.to_bytes(4, "little") + row[4:]
+    number = run.ledger.append_bytes(row, outcome, failures, crashes)
     run.frontier.mv_last[index] = number + 1
     if message:
         run.ledger.messages[number] = message
-    run.forget_flight(index)
+    if run.started or run.doomed or run.tickets:
+        run.forget_flight(index)
 
 
 def complete_generator(run: Run, index: int, rows: Rows, message: str) -> None:
@@ -195,7 +203,7 @@ def _verdict(run: Run, end: _End, policy: Policy) -> tuple[int, float]:
     index, reason, doom = end.index, end.reason, run.doomed.get(end.index)
     if doom is Doom.AGAIN:
         return WAITING, 0.0
-    if reason == Reason.OK:
+    if reason == Reason.OK and not (doom is Doom.KILL and policy.is_generator):  # what that one says is not wanted
         return COMPLETED, 0.0
     if doom is Doom.KILL or (reason == Reason.KILLED and not end.flags & STOPPED):
         return KILLED, 0.0

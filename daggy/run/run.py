@@ -222,8 +222,10 @@ class Run:
 
     def halt_if_failing(self, now: Now) -> None:
         """Stop starting work once `max_failures` tasks have errored."""
+        if not self.errored or self.halted:
+            return
         most = self.plan.spec.max_failures
-        if most is None or self.halted or self.errored < most:
+        if most is None or self.errored < most:
             return
         self.halted = True
         unstarted = self.frontier.where(states.IS_UNSTARTED)

@@ -14,6 +14,7 @@ from daggy.run.ring import Indexes, Where, where_of
 from daggy.run.run import Run
 from daggy.run.states import COMPLETED, RUNNING, SENT
 
+FINISHED, OK = int(Kind.FINISHED), int(Reason.OK)
 _ROW = REPORT.itemsize - ATTEMPT.itemsize
 HEAD = np.dtype(
     {
@@ -40,11 +41,11 @@ def plain_successes(run: Run, heads: Heads, messages: Mapping[int, str]) -> NDAr
 
     Not those of generators, which have to be asked for their answers first, nor those with a message.
     """
-    finished: NDArray[np.bool_] = heads["kind"] == Kind.FINISHED.value
+    finished: NDArray[np.bool_] = heads["kind"] == FINISHED
     simple = not messages and not run.frontier.has_generators
     if simple and not np.count_nonzero(heads["reason"]) and np.count_nonzero(finished) == len(heads):
         return None
-    finished &= heads["reason"] == Reason.OK.value
+    finished &= heads["reason"] == OK
     finished[list(messages)] = False
     if run.frontier.has_generators:
         finished &= ~run.frontier.generators[run.frontier.block_numbers(heads["index"])]
@@ -93,9 +94,16 @@ def _are_current(run: Run, heads: Heads, index: Indexes, where: Where) -> bool:
         top <= len(frontier.state)
         and np.count_nonzero(heads["spell"] == (run.epoch << 32 | run.version)) == count
         and np.count_nonzero(frontier.attempt[where] == heads["attempt"]) == count
-        and np.count_nonzero(states.IS_IN_FLIGHT[frontier.state[where]]) == count
+        and _are_in_flight(frontier.state[where])
         and (isinstance(where, slice) or len(np.unique(index)) == count)
     )
+
+
+def _are_in_flight(column: NDArray[np.uint8]) -> bool:
+    """Return whether all states are of tasks in flight. Quick ends are mostly heard of before their start."""
+    if np.count_nonzero(column == SENT) == len(column):
+        return True
+    return np.count_nonzero(states.IS_IN_FLIGHT[column]) == len(column)
 
 
 def _current(run: Run, heads: Heads) -> Indexes:

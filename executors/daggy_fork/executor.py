@@ -41,7 +41,7 @@ class ForkExecutor(Executor):
         """Keep what is given; start nothing."""
         self._settings = settings
         self._site = site
-        totals = {"cores": float(settings.workers), "memory_mb": float(settings.memory_mb)}
+        totals = {**settings.resources, "cores": float(settings.workers), "memory_mb": float(settings.memory_mb)}
         self._machine = Machine(socket.gethostname(), totals)
         self._epoch = 0
         self._remains: dict[int, Remains] = {}

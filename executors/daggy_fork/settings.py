@@ -35,6 +35,7 @@ class ForkSettings:
     Args:
         workers: Tasks at once, and the machine's `cores`.
         memory_mb: The machine's `memory_mb`, MiB.
+        resources: Whatever else the machine is said to have, by name.
         output_bytes: The most that an attempt may write; 0: no limit.
         environment: Variables of every task, under those of its spec.
         inherit: Whether tasks get the environment of this process (less DAGGY_*) too.
@@ -42,6 +43,7 @@ class ForkSettings:
 
     workers: int = field(factory=default_workers, validator=_least(1))
     memory_mb: float = field(factory=default_memory_mb, validator=_least(0))
+    resources: Mapping[str, float] = field(factory=dict)
     output_bytes: int = field(default=0, validator=_least(0))
     environment: Mapping[str, str] = field(factory=dict)
     inherit: bool = True

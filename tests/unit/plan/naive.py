@@ -185,7 +185,8 @@ def overlays(draw: st.DrawFn, spec: RunSpec, uses: set[str]) -> dict[str, Values
 def dependencies(draw: st.DrawFn, child: Template, parents: Sequence[Template]) -> list[Dependency]:
     made = []
     chosen = st.lists(st.sampled_from(parents), min_size=1, max_size=3, unique_by=lambda other: other.name)
-    for parent in draw(chosen) if parents and draw(st.integers(0, 5)) else []:
+    linked = draw(st.integers(0, 5)) > 0
+    for parent in draw(chosen) if parents and linked else []:
         shared = sorted(set(child.uses) & set(parent.uses))
         matches: list[tuple[str, ...] | None] = [()]
         if shared:

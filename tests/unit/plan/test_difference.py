@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from attrs import evolve
-from hypothesis import assume, given, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from daggy.plan import Difference, DifferenceRow, Plan, difference, grow, plan
 from daggy.spec.model import Dependency, Details, Policy, RunSpec, Template, Templating
@@ -76,6 +76,7 @@ def flags(found: Difference) -> list[bool]:
     return made
 
 
+@settings(max_examples=150)
 @given(versions())
 def test_what_differs_for_a_task_changes_it_and_nothing_else_does(case: tuple[RunSpec, RunSpec]) -> None:
     old, new = ({task.name: task for task in expand(spec)} for spec in case)
@@ -187,6 +188,29 @@ def test_parents_are_named() -> None:
     old = run(a, p, evolve(wide, parents=(Dependency("p", ("A",)),)), A=["1"])
     new = run(a, p, evolve(wide, parents=(Dependency("p", ("A",)), Dependency("a"))), A=["1"])
     assert why(old, new) == ["", "", "parents changed: +a"]
+
+
+def test_a_parent_that_vanished_changes_the_rows_that_waited_for_it() -> None:
+    a, b = Template("a", ECHO), Template("b", ECHO)
+    child, other = evolve(b, name="c", parents=(Dependency("a"), Dependency("b"))), Template("d", ECHO)
+    found = difference(run(a, b, child, other), run(b, evolve(child, parents=(Dependency("b"),)), other))
+    assert flags_of(found) == [[False, True, False]]
+    assert found.why[0] == {1: "parents changed: -a"}
+
+
+def test_other_values_of_what_is_not_matched_change_the_children() -> None:
+    p = Template("p", ECHO, uses=("A", "B"))
+    matched = Template("m", ECHO, uses=("A",), parents=(Dependency("p", ("A",)),))
+    whole = Template("w", ECHO, uses=("C",), parents=(Dependency("p"),))
+    row = Template("e", ECHO, parents=(Dependency("p"),))
+
+    def of(a: str, b: str) -> Plan:
+        return run(p, matched, whole, row, A=list(a), B=list(b), C=["1"])
+
+    told = "parents changed: 'p' has other values"
+    assert why(of("12", "xy"), of("12", "xyz")) == ["", told, told, told]
+    assert why(of("12", "xy"), of("21", "yx")) == ["", "", "", ""]
+    assert why(of("12", "xy"), of("123", "xy")) == ["", "", told, told]
 
 
 def test_rows_by_template() -> None:

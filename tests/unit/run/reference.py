@@ -200,7 +200,7 @@ class Reference:
         template = task.template
         if task.doom == "again":
             return "again"
-        if reason is Reason.OK:
+        if reason is Reason.OK and not (task.doom == "kill" and template.get("is_generator")):
             return "completed"
         if task.doom == "kill" or (reason is Reason.KILLED and not flags & STOPPED):
             return "killed"
