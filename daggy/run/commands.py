@@ -20,7 +20,8 @@ RUN_KILLED = "run killed"
 def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None:
     """Kill a run, or some of its tasks: queued work first, then what runs.
 
-    What runs is recorded as killed at once, so that a crash cannot undo the command; if it completes all the same, that counts.
+    What runs is recorded as killed at once, so that a crash cannot undo the command; if it completes all the same,
+    that counts.
 
     Args:
         run: The run.
@@ -37,7 +38,7 @@ def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None
     wanted = wanted[states.IS_ACTIVE[frontier.state[wanted]]]
     flying = states.IS_IN_FLIGHT[frontier.state[wanted]]
     run.record_move(State.KILLED, wanted, f"{cause} by {actor}" if actor else cause, actor, now)
-    run.stop_unstarted(wanted[~flying], now)
+    run.stop_unstarted(wanted[~flying])
     if chosen is None:
         frontier.clear_ready()
     else:
@@ -75,8 +76,8 @@ def run_again(
 ) -> None:
     """Make tasks wait again and invalidate what was built on them; what is in flight among them is ended first.
 
-    Retry, crash and failure counts start anew; attempt numbers go on. What has not happened yet stays as it is: if that is
-    all there is, nothing happens.
+    Retry, crash and failure counts start anew; attempt numbers go on. What has not happened yet stays as it is: if
+    that is all there is, nothing happens.
 
     Args:
         run: The run.

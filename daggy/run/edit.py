@@ -23,7 +23,9 @@ from daggy.tracker import Submitted
 T = TypeVar("T")
 
 CARRIED = np.arange(states.CODES, dtype=np.uint8)
-"""The state that each becomes in a new version: delays are over, and what was taken out and is there again has yet to run."""
+"""The state that each becomes in a new version: delays are over, and what was taken out and is there again has yet to
+run.
+"""
 CARRIED[states.DELAYED] = QUEUED
 CARRIED[REMOVED] = WAITING
 
@@ -63,7 +65,7 @@ def on_edit(run: Run, new: Plan, submitted: Submitted, now: Now, actor: str = ""
     run.record(submitted)
     take_version(run, changes, submitted.version)
     chosen: dict[str, Indexes] = {}
-    for cause, indexes in changed(run, changes):
+    for cause, indexes in changed(changes):
         chosen[cause] = np.concatenate([chosen.get(cause, np.empty(0, np.int64)), indexes])
     dying = np.array([index for index, doom in run.doomed.items() if doom is Doom.KILL], np.int64)
     failed = np.union1d(run.frontier.where(states.IS_FAILED), dying)
@@ -74,7 +76,7 @@ def on_edit(run: Run, new: Plan, submitted: Submitted, now: Now, actor: str = ""
     run.settle(now)
 
 
-def changed(run: Run, changes: Difference) -> Iterator[tuple[str, Indexes]]:
+def changed(changes: Difference) -> Iterator[tuple[str, Indexes]]:
     """Yield tasks whose definition or parents differ, by cause; new ones among them."""
     for block, is_changed in zip(changes.new.blocks, changes.changed, strict=True):
         if isinstance(is_changed, (bool, np.bool_)):

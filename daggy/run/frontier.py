@@ -23,9 +23,9 @@ class Frontier:
     """The columns of a run's tasks, one element a task, and what is counted over them.
 
     `state` (uint8, codes of `daggy.run.states`), `attempt` (uint16 or wider: number of the last attempt handed out),
-    `last` (uint32: row of the ledger plus one, 0 for none). All start as zeros, so that tasks to which nothing has happened cost
-    nothing. `counts[block, code]` is kept as the run goes. The `mv_` twins are memoryviews of the same buffers, for
-    work on single tasks.
+    `last` (uint32: row of the ledger plus one, 0 for none). All start as zeros, so that tasks to which nothing has
+    happened cost nothing. `counts[block, code]` is kept as the run goes. The `mv_` twins are memoryviews of the same
+    buffers, for work on single tasks.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -48,7 +48,8 @@ class Frontier:
         self.starts = [block.start for block in self.plan.blocks]
         self._starts = np.array(self.starts, np.int64)
         blocks = self.plan.blocks
-        self.generators = np.array([any(policy.is_generator for policy in block.policies) for block in blocks], np.bool_)
+        generating = [any(policy.is_generator for policy in block.policies) for block in blocks]
+        self.generators = np.array(generating, np.bool_)
         self.has_generators = bool(self.generators.any())
         self.mv_state = self.state.data
         self.mv_attempt = self.attempt.data
@@ -255,10 +256,8 @@ class Frontier:
         """Return whether anything is in flight or ready; what only waits or is delayed does not count."""
         if self.in_flight:
             return True
-        for number in self.ready:  # a lane whose entries are all stale may still be there
-            if self.mv_counts[self.lanes[number].block, QUEUED]:
-                return True
-        return False
+        # A lane whose entries are all stale may still be there.
+        return any(self.mv_counts[self.lanes[number].block, QUEUED] for number in self.ready)
 
     # Counts and selections.
 
@@ -267,7 +266,8 @@ class Frontier:
         return np.asarray(self.counts.sum(axis=0), np.int64)
 
     def where(self, table: NDArray[np.bool_], blocks: Iterable[Block] | None = None) -> Indexes:
-        """Return the tasks whose state is true in a table of `states.mask`, ascending; blocks with none cost nothing."""
+        """Return the tasks whose state is true in a table of `states.mask`, ascending; blocks with none cost nothing.
+        """
         found = []
         for block in self.plan.blocks if blocks is None else blocks:
             if self.counts[block.number][table].any():

@@ -24,7 +24,8 @@ COUNTED = np.int32
 class Feed:
     """One gate array as the work on single tasks wants it.
 
-    `done` is None where the only parent opens the gate; `is_direct` if, besides, task `i` opens that of `i + shift` alone.
+    `done` is None where the only parent opens the gate; `is_direct` if, besides, task `i` opens that of `i + shift`
+    alone.
     """
 
     array: GateArray
@@ -40,10 +41,10 @@ class Feed:
 class Gates:
     """Counters of all gates of a run, and how many gates in front of each task are open.
 
-    `done[array]` counts the parents of each gate that are done (int32; None for an array whose gates have one parent each
-    and no generator among them). `dead[array]` (uint8, None until something fails) marks `completed` gates that can never open.
-    `opened` (a byte a task, wider if more than 255 gates stand in front of one) counts open gates that are the task's own,
-    `opened_whole[block]` those that a whole block shares.
+    `done[array]` counts the parents of each gate that are done (int32; None for an array whose gates have one parent
+    each and no generator among them). `dead[array]` (uint8, None until something fails) marks `completed` gates that
+    can never open. `opened` (a byte a task, wider if more than 255 gates stand in front of one) counts open gates
+    that are the task's own, `opened_whole[block]` those that a whole block shares.
     """
 
     def __init__(self, frontier: Frontier) -> None:
@@ -197,7 +198,9 @@ class Gates:
             self._open_children(array.targets[0], where_of(array.children(gates)))
 
     def _open_children(self, number: int, where: Where) -> None:
-        """Note that one more gate is open in front of these distinct tasks of block `number`; queue who has no closed one left."""
+        """Note that one more gate is open in front of these distinct tasks of block `number`; queue who has no closed
+        one left.
+        """
         frontier = self.frontier
         opened = self.opened[where]
         np.add(opened, 1, out=opened)
@@ -356,7 +359,9 @@ class Gates:
     # Growth.
 
     def expect_behind(self, block: Block, count: int) -> None:
-        """Raise what the gates behind a generator, and behind its own generator, wait for by `count` tasks of a generated block."""
+        """Raise what the gates behind a generator, and behind its own generator, wait for by `count` tasks of a
+        generated block.
+        """
         plan, frontier = self.frontier.plan, self.frontier
         for origin in plan.lineage(block):
             for array in plan.out[frontier.block_number(origin)]:

@@ -58,7 +58,7 @@ def on_generated(run: Run, index: int, fragment: RunSpec | None, answer: bytes, 
 def _stop_new(run: Run, now: Now) -> None:
     """Kill what a generator added to a run in which nothing is to start any more."""
     unstarted = run.frontier.where(states.IS_UNSTARTED)
-    run.stop_unstarted(unstarted, now)
+    run.stop_unstarted(unstarted)
     run.record_move(State.KILLED, unstarted, "killed before it started", "", now)
     run.frontier.clear_ready()
 
@@ -73,7 +73,9 @@ def on_bad_answer(run: Run, index: int, message: str, now: Now) -> None:
 
 
 def adopt(run: Run, plan: Plan) -> None:
-    """Take over a grown plan. What is behind the generator waits for the new tasks before the generator counts as done."""
+    """Take over a grown plan. What is behind the generator waits for the new tasks before the generator counts as
+    done.
+    """
     old = run.plan
     run.frontier.grow(plan)
     run.gates.grow()
@@ -130,7 +132,9 @@ def _expect_older(gates: Gates, array: GateArray, older: Block) -> None:
 
 
 def retire(run: Run, origin: int) -> bool:
-    """Drop what a generator generated before: its new answer takes the place, history stays. Return whether anything was."""
+    """Drop what a generator generated before: its new answer takes the place, history stays. Return whether anything
+    was.
+    """
     frontier = run.frontier
     found = False
     for number in run.plan.generated.get(origin, ()):

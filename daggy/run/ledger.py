@@ -65,7 +65,8 @@ class Ledger:
         return first
 
     def append_successes(self, rows: NDArray[np.void]) -> int:
-        """Add attempts that completed their tasks, as the plain bytes of ATTEMPT, the columns of the reducer not yet filled.
+        """Add attempts that completed their tasks, as the plain bytes of ATTEMPT, the columns of the reducer not yet
+        filled.
 
         Returns:
             The number of the first.

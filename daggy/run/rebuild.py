@@ -13,8 +13,8 @@ from daggy.run.states import COMPLETED, QUEUED, UPSTREAM_FAILED, WAITING
 def rebuild(gates: Gates) -> None:
     """Set counters, rings and unstarted tasks' states from what each task has come to, in one pass over the arrays.
 
-    Tasks that completed, errored, were killed, are in flight or between retries stay; all others become waiting, queued or
-    upstream_failed. Blocks to which nothing has happened cost nothing. `frontier.counts` must be right.
+    Tasks that completed, errored, were killed, are in flight or between retries stay; all others become waiting,
+    queued or upstream_failed. Blocks to which nothing has happened cost nothing. `frontier.counts` must be right.
     """
     frontier = gates.frontier
     frontier.clear_ready()
@@ -43,7 +43,9 @@ def _loosen(gates: Gates, block: Block) -> None:
 
 
 def _hold_generated(gates: Gates) -> None:
-    """Keep generated tasks waiting while their generator is not completed: as if one more gate stood in front of each."""
+    """Keep generated tasks waiting while their generator is not completed: as if one more gate stood in front of
+    each.
+    """
     for block in gates.frontier.plan.blocks:
         if block.origin >= 0 and gates.frontier.state[block.origin] != COMPLETED:
             gates.opened_whole[block.number] = -1

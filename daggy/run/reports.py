@@ -13,7 +13,7 @@ from daggy.attempt import ATTEMPT, REPORT, STOPPED, Kind, Reason, Reports, Rows,
 from daggy.run import retry, states
 from daggy.run.run import Doom, Run
 from daggy.run.states import COMPLETED, DELAYED, ERRORED, IN_FLIGHT, KILLED, QUEUED, RUNNING, WAITING, Now
-from daggy.run.successes import on_completed, on_launched, heads_of, plain_successes
+from daggy.run.successes import heads_of, on_completed, on_launched, plain_successes
 from daggy.spec.model import Policy
 from daggy.tracker import Attempts
 
@@ -35,7 +35,8 @@ def on_reports(run: Run, reports: Reports, now: Now) -> None:
 def apply_reports(run: Run, reports: Reports, now: Now) -> None:
     """Apply reports, and leave it to the caller to see whether the run is to stop or has ended.
 
-    Of a large batch, starts count first, then successes, then the rest: no ticket has more than a start and an end in it.
+    Of a large batch, starts count first, then successes, then the rest: no ticket has more than a start and an end in
+    it.
     """
     rows = reports.rows
     if len(rows) <= states.SMALL or run.doomed or run.orphans or run.tickets:
@@ -86,8 +87,8 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
 
 
 def _translate(run: Run, report: bytes, message: str) -> int:
-    """Return the present index of the task that a report is about, which an earlier version may have launched; -1 if it has
-    none any more: then its end is recorded and that is all.
+    """Return the present index of the task that a report is about, which an earlier version may have launched; -1 if
+    it has none any more: then its end is recorded and that is all.
     """
     rows = np.frombuffer(report, REPORT)
     row = rows["row"][0]

@@ -61,7 +61,9 @@ def _check(made: Plan, version: Version) -> None:
 
 
 def _grow_all(run: Run, version: Version) -> None:
-    """Grow the plan by what was generated under this version, in order; later answers of a generator replace its earlier."""
+    """Grow the plan by what was generated under this version, in order; later answers of a generator replace its
+    earlier.
+    """
     for generated in version.generated:
         if run.answers.get(generated.index) == generated.answer:
             continue
@@ -150,9 +152,9 @@ def _settle_states(run: Run, now: Now) -> None:
 def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
     """Apply what dead launchers finished or lost, in whatever order it comes; return what does not follow (yet).
 
-    A finish counts if its task is ready, its attempt is above every known one and began after whatever made the task wait
-    again; a generator's counts once its answer has been read, so call this again with the rest after that. Whether the run
-    has ended is left to `settle`: until all is applied it is not known.
+    A finish counts if its task is ready, its attempt is above every known one and began after whatever made the task
+    wait again; a generator's counts once its answer has been read, so call this again with the rest after that.
+    Whether the run has ended is left to `settle`: until all is applied it is not known.
     """
     rest = list(range(len(reports.rows)))
     before = len(rest) + 1
@@ -182,7 +184,9 @@ def _is_next(run: Run, row: Rows) -> bool:
 
 
 def _way(run: Run, row: Rows) -> Iterator[tuple[int, int]]:
-    """Yield the versions from the one that launched a report's task, as far as the task is in them, each with its index."""
+    """Yield the versions from the one that launched a report's task, as far as the task is in them, each with its
+    index.
+    """
     version, index = int(row["version"][0]), int(row["row"]["index"][0])
     yield version, index
     for earlier in sorted(run.translations):

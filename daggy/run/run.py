@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from daggy.attempt import ATTEMPT, Rows, RunState, State, Ticket
 from daggy.errors import InternalError
-from daggy.plan import Difference, Plan
+from daggy.plan import Difference, GateArray, Plan
 from daggy.run import states
 from daggy.run.delays import Delays
 from daggy.run.frontier import Frontier
@@ -54,11 +54,12 @@ class Outbox:
 class Run:
     """State of one run. Nothing here awaits, reads a clock or knows an executor.
 
-    `doomed`, `started` and `answering` are keyed by task, and hold only tasks in flight; `failures` and `crashes` only tasks
-    that had some since they were last reset. `errored` counts the tasks that errored since then, against `max_failures`.
-    `tickets` (and `launched`, the other way round) holds the tickets of tasks that were launched under an earlier version and
-    still run; `translations` leads from each earlier version's indexes to the next one's; `orphans` are tickets in flight
-    whose tasks are no longer part of the run. `answers` is what the generators answered whose tasks are in the plan.
+    `doomed`, `started` and `answering` are keyed by task, and hold only tasks in flight; `failures` and `crashes`
+    only tasks that had some since they were last reset. `errored` counts the tasks that errored since then, against
+    `max_failures`. `tickets` (and `launched`, the other way round) holds the tickets of tasks that were launched
+    under an earlier version and still run; `translations` leads from each earlier version's indexes to the next
+    one's; `orphans` are tickets in flight whose tasks are no longer part of the run. `answers` is what the generators
+    answered whose tasks are in the plan.
     """
 
     def __init__(self, run_id: int, plan: Plan, *, created: float, epoch: int, version: int = 1) -> None:
@@ -146,7 +147,9 @@ class Run:
             self.record(moved)
 
     def abandon(self, index: int) -> None:
-        """Kill the attempt of a task in flight that is no longer part of the run; its end is recorded, and that is all."""
+        """Kill the attempt of a task in flight that is no longer part of the run; its end is recorded, and that is
+        all.
+        """
         ticket = self.ticket(index)
         if index in self.answering:
             rows, message = self.answering.pop(index)
@@ -192,8 +195,9 @@ class Run:
 
     def settle(self, now: Now) -> None:
         """End the run if nothing is left to do, and never call one completed that is not."""
-        self.halt_if_failing(now)
-        if self.frontier.is_busy():
+        if self.errored:
+            self.halt_if_failing(now)
+        if self.frontier.in_flight or self.frontier.is_busy():
             return
         totals = self.frontier.totals()
         if totals[states.IS_ACTIVE].any():
@@ -222,17 +226,15 @@ class Run:
 
     def halt_if_failing(self, now: Now) -> None:
         """Stop starting work once `max_failures` tasks have errored."""
-        if not self.errored or self.halted:
-            return
         most = self.plan.spec.max_failures
-        if most is None or self.errored < most:
+        if most is None or self.halted or self.errored < most:
             return
         self.halted = True
         unstarted = self.frontier.where(states.IS_UNSTARTED)
         flying = self.frontier.where(states.IS_IN_FLIGHT).tolist()
         held = [index for index in flying if self._hold(index)]
         stopped = np.concatenate([unstarted, np.array(held, np.int64)])
-        self.stop_unstarted(unstarted, now)
+        self.stop_unstarted(unstarted)
         self.record_move(State.KILLED, stopped, f"stopped after {most} failures", "", now)
         self.frontier.clear_ready()
 
@@ -247,7 +249,7 @@ class Run:
         self.outbox.recalls.append(self.ticket(index))
         return True
 
-    def stop_unstarted(self, indexes: Indexes, now: Now) -> None:
+    def stop_unstarted(self, indexes: Indexes) -> None:
         """Kill tasks that have not been handed out."""
         for block, chosen in self.frontier.by_block(indexes):
             self.frontier.move(block, chosen, states.KILLED)
@@ -263,24 +265,21 @@ def story(run: Run, index: int) -> str:
     frontier = run.frontier
     code = int(frontier.state[index])
     gates = [
-        f"{array.on.name.lower()} gate {gate} of array {array.number}: {_counted(run, array.number, gate)} of {_total(array.total, gate)}"
+        f"{array.on.name.lower()} gate {gate} of array {array.number}: {_counted(run, array, gate)}"
         for array in run.plan.into[frontier.block_number(index)]
         if (gate := array.gate_before(index)) >= 0
     ]
     row = run.last_row(index)
-    last = "never ended" if row is None else f"last ended with reason {int(row['reason'])}, outcome {int(row['outcome'])}"
+    last = "never ended" if row is None else f"last reason {int(row['reason'])}, outcome {int(row['outcome'])}"
     moves = [f"{moved.state.name.lower()} ({moved.cause})" for moved in islice(moves_of(run, index), 5)]
-    parts = [f"task '{run.plan.name(index)}' (index {index}, state {code}, attempt {int(frontier.attempt[index])})", last]
-    return "; ".join([*parts, *gates[:5], *moves])
+    numbers = f"index {index}, state {code}, attempt {int(frontier.attempt[index])}"
+    return "; ".join([f"task '{run.plan.name(index)}' ({numbers})", last, *gates[:5], *moves])
 
 
-def _counted(run: Run, number: int, gate: int) -> str:
-    done = run.gates.done[number]
-    return "?" if done is None else str(int(done[gate]))
-
-
-def _total(total: int | NDArray[np.int32], gate: int) -> int:
-    return total if isinstance(total, int) else int(total[gate])
+def _counted(run: Run, array: GateArray, gate: int) -> str:
+    done, total = run.gates.done[array.number], array.total
+    counted = "not counted" if done is None else str(int(done[gate]))
+    return f"{counted} of {total if isinstance(total, int) else int(total[gate])}"
 
 
 def moves_of(run: Run, index: int, version: int = 0) -> Iterator[Moved]:

@@ -24,7 +24,9 @@ HEAD = np.dtype(
         "itemsize": REPORT.itemsize,
     }
 )
-"""What is read of a REPORT row; `spell` is version and epoch in one word. One flat view costs less than a view for each."""
+"""What is read of a REPORT row; `spell` is version and epoch in one word. One flat view costs less than a view for
+each.
+"""
 
 
 Heads = NDArray[np.void]
@@ -103,7 +105,7 @@ def _are_in_flight(column: NDArray[np.uint8]) -> bool:
     """Return whether all states are of tasks in flight. Quick ends are mostly heard of before their start."""
     if np.count_nonzero(column == SENT) == len(column):
         return True
-    return np.count_nonzero(states.IS_IN_FLIGHT[column]) == len(column)
+    return bool(np.count_nonzero(states.IS_IN_FLIGHT[column]) == len(column))
 
 
 def _current(run: Run, heads: Heads) -> Indexes:

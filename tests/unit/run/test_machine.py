@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from daggy.attempt import STOPPED, Kind, Reason, Reports, RunState, State, Ticket
 from daggy.errors import SpecError
