@@ -34,12 +34,15 @@ class Site:
         directory: The state directory, absolute. Outputs go to `runs/<run>/packs/`, launchers live in `launchers/`.
         instance: A random text that tells this directory's processes from every other's.
         durable: Whether finishes must survive the death of the engine (a spool is kept).
+        others: The engine's other pools: what these left in the directory is theirs to recover. What is left by a pool
+            that is no more is for everyone.
     """
 
     pool: str
     directory: Path
     instance: str
     durable: bool
+    others: frozenset[str] = frozenset()
 
 
 @frozen

@@ -153,7 +153,7 @@ class History:
     Args:
         versions: In order.
         entries: The run's `Attempts` and `Moved` in the order in which they were appended, attempts in large batches.
-            Of tasks with many attempts only those after the last `Moved` of the run need to be there, and each task's last.
+            Of tasks with many attempts only those after the last `Moved` of the run need to be there, and the last.
         places: What the column `place` means.
     """
 
@@ -192,7 +192,7 @@ class Tracker(abc.ABC):
         """Open or create; refuse what another version of Daggy wrote with `DirectoryError`."""
 
     @classmethod
-    def open_readonly(cls, settings: Any, directory: Path) -> Self:
+    def open_readonly(cls, settings: Any, directory: Path) -> Self:  # noqa: ARG003 - for those that can
         """Open what is there for looking only, also while another process writes: as of its last commit.
 
         Raises:

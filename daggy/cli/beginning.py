@@ -69,7 +69,7 @@ async def _take_up(
     spec, raw = call.spec(first_directory(stored))
     refuse_other(record, spec, engine.directory.path)
     plan_of(spec, call.document.source)
-    run = await engine.load(record.run)
+    run = await engine.load(record.run, hold=True)
     is_edit = raw != stored
     again = _chosen(_plan_after(run, spec) if is_edit else run.plan, rerun)
     if not is_edit and run.state is RunState.COMPLETED and not len(again):

@@ -196,8 +196,10 @@ def _directory(kept: Path | None) -> Iterator[StateDirectory]:
 
 
 def _tune() -> None:
-    """Set this process up for one busy loop: rare collections of a heap without cycles, and a
-    tracker's thread that gets the interpreter soon (with the default of 5 ms it keeps 3,000 rows a second, not 300,000).
+    """Set this process up for one busy loop.
+
+    Collections are rare, of a heap without cycles; a tracker's thread gets the interpreter soon: with the 5 ms that are
+    the default it keeps 3,000 rows a second, not 300,000.
     """
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)

@@ -29,6 +29,10 @@ class Acks:
         """Say that it no longer waits: the entries that it led to are given."""
         self.held.pop(ticket, None)
 
+    def forget_told(self, pool: str) -> None:
+        """Tell a pool's new executor again: the one that was told is gone, and may not have passed it on."""
+        self.told = {key: seq for key, seq in self.told.items() if key[0] != pool}
+
     def note(self, pool: str, rows: Rows) -> None:
         """Take note of reports that have been applied."""
         seqs = rows["seq"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from attrs import evolve
 
@@ -28,8 +28,25 @@ def check_needs(plan: Plan, dispatcher: Dispatcher) -> None:
         raise SpecError(problems)
 
 
+def check_generated(fragment: RunSpec, dispatcher: Dispatcher) -> None:
+    """Refuse a generator's answer with tasks that no machine of their pool could ever run.
+
+    Raises:
+        SpecError: with a problem for each such template.
+    """
+    templates = fragment.tasks
+    if len(templates) > MOST_TEMPLATES:
+        templates = list({template.policy: template for template in templates}.values())
+    if problems := list(_check_templates(fragment, templates, dispatcher)):
+        raise SpecError(problems)
+
+
 def _check_block(spec: RunSpec, block: Block, dispatcher: Dispatcher) -> Iterator[Problem]:
-    for template in _samples(block):
+    yield from _check_templates(spec, _samples(block), dispatcher)
+
+
+def _check_templates(spec: RunSpec, templates: Iterable[Template], dispatcher: Dispatcher) -> Iterator[Problem]:
+    for template in templates:
         pool = template.policy.pool or dispatcher.default_pool
         place = f"tasks.{template.name}"
         if pool not in dispatcher.lines:

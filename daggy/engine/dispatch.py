@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
@@ -31,7 +32,8 @@ class Line:
     def ask(self, request: Request) -> None:
         """Send a request; an executor that is gone has nothing to carry it out on."""
         if self.requests is not None:
-            self.requests.send_nowait(request)
+            with contextlib.suppress(trio.BrokenResourceError):  # it has stopped listening: its end says the rest
+                self.requests.send_nowait(request)
 
 
 @define(eq=False)
@@ -126,9 +128,7 @@ class Dispatcher:
                     line.ask(Recall([self._ticket(runs, index) for runs, index in keys]))
 
     def _ticket(self, key: tuple[int, int], index: int) -> Ticket:
-        run = self.renderers[key[0]].run
-        present = next((i for t, i in run.launched.items() if (t.version, t.index) == (key[1], index)), index)
-        return run.ticket(present)
+        return _ticket_of(self.renderers[key[0]].run, key[1], index)
 
     def pass_on(self, run: Run) -> None:
         """Send a run's kills and recalls to the executors that have the tickets."""
@@ -149,6 +149,13 @@ class Dispatcher:
             yield self.lines[name], chosen
 
 
+def _ticket_of(run: Run, version: int, index: int) -> Ticket:
+    """Return the ticket of what was handed out as this task of this version, whatever has become of the task."""
+    if version == run.version:
+        return run.ticket(index)
+    return next(one for one in (*run.launched, *run.orphans) if (one.version, one.index) == (version, index))
+
+
 def lost(
     epoch: int, keys: Iterable[tuple[tuple[int, int], int]], runs: Mapping[int, Run], message: str, at: float
 ) -> Reports:
@@ -156,11 +163,9 @@ def lost(
     listed = list(keys)
     rows = np.zeros(len(listed), REPORT)
     for position, ((run_id, version), index) in enumerate(listed):
-        run = runs[run_id]
-        present = next((i for t, i in run.launched.items() if (t.version, t.index) == (version, index)), index)
         rows[position]["run"], rows[position]["version"] = run_id, version
         rows[position]["row"]["index"] = index
-        rows[position]["row"]["attempt"] = run.frontier.attempt[present]
+        rows[position]["row"]["attempt"] = _ticket_of(runs[run_id], version, index).attempt
     rows["kind"], rows["epoch"] = Kind.FINISHED, epoch
     rows["row"]["reason"], rows["row"]["ended"] = Reason.LOST, at
     return Reports(rows, dict.fromkeys(range(len(listed)), message))

@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
+import numpy as np
 import trio
 
 from daggy.attempt import Reports, Rows
 from daggy.engine.acks import Acks
-from daggy.engine.admission import check_needs
-from daggy.engine.batches import by_run, joined, only
+from daggy.engine.admission import check_generated, check_needs
+from daggy.engine.batches import by_run, checked, joined, only
 from daggy.engine.directory import StateDirectory
 from daggy.engine.dispatch import Dispatcher, Line, lost
 from daggy.engine.flights import Flights
 from daggy.engine.pool import Pool
+from daggy.engine.recovered import Recovered
+from daggy.engine.serving import Serving
 from daggy.engine.writer import Writer
 from daggy.errors import SpecError, UsageError
-from daggy.executor import Ack, Executor, Request, Site, Stop
+from daggy.executor import Ack, Executor, Site, Stop
 from daggy.plan import Difference, difference, plan
 from daggy.run import commands, edit
 from daggy.run.growth import on_bad_answer, on_generated
@@ -29,7 +33,7 @@ from daggy.run.run import Answer, Run
 from daggy.run.states import Now
 from daggy.spec import parse_fragment
 from daggy.spec.model import RunSpec
-from daggy.tracker import Epoch, Place, RunFilter, Submitted, Tracker
+from daggy.tracker import Epoch, Place, RunFilter, RunRecord, Submitted, Tracker
 
 MakeExecutor = Callable[[Site], Executor]
 
@@ -38,9 +42,6 @@ LARGEST_ANSWER = 1_000_000_000
 
 IDLE_SECONDS = 1.0
 """While something is ready and finds no room, patience is looked at so often."""
-
-LONGEST_PAUSE = 10.0
-"""Seconds before an executor that keeps raising is made again."""
 
 
 class Engine:
@@ -75,14 +76,20 @@ class Engine:
         lines = {name: Line(Pool(name)) for name in pools}
         self.dispatcher = Dispatcher(lines, default_pool, self._flights, self.epoch, self._report_rendering)
         self._acks = Acks()
-        self._recovered: list[tuple[str, Reports]] = []
+        self._recovered = Recovered()
         self._inbox: list[tuple[str, Reports]] = []
         self._wake = trio.Event()
         self._barriers: dict[int, int] = {}
+        self._held: set[int] = set()
         self._ends: dict[int, trio.Event] = {}
         self._last_run = tracker.last_run()
-        self._stopping = self._stopped = False
+        self._stop_asked = trio.Event()
+        self._stopped = False
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stop_asked.is_set()
 
     @property
     def trouble(self) -> str:
@@ -114,6 +121,7 @@ class Engine:
             async with trio.open_nursery() as executors:
                 for name in self._make:
                     await executors.start(self._serve, name)
+                self._recovered.drop_unknown(lambda run: self._record(run) is not None)
                 nursery.start_soon(self._loop)
                 try:
                     yield
@@ -125,57 +133,55 @@ class Engine:
 
     def stop(self, *, immediate: bool = False) -> None:
         """Stop starting work and end what runs: TERM and grace, or (again, `immediate`) KILL. Its tasks stay queued."""
-        self._stopping = True
+        self._stop_asked.set()
         for line in self.dispatcher.lines.values():
             line.ask(Stop(immediate))
 
     async def _keep_the_rest(self) -> None:
-        """After the last executor has left: act on what it said, keep it, and let everybody go who waits for an end."""
+        """After the last executor has left: act on what it said, keep it, and let everybody go who waits for an end.
+
+        What a tracker in trouble does not keep is not acknowledged either, and will be heard again.
+        """
         self._turn()
-        if not self.writer.trouble:
-            await self.writer.kept(self.writer.last)
+        await self.writer.settled()
         self._stopped = True
         for event in self._ends.values():
             event.set()
 
     async def _serve(self, name: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run a pool's executor; make another one whenever it raises."""
-        line, pause, fault = self.dispatcher.lines[name], 0.1, ""
-        while True:
-            began = trio.current_time()
-            try:
-                await self._serve_once(line, fault, task_status)
-                break
-            except Exception as error:  # a plug-in is isolated: whatever it raises, the runs survive it
-                if line.executor is None:
-                    raise
-                if self._stopping:
-                    break
-                fault = f"the executor of pool '{name}' failed: {type(error).__name__}: {error}"
-            finally:
-                line.requests = None
-            pause = 0.1 if trio.current_time() - began > LONGEST_PAUSE else min(LONGEST_PAUSE, pause * 2)
-            await trio.sleep(pause)
+        """Keep a pool's executor at work; the last one to leave lets go who waits for an end."""
+        line, place = self.dispatcher.lines[name], self.directory
+        others = frozenset(self._make) - {name}
+        site = Site(name, place.path, place.instance, self.tracker.durable, others)
+        serving = Serving(
+            line,
+            partial(self._make[name], site),
+            self.epoch,
+            self._stop_asked,
+            recovered=partial(self._take_first, name),
+            succeeded=partial(self._take_over, line),
+            report=partial(self._report, name),
+            changed=partial(self._capacity_changed, line),
+        )
+        await serving.run(task_status)
         if all(other.requests is None for other in self.dispatcher.lines.values()):
             await self._keep_the_rest()
 
-    async def _serve_once(self, line: Line, fault: str, task_status: trio.TaskStatus[None]) -> None:
+    def _take_first(self, name: str, recovered: Reports) -> None:
+        self._fill_places(name, recovered.rows)
+        self._recovered.add(name, recovered)
+
+    def _take_over(self, line: Line, recovered: Reports, message: str) -> None:
+        """Act on what an executor's successor knows of its launches; all else that it had is lost."""
         name = line.pool.name
-        executor = self._make[name](Site(name, self.directory.path, self.directory.instance, self.tracker.durable))
-        recovered = await executor.recover(self.epoch)
-        line.pool.set_capacity(executor.capacity())
-        send, receive = trio.open_memory_channel[Request](float("inf"))
-        if fault:
-            self._report(name, recovered)
-            self._turn()
-            keys = list(self._flights.of_pool(line.pool))
-            self._report(name, lost(self.epoch, keys, self.runs, fault, time.time()))
-        else:
-            self._recovered.append((name, recovered))
-        first, line.executor, line.requests = line.executor is None, executor, send
-        if first:
-            task_status.started()
-        await executor.run(receive, lambda reports: self._report(name, reports), lambda: self._capacity_changed(line))
+        self._acks.forget_told(name)
+        if self._recovered.waits_for(name):  # what earlier engines launched is known from the first time
+            chosen = np.flatnonzero(recovered.rows["epoch"] == self.epoch)
+            said = recovered.messages
+            messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
+            recovered = Reports(recovered.rows[chosen], messages)
+        self._report(name, recovered)
+        self._report(name, lost(self.epoch, self._flights.of_pool(line.pool), self.runs, message, time.time()))
 
     def _capacity_changed(self, line: Line) -> None:
         if line.executor is not None:
@@ -186,7 +192,7 @@ class Engine:
 
     def _report(self, pool: str, reports: Reports) -> None:
         """Take a batch of reports from an executor; the next turn acts on it."""
-        self._inbox.append((pool, reports))
+        self._inbox.append((pool, checked(reports)))
         self._wake.set()
 
     def _report_rendering(self, reports: Reports) -> None:
@@ -220,12 +226,15 @@ class Engine:
             self.dispatcher.dispatch([run for run in self.runs.values() if self._may_launch(run)], now)
         for run in self.runs.values():
             self._collect(run)
+        for name, rows in self._recovered.take_done():
+            self._acks.note(name, rows)
         if acks := self._acks.take():
             self.writer.give([], acks)
 
     def _may_launch(self, run: Run) -> bool:
         """Return whether what gives the run's indexes their meaning has been committed."""
-        return bool(run.frontier.ready) and self.writer.done >= self._barriers.get(run.id, 0)
+        kept = self.writer.done >= self._barriers.get(run.id, 0)
+        return kept and bool(run.frontier.ready) and run.id not in self._held
 
     def _apply(self, name: str, reports: Reports, now: Now) -> None:
         """Hand reports to their runs; what they free is free from here on."""
@@ -242,6 +251,8 @@ class Engine:
 
     def _fill_places(self, name: str, rows: Rows) -> None:
         """Write where attempts ran. A pool of several machines says so by ticket, one of one machine by itself."""
+        if not len(rows):
+            return
         machines = self.dispatcher.lines[name].pool.machines
         if len(machines) == 1:
             rows["row"]["place"] = self._place(name, next(iter(machines)))
@@ -264,10 +275,18 @@ class Engine:
         for answer in answers:
             assert self._nursery is not None
             self._nursery.start_soon(self._answer, run, answer)
-        if entries := run.take_entries():
-            number = self.writer.give(entries, urgent=run.is_ended)
-            if run.is_ended and self._nursery is not None:
-                self._nursery.start_soon(self._announce, run, number)
+        self._give_entries(run)
+
+    def _give_entries(self, run: Run, *, barrier: bool = False) -> None:
+        """Have kept what a run recorded; once that is done its end is announced. `barrier`: launch nothing before."""
+        entries = run.take_entries()
+        if not entries:
+            return
+        number = self.writer.give(entries, urgent=barrier or run.is_ended)
+        if barrier:
+            self._barriers[run.id] = number
+        if run.is_ended and self._nursery is not None:
+            self._nursery.start_soon(self._announce, run, number)
 
     async def _announce(self, run: Run, number: int) -> None:
         """Say that a run has ended, once that is kept."""
@@ -278,9 +297,9 @@ class Engine:
     def _acknowledge(self, acks: Sequence[tuple[str, Ack]]) -> None:
         for name, ack in acks:
             self.dispatcher.lines[name].ask(ack)
-        if self._barriers or self._stopping:
+        if any(number <= self.writer.done for number in self._barriers.values()):
             self._barriers = {run: number for run, number in self._barriers.items() if number > self.writer.done}
-        self._wake.set()
+            self._wake.set()
 
     # Generators.
 
@@ -297,7 +316,7 @@ class Engine:
             if message:
                 on_bad_answer(run, index, message, self.now())
         self._acks.release(answer.ticket)
-        self._barriers[run.id] = self.writer.give(run.take_entries(), urgent=True)
+        self._give_entries(run, barrier=True)
         self._wake.set()
 
     async def _read_answer(self, run: Run, answer: Answer) -> bytes:
@@ -311,6 +330,7 @@ class Engine:
         """Return why an answer cannot be used; empty if it was."""
         try:
             fragment = parse_fragment(data, run.plan.spec, source=run.plan.name(index))
+            check_generated(fragment, self.dispatcher)
             on_generated(run, index, fragment, data, self.now())
         except SpecError as error:
             return str(error)
@@ -339,52 +359,59 @@ class Engine:
         self.runs[run.id] = run
         self._wake.set()
 
-    async def load(self, run_id: int) -> Run:
+    def _record(self, run_id: int) -> RunRecord | None:
+        """Return what the tracker's list says of a run; None if it keeps no such run."""
+        found = self.tracker.runs(RunFilter(before=run_id + 1, limit=1))
+        return found[0] if found and found[0].run == run_id else None
+
+    async def load(self, run_id: int, *, hold: bool = False) -> Run:
         """Return a kept run, read back with what launchers finished meanwhile; it goes on where it left off.
+
+        Args:
+            run_id: The run.
+            hold: Launch nothing of it before it is edited, resumed or requeued.
 
         Raises:
             UsageError: there is no such run.
-            SpecError: the pools have changed, and one of its tasks can never run any more.
+            SpecError: the pools have changed, and one of its tasks can never run any more (not with `hold`).
         """
-        records = [
-            record for record in self.tracker.runs(RunFilter(before=run_id + 1, limit=1)) if record.run == run_id
-        ]
-        if not records:
+        record = self._record(run_id)
+        if record is None:
             raise UsageError(f"no run {run_id}; 'daggy ls' shows those there are")
-        run = restore(records[0], self.tracker.history(run_id), self.epoch, self.now())
-        check_needs(run.plan, self.dispatcher)
-        self._admit(run)
+        run = restore(record, self.tracker.history(run_id), self.epoch, self.now())
+        if hold:
+            self._held.add(run_id)
+        else:
+            check_needs(run.plan, self.dispatcher)
         await self._recover(run)
+        self._admit(run)
         return run
 
     async def _recover(self, run: Run) -> None:
         """Apply what dead launchers knew of this run, generators' answers included, until nothing more follows."""
-        for name, reports in self._recovered:
-            self._fill_places(name, reports.rows)
-        mine = [
-            chosen for _, reports in self._recovered for (run_id, _), chosen in by_run(reports) if run_id == run.id
-        ]
-        for rest in mine:
-            left = on_recovered(run, rest, self.now())
-            while run.outbox.answers:
-                for answer in run.outbox.answers:
-                    await self._answer(run, answer)
-                run.outbox.answers.clear()
-                left = on_recovered(run, left, self.now())
-            forget_unfollowed(run, left)
-        for name, reports in self._recovered:
-            self._acks.note(name, reports.rows)
-        self._recovered = [(name, reports) for name, reports in self._recovered if not mine]
+        left = on_recovered(run, self._recovered.of_run(run.id), self.now())
+        while answers := run.outbox.answers:
+            run.outbox.answers = []
+            for answer in answers:
+                await self._answer(run, answer)
+            left = on_recovered(run, left, self.now())
+        forget_unfollowed(run, left)
         run.settle(self.now())
-        await self._commit(run)
+        await self._kept(run)
+        self._recovered.applied(run.id)
 
     async def _commit(self, run: Run) -> None:
         """Keep what a command changed before anything that uses it is launched; pass its kills on."""
         self.dispatcher.pass_on(run)
-        number = self.writer.give(run.take_entries(), urgent=True)
-        self._barriers[run.id] = number
-        if not run.is_ended:
-            self._ends.pop(run.id, None)
+        self._held.discard(run.id)
+        await self._kept(run)
+
+    async def _kept(self, run: Run) -> None:
+        """Return when what a run recorded is kept; before that nothing of it is launched, and its end not announced."""
+        self._barriers[run.id] = number = self.writer.give(run.take_entries(), urgent=True)
+        said = self._ends.get(run.id)
+        if said is not None and said.is_set() and not run.is_ended:
+            del self._ends[run.id]
         self._wake.set()
         await self.writer.kept(number)
         if run.is_ended:
@@ -399,8 +426,8 @@ class Engine:
             SpecError: as `submit`; nothing has changed.
         """
         run = self.runs[run_id]
-        check_needs(base := plan(spec), self.dispatcher)
-        new = edit.replan(run, spec)
+        base, new = plan(spec), edit.replan(run, spec)
+        check_needs(new, self.dispatcher)
         changes = difference(run.plan, new)
         entry = Submitted(
             run_id,
@@ -417,7 +444,12 @@ class Engine:
         return changes
 
     async def resume(self, run_id: int, actor: str = "") -> None:
-        """Put what is errored, killed or upstream_failed back in the queue."""
+        """Put what is errored, killed or upstream_failed back in the queue.
+
+        Raises:
+            SpecError: the pools have changed, and one of its tasks can never run any more.
+        """
+        check_needs(self.runs[run_id].plan, self.dispatcher)
         commands.on_resume(self.runs[run_id], self.now(), actor)
         await self._commit(self.runs[run_id])
 

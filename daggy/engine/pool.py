@@ -15,10 +15,10 @@ from daggy.run.run import Run
 PATIENCE = 30.0
 """Seconds that a task may be passed over for smaller ones before a machine is kept free for it."""
 
-AHEAD_SECONDS = 0.1
+AHEAD_SECONDS = 0.2
 """Work that may wait at a launcher: short enough that nobody minds, long enough to hide the way there."""
 
-AHEAD_TASKS = 64
+AHEAD_TASKS = 128
 """Tasks a slot that may wait at a launcher, however short they are."""
 
 MOST = 10_000

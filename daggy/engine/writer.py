@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import trio
 from attrs import define, field
 
-from daggy.errors import TrackerError
+from daggy.errors import DaggyError, TrackerError
 from daggy.executor import Ack
 from daggy.tracker import Entry, Tracker
 
@@ -41,6 +41,7 @@ class Writer:
     _acks: list[tuple[str, Ack]] = field(factory=list)
     _wake: trio.Event = field(factory=trio.Event)
     _rush: trio.Event = field(factory=trio.Event)
+    _news: trio.Event = field(factory=trio.Event)
     _waiters: list[tuple[int, trio.Event]] = field(factory=list)
 
     def give(self, entries: Sequence[Entry], acks: Sequence[tuple[str, Ack]] = (), *, urgent: bool = False) -> int:
@@ -65,8 +66,19 @@ class Writer:
             self._waiters.append((number, event))
             await event.wait()
 
+    async def settled(self) -> None:
+        """Return when all that was given is kept, or when nothing can be kept at this moment."""
+        self._rush.set()
+        self._wake.set()
+        while self.done < self.last and not self.trouble:
+            await self._news.wait()
+
     async def run(self) -> None:
-        """Commit what is given, until cancelled; then commit what is left."""
+        """Commit what is given, until cancelled; then try once to commit what is left.
+
+        Raises:
+            DaggyError: the tracker cannot be used any more; what was not kept stays with whoever reported it.
+        """
         try:
             while True:
                 await self._wake.wait()
@@ -74,34 +86,34 @@ class Writer:
                     await self._rush.wait()
                 self._wake = trio.Event()
                 self._rush = trio.Event()
-                await self._commit()
-        finally:
+                pause = 0.1
+                while not await self._commit():
+                    await trio.sleep(pause)
+                    pause = min(LONGEST_PAUSE, pause * 2)
+        except trio.Cancelled:
             with trio.CancelScope(shield=True):
-                if self._entries or self._acks:
-                    await self._commit(tries=1)
+                await self._commit()
+            raise
+        except Exception as error:
+            self._hold_up(str(error))
+            raise
 
-    async def _commit(self, tries: int = 0) -> None:
-        """Append all that is there, again and again until it is kept (or so many times)."""
+    async def _commit(self) -> bool:
+        """Append all that is there; return whether it is kept. If not, it is the first to be tried again."""
         entries, self._entries = self._entries, []
         acks, self._acks = self._acks, []
-        number, pause, tried = self.last, 0.1, 0
-        while True:
-            try:
-                if entries:
-                    await self._append(entries)
-                break
-            except TrackerError as error:
-                self.trouble = str(error)
-                tried += 1
-                if tried == tries:
-                    raise
-            try:
-                await trio.sleep(pause)
-            except trio.Cancelled:
-                self._entries[:0], self._acks[:0] = entries, acks
+        number = self.last
+        try:
+            if entries:
+                await self._append(entries)
+        except BaseException as error:
+            self._entries[:0], self._acks[:0] = entries, acks
+            if not _may_pass(error):
                 raise
-            pause = min(LONGEST_PAUSE, pause * 2)
+            self._hold_up(_said(error))
+            return False
         self._finish(number, acks)
+        return True
 
     async def _append(self, entries: Sequence[Entry]) -> None:
         if self.in_thread:
@@ -115,9 +127,11 @@ class Writer:
         try:
             if entries:
                 self.tracker.append(entries)
-        except TrackerError as error:
-            self.trouble = str(error)
+        except Exception as error:
             self._entries, self._acks = entries, acks
+            if not _may_pass(error):
+                raise
+            self._hold_up(_said(error))
             self._wake.set()
             return
         self._finish(self.last, acks)
@@ -125,8 +139,26 @@ class Writer:
     def _finish(self, number: int, acks: Sequence[tuple[str, Ack]]) -> None:
         self.done = number
         self.trouble = ""
+        self._tell()
         ready = [event for wanted, event in self._waiters if wanted <= number]
         self._waiters = [(wanted, event) for wanted, event in self._waiters if wanted > number]
         for event in ready:
             event.set()
         self.committed(acks)
+
+    def _hold_up(self, trouble: str) -> None:
+        self.trouble = trouble
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Return whether it is worth trying again: not what a tracker says is beyond mending, nor what is not its fault."""
+    return isinstance(error, TrackerError) or (isinstance(error, Exception) and not isinstance(error, DaggyError))
+
+
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, TrackerError) else f"the tracker failed: {type(error).__name__}: {error}"

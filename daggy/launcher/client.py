@@ -17,6 +17,8 @@ PYTHON = ("-I", "-S", "-E", "-X", "utf8")
 """Flags that have the interpreter up in milliseconds, whatever its site and environment hold."""
 BOOT = "import sys; sys.path.append(sys.argv[1]); from daggy.launcher.launcher import main; main()"
 """Runs the launcher as a module, so that its compiled form is found again."""
+OWNER = "pool"
+"""File in a launcher's folder: the name of its pool."""
 HEAR_OUT = 5.0
 """Seconds that a launcher whose answers make no sense has to die of its own."""
 
@@ -124,8 +126,8 @@ class Client:
                 stream.close()
 
 
-def claim(directory: Path) -> int:
-    """Claim a launcher's number, new in this state directory, and make `launchers/<number>/`.
+def claim(directory: Path, pool: str = "") -> int:
+    """Claim a launcher's number, new in this state directory, and make `launchers/<number>/`, which says whose it is.
 
     Raises:
         OSError: the directory cannot be written to.
@@ -141,6 +143,8 @@ def claim(directory: Path) -> int:
         except FileExistsError:
             number += 1
             continue
+        if pool:
+            (home / str(number) / OWNER).write_text(pool)
         _sweep(home, taken)
         return number
     raise ValueError(f"all launcher numbers of '{directory}' are used up; begin a new state directory")

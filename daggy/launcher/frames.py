@@ -176,8 +176,9 @@ def reports(payload: bytes | memoryview) -> Told:
     end = 4 + count * REPORT.itemsize
     if len(payload) < end:
         raise WireError(f"a frame of {count} reports has {len(payload)} bytes, {end} are needed")
-    rows = np.frombuffer(payload, REPORT, count, 4).copy()
-    keys = kinds_and_keys(memoryview(payload)[4:end])
+    own = bytearray(memoryview(payload)[4:end])  # copying bytes costs a tenth of copying an array of many fields
+    rows = np.frombuffer(own, REPORT)
+    keys = kinds_and_keys(memoryview(own))
     messages = msgspec.json.decode(memoryview(payload)[end:], type=dict[int, str]) if len(payload) > end else {}
     return Told(Reports(rows, messages), keys)
 

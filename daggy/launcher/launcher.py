@@ -38,7 +38,7 @@ from daggy.launcher.wire import (
 
 TELL_STARTED = 0.05  # shorter tasks are reported once, when they have ended
 NAME_OUTPUT = 1.0
-HOLD = 0.02  # reports wait at most this long for company, and only while there are as many tasks to go on with
+HOLD = 0.05  # reports wait at most this long for company, and only while there are as many tasks to go on with
 START_AT_ONCE = 8  # starts between two reports; a dead launcher leaves at most as many unrecorded in each lane
 LOOK_AGAIN = 0.05
 SPARE_DESCRIPTORS = 400  # packs, clean outputs, and all else

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from attrs import frozen
 from daggy.attempt import LINKED, REPORT, Kind, Reason, Reports, Rows
 from daggy.errors import DirectoryError
 from daggy.launcher import logs, spool
+from daggy.launcher.client import OWNER
 from daggy.launcher.frames import Key, about
 from daggy.launcher.processes import carriers, processes, signal_all
 
@@ -54,12 +55,14 @@ class Remains:
         return int(rows["seq"][-1]) if len(rows) else 0
 
 
-async def recover(directory: Path, instance: str) -> list[Remains]:
-    """Return what all earlier launchers of a state directory left; their processes have ended when it returns.
+async def recover(directory: Path, instance: str, others: Collection[str] = ()) -> list[Remains]:
+    """Return what earlier launchers of a state directory left; their processes have ended when it returns.
 
-    Those still ending their tasks are waited for, for as long as they said and a little more, and then killed.
+    Those still ending their tasks are waited for, for as long as they said and a little more, and then killed. Those of
+    the pools `others` are left alone: they may be at work.
     """
     homes = [home for home in (directory / "launchers").glob("*") if home.name.isdigit() and any(home.iterdir())]
+    homes = [home for home in homes if _owner(home) not in others]
     found = []
     for home in sorted(homes, key=lambda home: int(home.name)):
         await _gone(home)
@@ -69,6 +72,14 @@ async def recover(directory: Path, instance: str) -> list[Remains]:
         else:
             remove(directory, remains.launcher)
     return found
+
+
+def _owner(home: Path) -> str:
+    """Return the pool that a launcher works for; empty if that was not written down."""
+    try:
+        return (home / OWNER).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 async def _gone(home: Path) -> None:
@@ -104,8 +115,11 @@ def _keeper(home: Path) -> tuple[int, float] | None:
     return None
 
 
-def read(directory: Path, instance: str, launcher: int) -> Remains:
-    """Read the spool of a dead launcher, after killing what it ran; the same each time until it is acknowledged."""
+def read(directory: Path, instance: str, launcher: int, after: int = 0) -> Remains:
+    """Read the spool of a dead launcher, after killing what it ran; the same each time until it is acknowledged.
+
+    What was lost is numbered above `after`, the last sequence number heard: no acknowledgement on its way is for it.
+    """
     home = directory / "launchers" / str(launcher)
     segments = sorted((home / "spool").glob("*"))
     spooled = spool.read([segment.read_bytes() for segment in segments])
@@ -116,11 +130,11 @@ def read(directory: Path, instance: str, launcher: int) -> Remains:
         suspects += [key for key in spooled.pending if key in found and key not in suspects]
     rows = [_lost(directory, running.row) for running in spooled.running.values()]
     rows += [lost(key, launcher) for key in suspects]
-    return Remains(launcher, _joined(spooled, rows), spooled.hole)
+    return Remains(launcher, _joined(spooled, rows, after), spooled.hole)
 
 
-def _joined(spooled: spool.Spooled, lost_rows: list[Rows]) -> Reports:
-    first = int(spooled.finished["seq"][-1]) + 1 if len(spooled.finished) else 1
+def _joined(spooled: spool.Spooled, lost_rows: list[Rows], after: int) -> Reports:
+    first = max(after, int(spooled.finished["seq"].max(initial=0))) + 1
     rows = np.concatenate([spooled.finished, *lost_rows])
     rows["seq"][len(spooled.finished) :] = np.arange(first, first + len(lost_rows))
     messages = dict.fromkeys(range(len(spooled.finished), len(rows)), LOST_MESSAGE)

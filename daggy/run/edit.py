@@ -45,6 +45,8 @@ def replan(run: Run, spec: RunSpec) -> Plan:
 def _regrow(run: Run, new: Plan, old_index: int, answer: bytes) -> Plan:
     try:
         index = new.index(run.plan.name(old_index))
+        if not new.block_of(index).template(index).policy.is_generator:
+            return new
         fragment = parse_fragment(answer, new.spec, source=new.name(index))
         return grow(new, index, fragment) if fragment.tasks else new
     except (KeyError, SpecError):

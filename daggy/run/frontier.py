@@ -266,8 +266,7 @@ class Frontier:
         return np.asarray(self.counts.sum(axis=0), np.int64)
 
     def where(self, table: NDArray[np.bool_], blocks: Iterable[Block] | None = None) -> Indexes:
-        """Return the tasks whose state is true in a table of `states.mask`, ascending; blocks with none cost nothing.
-        """
+        """Return the tasks whose state is true in a table of `states.mask`, ascending; empty blocks cost nothing."""
         found = []
         for block in self.plan.blocks if blocks is None else blocks:
             if self.counts[block.number][table].any():

@@ -127,7 +127,13 @@ class Gates:
             if count == total:
                 self._open_gate(feed, gate)
             elif count > total:
-                raise InternalError(f"{feed.array.on.name.lower()} gate {gate} counts {count} parents and has {total}")
+                raise InternalError(
+                    f"{feed.array.on.name.lower()} gate {gate} behind task '{self._parent(feed.array, gate)}' "
+                    f"counts {count} parents and has {total}"
+                )
+
+    def _parent(self, array: GateArray, gate: int) -> str:
+        return self.frontier.plan.name(int(array.parents(gate)[0]))
 
     def _open_gate(self, feed: Feed, gate: int) -> None:
         array = feed.array
@@ -211,8 +217,10 @@ class Gates:
             return
         need = frontier.plan.need[number]
         free = frontier.state[where] == WAITING
-        if not (isinstance(need, int) and need == 1):  # else this gate was the only one
-            free &= opened == (need - whole if isinstance(need, int) else need[shifted(where, -frontier.starts[number])])
+        if not isinstance(need, int):
+            free &= opened == need[shifted(where, -frontier.starts[number])]
+        elif need > 1:  # else this gate was the only one
+            free &= opened == need - whole
         count = int(np.count_nonzero(free))
         if count == len(free):
             frontier.queue(frontier.plan.blocks[number], where, count)

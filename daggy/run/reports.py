@@ -21,7 +21,9 @@ PEEK = struct.Struct("<8xBIIIII24xhB7xB")
 """kind, run, version, epoch, index, attempt, code, reason, flags of one REPORT row."""
 
 SIZE = REPORT.itemsize
-FINISHED, STARTED, OK = int(Kind.FINISHED), int(Kind.STARTED), int(Reason.OK)  # plain numbers: compared for every report
+FINISHED, STARTED, OK = int(Kind.FINISHED), int(Kind.STARTED), int(Reason.OK)
+"""Plain numbers, because every report is compared with them."""
+
 ROW_AT = REPORT.itemsize - ATTEMPT.itemsize
 STARTED_AT = ROW_AT + 8
 

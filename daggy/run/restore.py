@@ -138,7 +138,9 @@ def _settle_states(run: Run, now: Now) -> None:
     for index in again.tolist():
         row = run.last_row(index)
         policy = frontier.lane_of(index).policy
-        if row is None or not policy.retry_delay or not retry.is_retriable(policy, int(row["reason"]), int(row["code"])):
+        if row is None or not policy.retry_delay:
+            continue
+        if not retry.is_retriable(policy, int(row["reason"]), int(row["code"])):
             continue
         pause = retry.delay(policy, int(row["failures"]), (run.id, index, int(row["attempt"])))
         left = float(row["ended"]) + pause - now.wall
@@ -154,8 +156,9 @@ def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
 
     A finish counts if its task is ready, its attempt is above every known one and began after whatever made the task
     wait again; a generator's counts once its answer has been read, so call this again with the rest after that.
-    Whether the run has ended is left to `settle`: until all is applied it is not known.
+    Until `forget_unfollowed` the run neither ends nor stops for its failures.
     """
+    run.is_recovering = True
     rest = list(range(len(reports.rows)))
     before = len(rest) + 1
     while len(rest) < before:
@@ -180,7 +183,10 @@ def _is_next(run: Run, row: Rows) -> bool:
     if int(attempt["attempt"]) <= run.frontier.attempt[present]:
         return False
     began = float(attempt["started"]) or float(attempt["ended"])
-    return not any(moved.at >= began > 0 for version, index in _way(run, row) for moved in moves_of(run, index, version))
+    moves = [moved for version, index in _way(run, row) for moved in moves_of(run, index, version)]
+    if any(moved.version > row["version"][0] for moved in moves):  # however long it waited at its launcher after that
+        return False
+    return began <= 0 or all(moved.at < began for moved in moves)
 
 
 def _way(run: Run, row: Rows) -> Iterator[tuple[int, int]]:
@@ -224,9 +230,9 @@ def _apply_recovered(run: Run, row: Rows, message: str, now: Now) -> None:
 
 def forget_unfollowed(run: Run, rest: Reports) -> None:
     """Number new attempts above those of reports that did not follow: their parents' completion was lost."""
+    run.is_recovering = False
     for position in range(len(rest.rows)):
         index = _present_index(run, rest.rows[position : position + 1])
         if index >= 0 and run.frontier.state[index] not in states.IN_FLIGHT:
             known = int(run.frontier.attempt[index])
             run.frontier.attempt[index] = max(known, int(rest.rows["row"]["attempt"][position]))
-

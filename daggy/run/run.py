@@ -78,6 +78,7 @@ class Run:
         self.outbox = Outbox()
         self.killed = False
         self.halted = False
+        self.is_recovering = False
         self.errored = 0
         self.failures: dict[int, int] = {}
         self.crashes: dict[int, int] = {}
@@ -194,7 +195,12 @@ class Run:
         self.record(RunChanged(self.id, state, now.wall))
 
     def settle(self, now: Now) -> None:
-        """End the run if nothing is left to do, and never call one completed that is not."""
+        """End the run if nothing is left to do, and never call one completed that is not.
+
+        Not while it is still being heard what happened before a crash.
+        """
+        if self.is_recovering:
+            return
         if self.errored:
             self.halt_if_failing(now)
         if self.frontier.in_flight or self.frontier.is_busy():

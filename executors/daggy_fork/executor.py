@@ -68,7 +68,8 @@ class ForkExecutor(Executor):
     async def recover(self, epoch: int) -> Reports:
         """Return what earlier launchers of this directory finished, and their unfinished tasks as LOST."""
         self._epoch = epoch
-        self._remains = {one.launcher: one for one in await recover(self._site.directory, self._site.instance)}
+        found = await recover(self._site.directory, self._site.instance, self._site.others)
+        self._remains = {one.launcher: one for one in found}
         rows = [one.reports.rows for one in self._remains.values()]
         messages: dict[int, str] = {}
         start = 0

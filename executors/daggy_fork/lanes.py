@@ -10,9 +10,9 @@ from attrs import define, field
 from daggy.executor import Launch, Launches
 from daggy.launcher.frames import Key
 
-AHEAD = 0.05
+AHEAD = 0.1
 """Seconds of work that wait at a launcher beyond what it runs."""
-MOST_AHEAD = 32
+MOST_AHEAD = 64
 UNKNOWN = 0.01
 """Seconds that a task of a lane is thought to take until one has ended."""
 

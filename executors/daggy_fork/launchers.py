@@ -92,7 +92,7 @@ class LocalLaunchers:
         """Start a launcher and give it its share of every lane."""
         self._starting += 1
         try:
-            number = claim(self._site.directory)
+            number = claim(self._site.directory, self._site.pool)
             with (self._site.directory / "launchers" / str(number) / "log").open("wb") as log:
                 client = await Client.start(number, local_command(), self._hello(number), log)
         finally:
@@ -147,7 +147,7 @@ class LocalLaunchers:
         number = launcher.client.number
         if self._site.durable:
             site = self._site
-            left = await trio.to_thread.run_sync(recovery.read, site.directory, site.instance, number)
+            left = await trio.to_thread.run_sync(recovery.read, site.directory, site.instance, number, launcher.seq)
             self._remains[number] = left
             reports = left.reports
         else:
@@ -279,7 +279,8 @@ class LocalLaunchers:
                 lanes[lane.number] = lane, freed or lanes.get(lane.number, (lane, False))[1]
         if told.keys and told.keys[-1][0] == Kind.FINISHED:
             self._pace(told, lanes)
-        launcher.seq = max(launcher.seq, int(told.reports.rows["seq"].max(initial=0)))
+        if self._site.durable:
+            launcher.seq = max(launcher.seq, int(told.reports.rows["seq"].max(initial=0)))
         self._pass_on(told.reports, unwanted)
         for number, keys in returned.items():
             lanes.setdefault(number, (self._lanes[number], False))
@@ -301,9 +302,10 @@ class LocalLaunchers:
         return False
 
     def _pace(self, told: frames.Told, lanes: dict[int, tuple[Lane, bool]]) -> None:
-        last = told.reports.rows[-1]["row"]
+        attempts = told.reports.rows["row"]
+        started, ended = float(attempts["started"][-1]), float(attempts["ended"][-1])
         for lane, _ in lanes.values():
-            lane.paced(float(last["ended"]) - float(last["started"]) if last["started"] else 0.0)
+            lane.paced(ended - started if started else 0.0)
 
     def _pass_on(self, reports: Reports, unwanted: Sequence[int]) -> None:
         """Give the engine what concerns it: all but what was moved or was told before."""

@@ -6,8 +6,7 @@ from collections import deque
 
 import numpy as np
 from attrs import define, field
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from daggy.attempt import REPORT, Kind, Reports, Rows
 from daggy.engine.flights import Flights, Slot
@@ -25,7 +24,7 @@ RESOURCES = ("cores", "memory_mb")
 
 @define
 class SimulatedLauncher:
-    """Keeps one queue a lane, and starts a task only while fewer than the lane's width run: what a launcher promises."""
+    """Keeps one queue a lane, and starts a task only while fewer than the lane's width run, as launchers do."""
 
     waiting: dict[int, deque[tuple[int, int]]] = field(factory=dict)
     width: dict[int, int] = field(factory=dict)
@@ -134,7 +133,7 @@ def test_what_runs_never_exceeds_the_totals_and_everything_runs(
 ) -> None:
     world = World(make_run(templates), Pool("p"))
     world.pool.set_capacity([Machine(f"m{n}", {"cores": 3.0, "memory_mb": 1000.0}) for n in range(machines)])
-    world.pool.seconds.update({share: 0.001 for share in {tuple(sorted(one[1].items())) for one in templates}})
+    world.pool.seconds.update(dict.fromkeys({tuple(sorted(one[1].items())) for one in templates}, 0.001))
     for which, position, most in [*moves, *[(n % 3, n, 100) for n in range(4000)]]:
         world.clock += 1.0
         world.dispatch()
@@ -190,7 +189,7 @@ def test_nothing_waits_at_a_launcher_when_tasks_are_long() -> None:
 def test_short_tasks_wait_ahead_at_the_launcher() -> None:
     world = World(make_run([(50, {"cores": 1.0}, 0, None)]), Pool("p"))
     world.pool.set_capacity([Machine("m", {"cores": 2.0, "memory_mb": 0.0})])
-    world.pool.seconds[(("cores", 1.0),)] = 0.01
+    world.pool.seconds[(("cores", 1.0),)] = 0.02
     world.dispatch()
     assert len(world.launchers["m"].running) == 2
     assert next(iter(world.pool.machines["m"].shares.values())).waiting == 20  # 2 of them not heard to have started

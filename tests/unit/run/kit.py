@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from daggy.attempt import REPORT, Kind, Reason, Reports, Rows, RunState, Ticket
+from daggy.attempt import REPORT, Kind, Reason, Reports, Rows, RunState, State, Ticket
 from daggy.plan import plan
 from daggy.run import states
+from daggy.run.reports import on_reports
 from daggy.run.ring import Indexes, indexes_of
 from daggy.run.run import Run
 from daggy.run.states import Now
@@ -82,10 +83,10 @@ def joined(parts: Sequence[Reports]) -> Reports:
     return Reports(np.concatenate([part.rows for part in parts]) if parts else np.zeros(0, REPORT))
 
 
-def reports(run: Run, indexes: Iterable[int], kind: Kind = Kind.FINISHED, reason: Reason = Reason.OK, **columns: float) -> None:
+def reports(
+    run: Run, indexes: Iterable[int], kind: Kind = Kind.FINISHED, reason: Reason = Reason.OK, **columns: float
+) -> None:
     """Report about tasks in flight."""
-    from daggy.run.reports import on_reports
-
     on_reports(run, report_of(map(run.ticket, indexes), kind, reason, **columns), now())
 
 
@@ -99,13 +100,16 @@ def code_of(run: Run, name: str) -> int:
 
 def state_of(run: Run, name: str) -> str:
     """A task's public state, by its name in lower case."""
-    from daggy.attempt import State
-
     return State(int(states.PUBLIC[code_of(run, name)])).name.lower()
 
 
 def states_of(run: Run) -> dict[str, str]:
     return {run.plan.name(i): state_of(run, run.plan.name(i)) for i in live(run).tolist()}
+
+
+def outcome(run: Run) -> RunState:
+    """The run's state; a call, so that nobody takes it for unchanged."""
+    return run.state
 
 
 def live(run: Run) -> Indexes:
@@ -130,6 +134,12 @@ def ring_entries(run: Run) -> list[tuple[int, int]]:
     return found
 
 
+def _copied(entry: Entry) -> Entry:
+    if not isinstance(entry, Attempts):
+        return entry
+    return Attempts(entry.run, entry.version, entry.rows.copy(), dict(entry.messages))
+
+
 class Book:
     """A tracker that keeps one run's entries in a list."""
 
@@ -137,10 +147,7 @@ class Book:
         self.entries: list[Entry] = [first]
 
     def take(self, run: Run) -> None:
-        for entry in run.take_entries():
-            if isinstance(entry, Attempts):
-                entry = Attempts(entry.run, entry.version, entry.rows.copy(), dict(entry.messages))
-            self.entries.append(entry)
+        self.entries += map(_copied, run.take_entries())
 
     def record(self) -> RunRecord:
         first = self.entries[0]

@@ -1,4 +1,6 @@
-"""A run as dictionaries and sets: every rule written down once, slowly, with nothing of Daggy's own but numbers' names."""
+"""A run as dictionaries and sets: every rule written down once, slowly, with nothing of Daggy's own but numbers'
+names.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Task:
         return self.state in {"sent", "running"}
 
 
-def expand(document: Json, parameters: Mapping[str, list[str]], scope: str = "") -> dict[str, list[tuple[str, dict[str, str]]]]:
+def expand(
+    document: Json, parameters: Mapping[str, list[str]], scope: str = ""
+) -> dict[str, list[tuple[str, dict[str, str]]]]:
     """Template to the names and values of its tasks, in order."""
     made = {}
     for name, template in document["tasks"].items():
@@ -67,6 +71,7 @@ class Reference:
     halted: bool = False
     errored: int = 0
     ended: bool = False
+    is_recovering: bool = False
 
     # The graph.
 
@@ -183,7 +188,12 @@ class Reference:
 
     def finish(self, task: Task, reason: Reason, code: int, flags: int, *, has_answer: bool = False) -> str:
         """End an attempt; return what is to be done: "ask" for a generator's answer, or nothing."""
-        if reason is Reason.OK and task.template.get("is_generator") and not has_answer and task.doom not in {"kill", "again"}:
+        if (
+            reason is Reason.OK
+            and task.template.get("is_generator")
+            and not has_answer
+            and task.doom not in {"kill", "again"}
+        ):
             task.answering = True
             return "ask"
         outcome = self._verdict(task, reason, code, flags)
@@ -223,6 +233,8 @@ class Reference:
 
     def settle(self) -> None:
         """Stop if too much failed; see whether the run has ended."""
+        if self.is_recovering:
+            return
         most = self.document.get("max_failures")
         if most is not None and not self.halted and self.errored >= most:
             self._halt()
@@ -310,11 +322,22 @@ class Reference:
                 task.state = "killed"
 
     def edit(self, fresh: Reference, changed: set[str], *, keep_downstream: bool) -> Iterator[Task]:
-        """Take over a new version's tasks; yield those that vanished. `fresh` has the new graph and nothing happened in it."""
+        """Take over a new version's tasks; yield those that vanished. `fresh` has the new graph and nothing happened
+        in it.
+        """
         old = self.tasks
         for name, task in fresh.tasks.items():
             if (before := old.get(name)) is not None:
-                for column in ("state", "attempt", "recorded", "failures", "crashes", "doom", "answering", "superseded"):
+                for column in (
+                    "state",
+                    "attempt",
+                    "recorded",
+                    "failures",
+                    "crashes",
+                    "doom",
+                    "answering",
+                    "superseded",
+                ):
                     setattr(task, column, getattr(before, column))
                 if task.state == "delayed":
                     task.state = None

@@ -13,10 +13,23 @@ from daggy.plan import plan
 from daggy.run import states
 from daggy.run.commands import on_kill, on_resume
 from daggy.run.growth import on_bad_answer, on_generated
-from daggy.run.reports import on_tick
+from daggy.run.reports import on_reports, on_tick
 from daggy.run.run import Run
 from daggy.spec import parse_fragment
-from tests.unit.run.kit import begun, drain, now, reports, row_of, spec_of, state_of, states_of, take, tasks
+from tests.unit.run.kit import (
+    begun,
+    drain,
+    now,
+    outcome,
+    report_of,
+    reports,
+    row_of,
+    spec_of,
+    state_of,
+    states_of,
+    take,
+    tasks,
+)
 
 
 def answer(run: Run, name: str, **templates: object) -> None:
@@ -38,27 +51,29 @@ def test_failed_run_reported_completed() -> None:
     reports(run, [good])
     drain(run)
     assert state_of(run, "after") == "completed"
-    assert run.state is RunState.ERRORED
+    assert outcome(run) is RunState.ERRORED
 
 
 def test_failed_run_never_ends() -> None:
-    run = begun(tasks(first=[], second=["first"], third=["second"], last={"parents": [{"task": "third", "on": "ended"}]}))
+    run = begun(
+        tasks(first=[], second=["first"], third=["second"], last={"parents": [{"task": "third", "on": "ended"}]})
+    )
     reports(run, take(run), reason=Reason.EXIT, code=1)
     assert state_of(run, "third") == "upstream_failed"
     assert state_of(run, "last") == "queued"
     drain(run)
-    assert run.state is RunState.ERRORED
+    assert outcome(run) is RunState.ERRORED
 
 
 def test_resume_fails_if_anything_completed() -> None:
     run = begun(tasks(good=[], bad=["good"], after=["bad"]))
     reports(run, take(run))
     reports(run, take(run), reason=Reason.EXIT, code=1)
-    assert run.state is RunState.ERRORED
+    assert outcome(run) is RunState.ERRORED
     on_resume(run, now())
     assert states_of(run) == {"good": "completed", "bad": "queued", "after": "waiting"}
     drain(run)
-    assert run.state is RunState.COMPLETED
+    assert outcome(run) is RunState.COMPLETED
     assert run.frontier.attempt[run.plan.index("good")] == 1
     assert run.frontier.attempt[run.plan.index("bad")] == 2
 
@@ -67,7 +82,7 @@ def test_edge_given_twice_stalls() -> None:
     document = tasks(first={"children": ["second"]}, second={"parents": ["first", "first"]})
     run = begun(document)
     drain(run)
-    assert run.state is RunState.COMPLETED
+    assert outcome(run) is RunState.COMPLETED
 
 
 def test_parent_of_an_expanded_task_not_waited_for() -> None:
@@ -75,7 +90,7 @@ def test_parent_of_an_expanded_task_not_waited_for() -> None:
     run = begun({**document, "parameters": {"N": [1, 2, 3]}})
     assert states_of(run) == {"one": "queued", "many.N:1": "waiting", "many.N:2": "waiting", "many.N:3": "waiting"}
     drain(run)
-    assert run.state is RunState.COMPLETED
+    assert outcome(run) is RunState.COMPLETED
 
 
 def test_inner_edges_of_generated_tasks_lost() -> None:
@@ -108,7 +123,7 @@ def test_max_retries_off_by_one(retries: int) -> None:
         attempts += 1
         reports(run, taken, reason=Reason.EXIT, code=1)
     assert attempts == 1 + retries
-    assert run.state is RunState.ERRORED
+    assert outcome(run) is RunState.ERRORED
 
 
 @pytest.mark.parametrize("limit", [0, 2])
@@ -127,13 +142,13 @@ def test_quadratic_fan_in() -> None:
     assert run.plan.edges() == 10_000**2
     assert sum(array.size for array in run.plan.arrays) == 1
     drain(run)
-    assert run.state is RunState.COMPLETED
+    assert outcome(run) is RunState.COMPLETED
 
 
 def test_missing_binary_hangs_run() -> None:
     run = begun(tasks(bad=[], after=["bad"]))
     reports(run, take(run), reason=Reason.SPAWN)
-    assert run.state is RunState.ERRORED
+    assert outcome(run) is RunState.ERRORED
     assert state_of(run, "after") == "upstream_failed"
 
 
@@ -146,7 +161,7 @@ def test_kill_queued_behind_work() -> None:
     reports(run, taken[:4], Kind.RECALLED)
     reports(run, taken[4:9], reason=Reason.KILLED)
     reports(run, taken[9:])
-    assert run.state is RunState.KILLED
+    assert outcome(run) is RunState.KILLED
     assert run.counts()["completed"] == 1
 
 
@@ -155,9 +170,6 @@ def test_finish_reported_twice_counts_once() -> None:
     first, _ = take(run, "a", "b")
     ticket = run.ticket(first)
     reports(run, [first])
-    from daggy.run.reports import on_reports
-    from tests.unit.run.kit import report_of
-
     on_reports(run, report_of([ticket, ticket], Kind.FINISHED), now())
     assert state_of(run, "c") == "waiting"
     assert run.stale == 2
@@ -169,17 +181,21 @@ def test_a_delay_is_waited_out() -> None:
     assert state_of(run, "bad") == "queued"
     assert not take(run)
     due = run.delays.next_due()
-    assert due is not None and 5 <= due - 1.0 <= 15.1
+    assert due is not None
+    assert 5 <= due - 1.0 <= 15.1
     on_tick(run, now(due - 0.1))
     assert not take(run)
     on_tick(run, now(due))
     reports(run, take(run))
-    assert run.state is RunState.COMPLETED
+    assert outcome(run) is RunState.COMPLETED
     assert row_of(run, 0)["attempt"] == 2
 
 
 def test_max_failures_stops_what_has_not_started() -> None:
-    document = {**tasks(many={"expand": ["N"]}, clean={"parents": [{"task": "many", "on": "ended"}]}), "max_failures": 2}
+    document = {
+        **tasks(many={"expand": ["N"]}, clean={"parents": [{"task": "many", "on": "ended"}]}),
+        "max_failures": 2,
+    }
     run = begun({**document, "parameters": {"N": {"range": [0, 10]}}})
     taken = run.frontier.take(run.frontier.lanes[0], 4).tolist()
     reports(run, taken[:1], reason=Reason.EXIT)
@@ -188,7 +204,7 @@ def test_max_failures_stops_what_has_not_started() -> None:
     assert [ticket.index for ticket in run.outbox.recalls] == taken[2:]
     reports(run, taken[2:3])
     reports(run, taken[3:], Kind.RECALLED)
-    assert run.state is RunState.ERRORED
+    assert outcome(run) is RunState.ERRORED
     assert run.counts() | {"errored": 2, "completed": 1, "killed": 8} == run.counts()
 
 
@@ -206,19 +222,21 @@ def test_bad_answer_adds_nothing_and_is_retried() -> None:
     take(run)
     answer(run, "make", x=[])
     drain(run)
-    assert run.state is RunState.COMPLETED
+    assert outcome(run) is RunState.COMPLETED
 
 
 def test_an_impossible_move_tells_the_story_of_the_task() -> None:
     run = begun(tasks(one=[], two=["one"]))
     run.frontier.move_one(0, 0, states.ERRORED)  # behind the back of the gates
-    with pytest.raises(InternalError, match="task 'two'.*completed gate 0"):
+    with pytest.raises(InternalError, match=r"task 'two'.*completed gate 0"):
         run.settle(now())
 
 
 def test_downstream_of_a_chain_of_a_hundred_thousand() -> None:
     size = 100_000
-    run = Run(1, plan(spec_of(tasks(**{f"t{i}": [f"t{i - 1}"] if i else [] for i in range(size)}))), created=0.0, epoch=1)
+    run = Run(
+        1, plan(spec_of(tasks(**{f"t{i}": [f"t{i - 1}"] if i else [] for i in range(size)}))), created=0.0, epoch=1
+    )
     run.begin()
     reports(run, take(run), reason=Reason.EXIT)
     assert run.counts()["upstream_failed"] == size - 1

@@ -1,0 +1,90 @@
+"""A pool's executor kept at work: made, asked what it recovers, run, and made again whenever it fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+from attrs import define
+
+from daggy.attempt import Reports
+from daggy.engine.batches import checked, fault
+from daggy.engine.dispatch import Line
+from daggy.executor import Executor, Request
+
+LOG = logging.getLogger("daggy.engine")
+
+FIRST_PAUSE = 0.1
+"""Half of the seconds before an executor that failed is made again; doubled each time."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds before an executor that keeps failing is made again."""
+
+
+@define(eq=False)
+class Serving:
+    """Runs a line's executor until it is told to stop.
+
+    Args:
+        line: The pool, and the way to its executor.
+        make: Makes an executor.
+        epoch: The engine's.
+        stop_asked: Set when executors are told to stop.
+        recovered: Takes what the first executor recovered.
+        succeeded: Takes what a later one recovered, and why its predecessor has gone.
+        report: Takes each batch of reports.
+        changed: Called when the pool's machines may be others.
+    """
+
+    line: Line
+    make: Callable[[], Executor]
+    epoch: int
+    stop_asked: trio.Event
+    recovered: Callable[[Reports], None]
+    succeeded: Callable[[Reports, str], None]
+    report: Callable[[Reports], None]
+    changed: Callable[[], None]
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run it; `started` once the first one is at work.
+
+        Raises:
+            Exception: whatever the first one raised before it was at work.
+        """
+        line, message, pause = self.line, "", FIRST_PAUSE
+        name = line.pool.name
+        while not self.stop_asked.is_set():
+            began = trio.current_time()
+            try:
+                await self._run_one(message, task_status)
+                message = f"the executor of pool '{name}' ended, and nobody had stopped it"
+            except Exception as error:  # a plug-in is isolated: whatever it raises, the runs survive it
+                if line.executor is None:
+                    raise
+                message = f"the executor of pool '{name}' failed: {fault(error)}"
+            finally:
+                line.requests = None
+            if not self.stop_asked.is_set():
+                LOG.warning("%s; another one is made", message)
+                lasted = trio.current_time() - began > LONGEST_PAUSE
+                pause = FIRST_PAUSE if lasted else min(LONGEST_PAUSE, pause * 2)
+                with trio.move_on_after(pause):
+                    await self.stop_asked.wait()
+
+    async def _run_one(self, message: str, task_status: trio.TaskStatus[None]) -> None:
+        line, executor = self.line, self.make()
+        known = checked(await executor.recover(self.epoch))
+        line.pool.set_capacity(executor.capacity())
+        is_first, line.executor = line.executor is None, executor
+        if is_first:
+            self.recovered(known)
+        else:
+            self.succeeded(known, message)
+        if is_first:
+            task_status.started()
+        if self.stop_asked.is_set():
+            return
+        send, receive = trio.open_memory_channel[Request](float("inf"))
+        line.requests = send
+        await executor.run(receive, self.report, self.changed)

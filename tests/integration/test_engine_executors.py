@@ -1,0 +1,221 @@
+"""What executors may do to an engine: raise, leave, forget, come without machines; the runs survive it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from daggy.errors import SpecError
+from daggy.executor import Kind, Machine, Reason, Reports
+from daggy.run.run import Run
+from daggy.tracker import RunState
+from tests.integration.engine_desk import KeptTracker, Scene, at_work, reasons, report, state_of, submit, template
+
+pytestmark = pytest.mark.trio
+FOREVER = float("inf")
+
+
+@pytest.mark.parametrize("way", ["raises", "leaves"])
+async def test_what_an_executor_had_when_it_failed_is_lost_and_runs_again(
+    tmp_path: Path, way: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=2.0), KeptTracker()
+    scene.seconds = {"a": FOREVER, "b": FOREVER}
+    async with at_work(tmp_path, scene, tracker) as engine:
+        run = await submit(engine, {"a": template("a"), "b": template("b"), "c": template("c", "a", "b")})
+        await scene.until(lambda: len(scene.launched) == 2)
+        scene.seconds = {}
+        if way == "leaves":
+            scene.life().broken.set()
+        else:
+            scene.life().fail(RuntimeError("no more"))
+        await engine.ended(run.id)
+        assert run.state is RunState.COMPLETED
+        assert scene.words == ["a", "b", "a", "b", "c"]
+        assert len(scene.lives) == 2
+    lost = [one for one in reasons(tracker) if one[2] is Reason.LOST]
+    assert sorted(lost) == [(run.plan.index("a"), 1, Reason.LOST), (run.plan.index("b"), 1, Reason.LOST)]
+    message = run.ledger.messages[0]
+    assert message == (
+        "the executor of pool 'default' ended, and nobody had stopped it"
+        if way == "leaves"
+        else "the executor of pool 'default' failed: RuntimeError: no more"
+    )
+
+
+async def test_an_executor_that_stops_listening_before_it_fails_hurts_nobody(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=2.0), KeptTracker()
+    scene.seconds = {"a": FOREVER, "b": FOREVER}
+    async with at_work(tmp_path, scene, tracker) as engine:
+        run = await submit(engine, {"a": template("a"), "b": template("b")})
+        await scene.until(lambda: len(scene.launched) == 2)
+        scene.seconds = {}
+        scene.life().deaf = True
+        scene.life().fail(RuntimeError("no more"))
+        await engine.ended(run.id)
+        assert run.state is RunState.COMPLETED
+        assert scene.words == ["a", "b", "b"]
+
+
+async def test_an_executor_that_always_fails_spends_the_crash_limit_and_pauses(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.seconds = {"a": FOREVER}
+    async with at_work(tmp_path, scene) as engine:
+        run = await submit(engine, {"a": template("a", crash_limit=2), "b": template("b", "a")})
+        for life in range(3):
+            await scene.until(lambda life=life: len(scene.launched) == life + 1)  # type: ignore[misc]
+            scene.life().fail(RuntimeError("no more"))
+        await engine.ended(run.id)
+        assert (state_of(run, "a"), state_of(run, "b")) == ("errored", "upstream_failed")
+        assert [attempt for _, _, attempt in scene.launched] == [1, 2, 3]
+        assert scene.at[2] - scene.at[1] > scene.at[1] - scene.at[0] > 0.1
+
+
+async def test_what_the_successor_knows_is_not_lost(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    scene, tracker = Scene(default=2.0), KeptTracker()
+    scene.seconds = {"a": FOREVER, "b": FOREVER}
+    async with at_work(tmp_path, scene, tracker) as engine:
+        run = await submit(engine, {"a": template("a"), "b": template("b"), "c": template("c", "a")})
+        await scene.until(lambda: len(scene.launched) == 2)
+        known = report(Kind.FINISHED, scene.life().ticket("a"), seq=1, launcher=1, started=1.0, ended=2.0)
+        known.flags.writeable = False  # as `np.frombuffer` gives them
+        scene.recovered["default"] = [RuntimeError("not yet"), RuntimeError("nor now"), Reports(known)]
+        scene.seconds = {}
+        scene.life().fail(RuntimeError("no more"))
+        await engine.ended(run.id)
+        assert run.state is RunState.COMPLETED
+        assert sorted(scene.words) == ["a", "b", "b", "c"]
+    assert (run.plan.index("b"), 1, Reason.LOST) in reasons(tracker)
+    assert ("default", 1, 1) in scene.acks, "the successor may forget what it told"
+
+
+async def test_an_old_finish_told_again_does_not_hide_that_the_retry_is_lost(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.ends = {"a": [Reason.EXIT]}
+    async with at_work(tmp_path, scene) as engine:
+        run = await submit(engine, {"a": template("a", max_retries=1)})
+        await scene.until(lambda: len(scene.launched) == 1)
+        first = scene.life().ticket("a")
+        scene.seconds = {"a": 1000.0}
+        await scene.until(lambda: len(scene.launched) == 2)
+        said = report(Kind.FINISHED, first, Reason.EXIT, seq=1, launcher=1, started=1.0, ended=2.0)
+        scene.recovered["default"] = [Reports(said)]
+        scene.life().fail(RuntimeError("no more"))
+        await engine.ended(run.id)
+        assert [attempt for _, _, attempt in scene.launched] == [1, 2, 3]
+        assert run.state is RunState.COMPLETED
+
+
+async def test_stopping_does_not_wait_for_an_executor_that_is_being_made_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=1.0, other=1.0), KeptTracker()
+    scene.seconds = {"a": FOREVER, "b": FOREVER}
+    async with at_work(tmp_path, scene, tracker) as engine:
+        tasks = {"a": template("a"), "b": template("b", pool="other")}
+        run = await submit(engine, tasks)
+        await scene.until(lambda: len(scene.launched) == 2)
+        scene.recovered["other"] = [RuntimeError("still broken")] * 5
+        scene.life("other").fail(RuntimeError("no more"))
+        await trio.sleep(3)
+        began = trio.current_time()
+        engine.stop()
+        await engine.ended(run.id)
+        assert trio.current_time() - began < 0.1
+        assert not run.is_ended
+    assert reasons(tracker) == [(run.plan.index("a"), 1, Reason.KILLED)]
+    assert state_of(run, "a") == "queued"
+
+
+async def test_reports_of_another_kind_are_the_executors_fault(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.seconds = {"a": FOREVER}
+    async with at_work(tmp_path, scene) as engine:
+        run = await submit(engine, {"a": template("a")})
+        await scene.until(lambda: len(scene.launched) == 1)
+        scene.seconds = {}
+        life = scene.life()
+        with pytest.raises(TypeError, match="must be an array of REPORT"):
+            life.report(Reports(report(Kind.STARTED, life.ticket("a"))["row"]))
+        life.fail(RuntimeError("after that"))
+        await engine.ended(run.id)
+        assert run.state is RunState.COMPLETED
+
+
+async def test_templates_go_to_their_pools(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene(small=1.0, large=3.0)
+    async with at_work(tmp_path, scene) as engine:
+        tasks = {"a": template("a"), "b": template("b", "a", pool="large"), "c": template("c", "b", pool="small")}
+        run = await submit(engine, tasks)
+        await engine.ended(run.id)
+        assert scene.launched == [("small", "a", 1), ("large", "b", 1), ("small", "c", 1)]
+        hosts = {name: place for place, name in engine.places.items()}
+        told = [hosts[int(run.ledger.row(number)["place"])] for number in range(3)]
+        assert told == [("small", "m-small"), ("large", "m-large"), ("small", "m-small")]
+
+
+async def test_a_pool_without_machines_waits_for_one(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene(default=1.0)
+    scene.machines["default"], scene.fixed = [], False
+    async with at_work(tmp_path, scene) as engine:
+        run = await submit(engine, {"a": template("a", resources={"gpus": 3})})
+        await trio.sleep(100)
+        assert state_of(run, "a") == "queued"
+        scene.machines["default"] = [Machine("m", {"cores": 4.0, "gpus": 2.0})]
+        scene.life().changed()
+        await trio.sleep(100)
+        assert not scene.launched
+        scene.machines["default"].append(Machine("n", {"cores": 1.0, "gpus": 4.0}))
+        scene.life().changed()
+        await engine.ended(run.id)
+        assert run.state is RunState.COMPLETED
+        assert ("default", "n") in engine.places
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"pool": "larg"}, "tasks.a.pool: no pool named 'larg'; did you mean 'large'?"),
+        ({"pool": "xyz"}, "tasks.a.pool: no pool named 'xyz'; there are: large, small"),
+        (
+            {"resources": {"cores": 2}},
+            (
+                "tasks.a.resources.cores: needs 2, and no machine of pool 'small' has more than 1; "
+                "ask for less, choose another pool, or give the run or the pool more 'cores'"
+            ),
+        ),
+    ],
+)
+async def test_what_can_never_run_is_refused_and_nothing_is_kept(
+    tmp_path: Path, keys: dict[str, object], line: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(small=1.0, large=3.0), KeptTracker()
+    async with at_work(tmp_path, scene, tracker) as engine:
+        with pytest.raises(SpecError) as caught:
+            await submit(engine, {"a": template("a", **keys)})
+        assert str(caught.value) == line
+    assert tracker.last_run() == 0
+
+
+async def test_a_generator_that_asks_for_what_no_pool_has_ends_badly(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.answers = {0: b'{"x": {"details": {"command": ["x"]}, "pool": "nowhere"}}'}
+    async with at_work(tmp_path, scene) as engine:
+        run: Run = await submit(engine, {"g": template("g", is_generator=True)})
+        await engine.ended(run.id)
+        assert run.state is RunState.ERRORED
+        assert run.ledger.messages[0] == "tasks.x.pool: no pool named 'nowhere'; there are: default"
+        assert run.plan.size == 1

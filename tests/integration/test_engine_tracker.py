@@ -1,0 +1,219 @@
+"""A tracker that raises: launching stops, nothing is dropped, acknowledged or announced, and it goes on by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from daggy.errors import DirectoryError, TrackerError
+from daggy.executor import Reason
+from daggy.spec import parse
+from daggy.tracker import Attempts, Generated, RunState, Submitted
+from tests.integration.engine_desk import KeptTracker, Scene, at_work, document, reasons, state_of, submit, template
+
+pytestmark = pytest.mark.trio
+FULL = TrackerError("'daggy.db': disk full; it is tried again")
+FOREVER = float("inf")
+
+
+async def until_refused(tracker: KeptTracker) -> None:
+    before = tracker.refused
+    while tracker.refused == before:  # noqa: ASYNC110 - a tracker that refuses tells nobody
+        await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("fault", [FULL, OSError("the service is gone")])
+async def test_launching_stops_and_goes_on_by_itself(
+    tmp_path: Path, fault: Exception, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    async with at_work(tmp_path, scene, tracker) as engine:
+        chain = {"a": template("a"), "b": template("b", "a"), "c": template("c", "b"), "d": template("d", "c")}
+        run = await submit(engine, chain)
+        await scene.until(lambda: scene.words == ["a", "b"])
+        tracker.fault = fault
+        await until_refused(tracker)
+        await trio.sleep(60)
+        assert scene.words == ["a", "b", "c"], "what began before the tracker failed goes on to its end"
+        assert scene.acks == [("default", 1, 1)]
+        assert state_of(run, "c") == "completed"
+        assert engine.trouble in (str(fault), f"the tracker failed: OSError: {fault}")
+        tracker.fault = None
+        await engine.ended(run.id)
+        assert not engine.trouble
+        assert scene.words == ["a", "b", "c", "d"]
+    assert [index for index, _, _ in reasons(tracker)] == [run.plan.index(name) for name in "abcd"]
+    assert scene.acks[-1] == ("default", 1, 4)
+
+
+async def test_an_end_is_announced_after_it_is_kept(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    scene.seconds = {"a": 100.0}
+    async with at_work(tmp_path, scene, tracker) as engine:
+        run = await submit(engine, {"a": template("a")})
+        await scene.until(lambda: scene.words == ["a"])
+        tracker.fault = FULL
+        with trio.move_on_after(1000) as waited:
+            await engine.ended(run.id)
+        assert run.state is RunState.COMPLETED
+        assert waited.cancelled_caught
+        tracker.fault = None
+        await engine.ended(run.id)
+    assert len(reasons(tracker)) == 1
+
+
+async def test_a_submission_is_answered_and_launched_after_it_is_kept(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    async with at_work(tmp_path, scene, tracker) as engine:
+        tracker.fault = FULL
+        with trio.move_on_after(100) as waited:
+            await submit(engine, {"a": template("a")})
+        assert waited.cancelled_caught
+        assert not scene.launched
+        tracker.fault = None
+        run = await submit(engine, {"b": template("b")})
+        await engine.ended(run.id)
+        assert run.id == 2, "an id is never given twice"
+        assert scene.words == ["b"]
+
+
+async def test_an_edit_is_launched_after_it_is_kept(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    async with at_work(tmp_path, scene, tracker) as engine:
+        run = await submit(engine, {"a": template("a")})
+        await engine.ended(run.id)
+        tracker.fault = FULL
+        raw = document({"a": template("a"), "b": template("b")})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.edit, run.id, parse(raw, directory="/"), raw)
+            await until_refused(tracker)
+            await trio.sleep(60)
+            assert scene.words == ["a"]
+            tracker.fault = None
+        await engine.ended(run.id)
+        assert scene.words == ["a", "b"]
+
+
+async def test_what_a_generator_adds_is_launched_and_its_finish_forgotten_after_it_is_kept(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=2.0), KeptTracker()
+    scene.answer_seconds = 50.0
+    async with at_work(tmp_path, scene, tracker) as engine:
+        run = await submit(engine, {"g": template("g", is_generator=True), "b": template("b"), "c": template("c", "b")})
+        scene.answers = {run.plan.index("g"): b'{"x": {"details": {"command": ["x"]}}}'}
+        await scene.until(lambda: scene.words)
+        generators = 1 + scene.words.index("g")
+        await scene.until(lambda: "c" in scene.words)
+        await trio.sleep(10)
+        assert {index for index, _, _ in reasons(tracker)} == {run.plan.index("b"), run.plan.index("c")}
+        assert all(seq < generators for _, _, seq in scene.acks), "the generator's finish and all after it are to stay"
+        tracker.fault = FULL
+        await until_refused(tracker)
+        await trio.sleep(60)
+        assert "x" not in scene.words
+        tracker.fault = None
+        await engine.ended(run.id)
+        assert sorted(scene.words) == ["b", "c", "g", "x"]
+        await scene.until(lambda: scene.acks and scene.acks[-1][2] == 4)
+    kept = [entry for entry in tracker.entries if isinstance(entry, Generated | Attempts)]
+    grown = next(at for at, entry in enumerate(kept) if isinstance(entry, Generated))
+    generated = next(
+        at
+        for at, entry in enumerate(kept)
+        if isinstance(entry, Attempts) and run.plan.index("g") in entry.rows["index"].tolist()
+    )
+    assert grown < generated, "a generator is not completed before its answer is kept"
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}", b"nonsense"])
+async def test_a_run_that_ends_with_a_generator_is_announced(
+    tmp_path: Path, answer: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.answers = {0: answer}
+    async with at_work(tmp_path, scene) as engine:
+        run = await submit(engine, {"g": template("g", is_generator=True)})
+        await engine.ended(run.id)
+        assert run.state is (RunState.ERRORED if answer == b"nonsense" else RunState.COMPLETED)
+
+
+async def test_who_waits_for_an_end_is_told_whatever_is_asked_of_the_run_meanwhile(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    async with at_work(tmp_path, scene) as engine:
+        run = await submit(engine, {"a": template("a"), "b": template("b")})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.ended, run.id)
+            await scene.until(lambda: scene.words == ["a"])
+            await engine.resume(run.id)
+        assert run.is_ended
+        scene.seconds = {"c": 100.0}
+        raw = document({"a": template("a"), "b": template("b"), "c": template("c")})
+        await engine.edit(run.id, parse(raw, directory="/"), raw)
+        with trio.move_on_after(50) as waited:
+            await engine.ended(run.id)
+        assert waited.cancelled_caught, "a run that was taken up again has not ended"
+        await engine.ended(run.id)
+
+
+async def test_stopping_does_not_wait_for_a_tracker_in_trouble(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    scene.seconds = {"a": FOREVER}
+    async with at_work(tmp_path, scene, tracker) as engine:
+        await submit(engine, {"a": template("a")})
+        await scene.until(lambda: scene.words == ["a"])
+        tracker.fault = FULL
+    assert engine.trouble == str(FULL)
+    assert reasons(tracker) == []
+    assert scene.acks == []
+
+
+async def test_what_a_stop_leaves_is_tried_once_more(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    scene.seconds = {"a": FOREVER}
+    async with at_work(tmp_path, scene, tracker) as engine:
+        await submit(engine, {"a": template("a")})
+        await scene.until(lambda: scene.words == ["a"])
+        tracker.fault = FULL
+        scene.life().end(scene.life().ticket("a"))
+        await until_refused(tracker)
+        tracker.fault = None
+    assert not engine.trouble
+    assert reasons(tracker) == [(0, 1, Reason.OK)]
+
+
+async def test_damage_ends_the_engine_with_one_error(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+
+    async def work() -> None:
+        async with at_work(tmp_path, scene, tracker) as engine:
+            run = await submit(engine, {"a": template("a")})
+            tracker.fault = DirectoryError("'daggy.db' is damaged")
+            await engine.ended(run.id)
+
+    with pytest.raises(DirectoryError, match="is damaged"):
+        await work()
+    assert [type(entry) for entry in tracker.entries if not isinstance(entry, Attempts)][1] is Submitted
+
+
+async def test_damage_at_the_very_end_does_not_hang(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    scene.seconds = {"a": FOREVER}
+
+    async def work() -> None:
+        async with at_work(tmp_path, scene, tracker) as engine:
+            await submit(engine, {"a": template("a")})
+            await scene.until(lambda: scene.words == ["a"])
+            tracker.fault = DirectoryError("'daggy.db' is damaged")
+
+    with pytest.raises(DirectoryError, match="is damaged"):
+        await work()

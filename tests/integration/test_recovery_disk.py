@@ -1,0 +1,134 @@
+"""A disk that is full, databases that are not ours or not whole, while and before `daggy run --dir` is at work."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.integration.recovery_desk import OK, Desk, desk, told
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[Desk]:
+    with desk(tmp_path) as made:
+        yield made
+
+
+def held(at: Desk) -> None:
+    at.write(
+        {
+            "a": {"details": told("{ until test -e go; do sleep 0.02; done; }")},
+            "b": {"details": told(), "parents": ["a"]},
+            "c": {"details": told("{ until test -e on; do sleep 0.02; done; }"), "parents": ["b"]},
+            "d": {"details": told(), "parents": ["c"]},
+        }
+    )
+
+
+def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Desk) -> None:
+    held(at)
+    process = at.start("-j", "1")
+    assert process.stderr is not None
+    at.until(at.names, process)
+    _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, most))  # of the engine: every write to a file fails
+    (at.path / "go").touch()
+    said = ""
+    while "nothing can be kept: " not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    assert "it is tried again" in said
+    (at.path / "on").touch()
+    at.until(lambda: "c" in at.names("end"), process)
+    assert "d" not in at.names()
+    assert at.attempts() == []
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    assert "what happened can be kept again" in rest
+    at.check(lambda name: [] if name == "a" else [chr(ord(name) - 1)])
+    assert [reason for _, _, reason, _ in at.attempts()] == [OK] * 4
+
+
+def test_a_run_that_is_killed_while_the_disk_is_full_goes_on_from_the_spool(at: Desk) -> None:
+    held(at)
+    (at.path / "on").touch()
+    process = at.start("-j", "1")
+    at.until(at.names, process)
+    _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, most))
+    (at.path / "go").touch()
+    at.until(lambda: "b" in at.names("end"), process)
+    process.kill()
+    process.communicate()
+    done = at.names("end")
+    code, said = at.run("-j", "1")
+    assert code == 0, said
+    at.check(lambda name: [] if name == "a" else [chr(ord(name) - 1)])
+    assert at.names().count("a") == 1, f"ended before the kill: {done}"
+
+
+def test_ctrl_c_ends_a_run_whose_disk_is_full(at: Desk) -> None:
+    held(at)
+    process = at.start("-j", "1")
+    at.until(at.names, process)
+    _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, most))
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    assert "the end could not be kept: " in said
+    assert "bug" not in said
+    (at.path / "go").touch()
+    (at.path / "on").touch()
+    code, said = at.run("-j", "1")
+    assert code == 0, said
+    at.check(lambda name: [] if name == "a" else [chr(ord(name) - 1)])
+
+
+@pytest.mark.parametrize(
+    ("harm", "line"),
+    [
+        ("PRAGMA user_version = 99", "has format 99, this Daggy reads and writes format 1"),
+        ("PRAGMA application_id = 7", "is a database, but not one of Daggy's"),
+        ("DROP TABLE attempts", "is damaged (no such table: "),
+        ("", "is damaged (file is not a database)"),
+    ],
+)
+def test_a_database_that_cannot_be_believed_is_refused_and_left_as_it_is(at: Desk, harm: str, line: str) -> None:
+    at.write({"a": {"details": told()}})
+    assert at.run()[0] == 0
+    if harm:
+        with closing(sqlite3.connect(at.database)) as connection:
+            connection.executescript(harm)
+    else:
+        at.database.write_bytes(b"rubbish" * 1000)
+    before = at.database.read_bytes()
+    code, said = at.run()
+    assert code == 3, said
+    assert line in said
+    assert len(said.splitlines()) == 1
+    if "TABLE" not in harm:
+        assert at.database.read_bytes() == before
+    assert at.names() == ["a"]
+
+
+def test_a_database_that_was_removed_is_a_new_run_whatever_spools_are_left(at: Desk) -> None:
+    at.write({"a": {"details": told()}, "b": {"details": told("{ test -e go || sleep 60; }"), "parents": ["a"]}})
+    process = at.start("-j", "1")
+    at.until(lambda: "b" in at.names(), process)
+    process.kill()
+    process.communicate()
+    for file in at.database.parent.glob("daggy.db*"):
+        file.unlink()
+    (at.path / "go").touch()
+    code, said = at.run("-j", "1")
+    assert code == 0, said
+    assert at.names("end") == ["a", "a", "b"], "of what is not in the database nothing is believed"

@@ -1,0 +1,66 @@
+"""A state directory is one engine's, private, and keeps who it is."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daggy.engine.directory import StateDirectory
+from daggy.errors import DirectoryError
+
+
+def test_it_is_made_private_and_keeps_its_instance(tmp_path: Path) -> None:
+    with StateDirectory.open(tmp_path / "a" / "b") as directory:
+        first = directory.instance
+        directory.make_packs(7)
+        directory.make_packs(7)
+        made = [directory.path, *(directory.path / name for name in ("runs", "runs/7", "runs/7/packs"))]
+        assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 4
+        for name in ("lock", "instance"):
+            assert stat.S_IMODE((directory.path / name).stat().st_mode) == 0o600
+    with StateDirectory.open(tmp_path / "a" / "b") as directory:
+        assert directory.instance == first
+    with StateDirectory.open(tmp_path / "c") as other:
+        assert other.instance != first
+
+
+def test_another_engine_is_refused_by_the_name_of_who_has_it_until_that_is_dead(tmp_path: Path) -> None:
+    program = "import sys; from pathlib import Path; from daggy.engine.directory import StateDirectory as S\n"
+    program += "kept = S.open(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        with pytest.raises(DirectoryError, match=f"is in use by process {process.pid}; wait for it, or name another"):
+            StateDirectory.open(tmp_path)
+        seen = StateDirectory.look(tmp_path)
+        seen.close()
+        process.kill()
+        process.wait()
+    with StateDirectory.open(tmp_path) as mine:
+        assert mine.instance == seen.instance
+
+
+def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DirectoryError, match=r"cannot be used: .*; choose another with --dir"):
+        StateDirectory.open(tmp_path / "file")
+    with pytest.raises(DirectoryError, match="holds no runs"):
+        StateDirectory.look(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_network_filesystem_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = f"1 1 0:1 / / rw - ext4 /dev/x rw\n2 1 0:2 / {tmp_path} rw,relatime - nfs4 host:/x rw\n"
+    read = Path.read_text
+
+    def told(path: Path, encoding: str | None = None, errors: str | None = None) -> str:
+        return table if path == Path("/proc/self/mountinfo") else read(path, encoding, errors)
+
+    monkeypatch.setattr(Path, "read_text", told)
+    with pytest.raises(DirectoryError, match=r"is on a network filesystem \(nfs4\)"):
+        StateDirectory.open(tmp_path / "state")
