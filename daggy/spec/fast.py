@@ -15,7 +15,7 @@ from daggy.spec.model import Details
 
 _Integer = Annotated[int, Meta(ge=0, le=60_000)] | UnsetType
 _Length = Annotated[float, Meta(ge=0, le=LONGEST)] | UnsetType
-_Name = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Name = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 
 class _Details(Struct, forbid_unknown_fields=True, gc=False):

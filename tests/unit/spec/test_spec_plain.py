@@ -108,6 +108,7 @@ def outcome(data: bytes, monkeypatch: pytest.MonkeyPatch, small: int) -> tuple[o
 @given(
     DOCUMENTS, st.booleans(), st.sampled_from([None, 1]), st.sampled_from([(", ", ": "), (",", ":"), (" , ", " : ")])
 )
+@example({"tasks": {"t0": {"details": {"shell": "x"}, "resources": {"a\n": 0}}}}, False, None, (", ", ": "))
 @example({"tasks": {"t0": {"details": {"command": ["a"]}, "description": '\\u0022: "'}}}, False, None, (",", ":"))
 def test_both_ways_read_the_same(
     document: Any, ascii_only: bool, indent: int | None, separators: tuple[str, str]
