@@ -93,6 +93,7 @@ class Scene:
         self.recovered: dict[str, list[Reports | Exception]] = {}
         self.lives: list[Scripted] = []
         self.launched: list[tuple[str, str, int]] = []  # pool, argv joined, attempt
+        self.finished: list[str] = []
         self.at: list[float] = []
         self.most = 0
         self.acks: list[tuple[str, int, int]] = []
@@ -216,21 +217,24 @@ class Scripted(Executor):
                 self.scene.at.append(trio.current_time())
                 self.scene.most = max(self.scene.most, len(self.running))
                 self.report(Reports(report(Kind.STARTED, ticket, started=1.0)))
-                nursery.start_soon(self._live, ticket, nursery)
+                nursery.start_soon(self._live, ticket, self.scene.seconds.get(words, 1.0), nursery)
         self.scene.ring()
 
-    async def _live(self, ticket: Ticket, nursery: trio.Nursery) -> None:
+    async def _live(self, ticket: Ticket, seconds: float, nursery: trio.Nursery) -> None:
+        if ticket not in self.running:
+            return
         _, words, scope = self.running[ticket]
         with scope:
-            await trio.sleep(self.scene.seconds.get(words, 1.0))
+            await trio.sleep(seconds)
             ends = self.scene.ends.get(words)
             self.end(ticket, ends.pop(0) if ends else Reason.OK)
         self._start(nursery)
 
     def end(self, ticket: Ticket, reason: Reason = Reason.OK, **row: float) -> None:
         """End a running task."""
-        _, _, scope = self.running.pop(ticket)
+        _, words, scope = self.running.pop(ticket)
         self.seq += 1
+        self.scene.finished.append(words)
         begun = trio.current_time()
         rows = report(Kind.FINISHED, ticket, reason, seq=self.seq, launcher=1, started=begun, ended=begun, **row)
         self.report(Reports(rows))
@@ -266,7 +270,9 @@ async def submit(engine: Engine, tasks: Json, **more: Any) -> Run:
 
 
 @asynccontextmanager
-async def at_work(tmp_path: Path, scene: Scene, tracker: MemoryTracker | None = None) -> AsyncIterator[Engine]:
+async def at_work(
+    tmp_path: Path, scene: Scene, tracker: MemoryTracker | None = None, *, threads: bool = False
+) -> AsyncIterator[Engine]:
     """An engine with this scene's pools; nothing takes longer than ten simulated hours."""
     with StateDirectory.open(tmp_path / "state") as directory, trio.fail_after(36_000):
         engine = Engine(
@@ -274,7 +280,7 @@ async def at_work(tmp_path: Path, scene: Scene, tracker: MemoryTracker | None = 
             scene.make(),
             directory,
             default_pool=next(iter(scene.machines)),
-            threads=False,
+            threads=threads,
         )
         async with engine.open():
             yield engine

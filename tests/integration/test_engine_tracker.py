@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import trio.testing
 from daggy.errors import DirectoryError, TrackerError
 from daggy.executor import Reason
 from daggy.spec import parse
-from daggy.tracker import Attempts, Generated, RunState, Submitted
+from daggy.tracker import Attempts, Entry, Generated, RunState, Submitted
 from tests.integration.engine_desk import KeptTracker, Scene, at_work, document, reasons, state_of, submit, template
 
 pytestmark = pytest.mark.trio
@@ -107,11 +109,10 @@ async def test_what_a_generator_adds_is_launched_and_its_finish_forgotten_after_
     async with at_work(tmp_path, scene, tracker) as engine:
         run = await submit(engine, {"g": template("g", is_generator=True), "b": template("b"), "c": template("c", "b")})
         scene.answers = {run.plan.index("g"): b'{"x": {"details": {"command": ["x"]}}}'}
-        await scene.until(lambda: scene.words)
-        generators = 1 + scene.words.index("g")
         await scene.until(lambda: "c" in scene.words)
         await trio.sleep(10)
         assert {index for index, _, _ in reasons(tracker)} == {run.plan.index("b"), run.plan.index("c")}
+        generators = 1 + scene.finished.index("g")
         assert all(seq < generators for _, _, seq in scene.acks), "the generator's finish and all after it are to stay"
         tracker.fault = FULL
         await until_refused(tracker)
@@ -129,6 +130,41 @@ async def test_what_a_generator_adds_is_launched_and_its_finish_forgotten_after_
         if isinstance(entry, Attempts) and run.plan.index("g") in entry.rows["index"].tolist()
     )
     assert grown < generated, "a generator is not completed before its answer is kept"
+
+
+class SlowTracker(KeptTracker):
+    """Keeps what generators answered only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came, self.let = threading.Event(), threading.Event()
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        if any(isinstance(entry, Generated) for entry in entries):
+            self.came.set()
+            assert self.let.wait(30)
+        super().append(entries)
+
+
+async def test_what_a_generator_adds_waits_for_its_commit_and_other_runs_do_not(tmp_path: Path) -> None:
+    scene, tracker = Scene(default=4.0), SlowTracker()
+    scene.seconds = dict.fromkeys("gpq", FOREVER)
+    async with at_work(tmp_path, scene, tracker, threads=True) as engine:
+        run = await submit(engine, {"g": template("g", is_generator=True)})
+        other = await submit(engine, {"p": template("p"), "q": template("q", "p")})
+        scene.answers = {0: b'{"x": {"details": {"command": ["x"]}}}'}
+        await scene.until(lambda: {"g", "p"} <= set(scene.words))
+        scene.life().end(scene.life().ticket("g"))
+        await trio.to_thread.run_sync(tracker.came.wait, 30)
+        scene.life().end(scene.life().ticket("p"))
+        await scene.until(lambda: "q" in scene.words)
+        before = list(scene.words)
+        tracker.let.set()
+        assert "x" not in before
+        scene.life().end(scene.life().ticket("q"))
+        for one in (run, other):
+            await engine.ended(one.id)
+        assert scene.words[-1] == "x"
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}", b"nonsense"])

@@ -175,7 +175,7 @@ def test_what_grew_has_the_same_indexes_after_a_kill(at: Desk) -> None:
     code, said = at.run("-j", "1")
     assert code == 0, said
     at.check()
-    assert len(at.names()) == 9
+    assert len(set(at.names())) == 9  # whoever was at work when it was killed has started twice
     first = 1 + max(index for _, index, _, name in at.lines() if "part" not in name)
     for position, generator in enumerate(order):
         origin = next(name for _, index, _, name in at.lines() if index == generator)
