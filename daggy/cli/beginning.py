@@ -9,6 +9,7 @@ from daggy.cli.document import Call, first_directory, plan_of
 from daggy.cli.refusal import refuse_other
 from daggy.cli.selectors import select
 from daggy.engine.engine import Engine
+from daggy.errors import Problem, SpecError
 from daggy.plan import Plan
 from daggy.run.edit import replan
 from daggy.run.preview import DifferenceShape, shape
@@ -52,14 +53,25 @@ async def begin(engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, 
         SpecError: everything that is wrong with the spec; nothing has changed.
         UsageError: the directory holds another run, or there is nothing that `rerun` names.
     """
-    records = tracker.runs(RunFilter(limit=1))
-    if records:
-        return await _take_up(engine, tracker, records[0], call, rerun)
-    spec, raw = call.spec()
-    made = plan_of(spec, call.document.source)
-    _chosen(made, rerun)
-    run_id = await engine.submit(spec, raw)
+    try:
+        records = tracker.runs(RunFilter(limit=1))
+        if records:
+            return await _take_up(engine, tracker, records[0], call, rerun)
+        spec, raw = call.spec()
+        _check_name(spec, tracker)
+        chosen_of(plan_of(spec, call.document.source), rerun)
+        run_id = await engine.submit(spec, raw)
+    except SpecError as error:
+        raise SpecError(error.problems, error.source or call.document.source) from None
     return Beginning(engine.runs[run_id], "new", call.document.source)
+
+
+def _check_name(spec: RunSpec, tracker: Tracker) -> None:
+    """Refuse to keep a run without a name: nothing would tell another spec from an edit of this one."""
+    if tracker.durable and not spec.name:
+        raise SpecError(
+            [Problem("name", "a spec from standard input has no file's name", "give it a 'name' to keep it")]
+        )
 
 
 async def _take_up(
@@ -67,11 +79,12 @@ async def _take_up(
 ) -> Beginning:
     stored = tracker.history(record.run).versions[-1].spec
     spec, raw = call.spec(first_directory(stored))
+    _check_name(spec, tracker)
     refuse_other(record, spec, engine.directory.path)
     plan_of(spec, call.document.source)
     run = await engine.load(record.run, hold=True)
     is_edit = raw != stored
-    again = _chosen(_plan_after(run, spec) if is_edit else run.plan, rerun)
+    again = chosen_of(_plan_after(run, spec) if is_edit else run.plan, rerun)
     if not is_edit and run.state is RunState.COMPLETED and not len(again):
         return Beginning(run, "done", call.document.source)
     difference = None
@@ -93,7 +106,7 @@ def _plan_after(run: Run, spec: RunSpec) -> Plan:
     return replan(run, spec)
 
 
-def _chosen(plan: Plan, rerun: tuple[str, ...]) -> Indexes:
+def chosen_of(plan: Plan, rerun: tuple[str, ...]) -> Indexes:
     """Return the tasks to run again."""
     if not rerun:
         return np.empty(0, np.int64)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from daggy.cli import text
+from daggy.cli.beginning import chosen_of
 from daggy.cli.document import Call, first_directory, plan_of
 from daggy.cli.look import Kept, look
 from daggy.cli.planned import difference_lines, plan_as_json, show_plan, show_warnings
@@ -19,16 +20,17 @@ from daggy.run.states import Now
 from daggy.tracker import RunFilter, RunRecord
 
 
-def dry(call: Call, directory: Path | None, config: Path | None, *, as_json: bool) -> None:
+def dry(call: Call, directory: Path | None, config: Path | None, rerun: tuple[str, ...], *, as_json: bool) -> None:
     """Print what `daggy run` would do: the plan, with a kept run the difference to it.
 
     Raises:
         SpecError: everything that is wrong with the spec.
-        UsageError: the directory holds another run.
+        UsageError: the directory holds another run, or there is nothing that `rerun` names.
     """
     opened = _kept(directory, config)
     if opened is None:
         made = call.planned()
+        chosen_of(made, rerun)
         if as_json:
             text.print_json(plan_as_json(made))
         else:
@@ -39,7 +41,7 @@ def dry(call: Call, directory: Path | None, config: Path | None, *, as_json: boo
     spec, raw = call.spec(first_directory(stored))
     refuse_other(record, spec, kept.directory.path)
     show_warnings(plan_of(spec, call.document.source), call.document.source)
-    shape = preview(kept.run(str(record.run)), spec, Now(time.time(), 0.0))
+    shape = preview(kept.run(str(record.run)), spec, Now(time.time(), 0.0), rerun=lambda plan: chosen_of(plan, rerun))
     if as_json:
         text.print_json(shape_as_json(shape))
         return

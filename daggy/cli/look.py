@@ -91,7 +91,9 @@ def attempts_of(kept: Kept, run: Run, index: int) -> Sequence[tuple[int, Rows, s
     found: list[tuple[int, Rows, str]] = []
     indexes = {run.version: index}
     for version in sorted(run.translations, reverse=True):
-        here = int(run.translations[version].back(np.array([index], np.int64))[0]) if index >= 0 else -1
+        changes = run.translations[version]
+        known = 0 <= index < changes.new.size  # what grew under the later version has no earlier index
+        here = int(changes.back(np.array([index], np.int64))[0]) if known else -1
         indexes[version] = index = here
     for asked in {here for here in indexes.values() if here >= 0}:
         for batch in kept.tracker.attempts(run.id, 0, 1 << 30, asked):

@@ -68,7 +68,7 @@ def run(
     if dry_run:
         from daggy.cli.dry import dry
 
-        dry(call, directory, config, as_json=as_json)
+        dry(call, directory, config, rerun, as_json=as_json)
         return 0
     from daggy.cli.session import Request, Session
 

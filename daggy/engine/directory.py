@@ -40,10 +40,12 @@ class StateDirectory:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             _refuse_network(path)
             lock = _lock_file(path / "lock")
+            for folder in ("runs", "launchers"):
+                (path / folder).mkdir(mode=0o700, exist_ok=True)
             return cls(path, _instance(path / "instance"), lock)
         except OSError as error:
             raise DirectoryError(
-                f"directory '{path}' cannot be used: {error.strerror}; choose another with --dir"
+                f"directory '{path}' cannot be used: {_told(error)}; choose another with --dir"
             ) from error
 
     @classmethod
@@ -125,3 +127,8 @@ def _refuse_network(path: Path) -> None:
             best, kind = mount, right.split(" ")[0]
     if kind in NETWORK:
         raise DirectoryError(f"directory '{path}' is on a network filesystem ({kind}); name a local one with --dir")
+
+
+def _told(error: OSError) -> str:
+    """Return what went wrong, with the file that it went wrong with."""
+    return f"{error.strerror}: '{error.filename}'" if error.filename else str(error.strerror)

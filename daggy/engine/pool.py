@@ -160,7 +160,7 @@ class Pool:
                 continue
             width = share.width if share.waiting else share.running
             most = slots * width
-            count = min(most - share.waiting, len(lane.ring), MOST)
+            count = min(most - share.waiting, len(lane.ring), MOST, run.failures_left() - share.waiting)
             if share.waiting * 2 <= most and count > 0:
                 share.width = width
                 yield Grant(candidate, machine, share, count, ahead=True)

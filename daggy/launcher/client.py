@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ BOOT = "import sys; sys.path.append(sys.argv[1]); from daggy.launcher.launcher i
 """Runs the launcher as a module, so that its compiled form is found again."""
 OWNER = "pool"
 """File in a launcher's folder: the name of its pool."""
+PIPE = 1 << 16
+"""Bytes that a pipe holds."""
 HEAR_OUT = 5.0
 """Seconds that a launcher whose answers make no sense has to die of its own."""
 
@@ -39,7 +42,7 @@ class Client:
 
     number: int
     process: trio.Process
-    _outbox: list[bytes] = field(factory=list)
+    _outbox: bytearray = field(factory=bytearray)
     _bell: list[trio.Event] = field(factory=lambda: [trio.Event()])
     _closing: list[bool] = field(factory=lambda: [False])
 
@@ -63,9 +66,23 @@ class Client:
         return self._closing[0]
 
     def send(self, frame: bytes) -> None:
-        """Send a frame, in order, soon; to a launcher that has gone it goes nowhere."""
-        self._outbox.append(frame)
-        self._bell[0].set()
+        """Send a frame, in order: at once if the launcher has room for it; to one that has gone it goes nowhere."""
+        waiting = bool(self._outbox)
+        self._outbox.extend(frame)
+        if not waiting:
+            self._push()
+            if self._outbox:
+                self._bell[0].set()
+
+    def _push(self) -> None:
+        """Write what the pipe takes now."""
+        assert isinstance(self.process.stdin, trio.lowlevel.FdStream)
+        try:
+            del self._outbox[: os.write(self.process.stdin.fileno(), self._outbox)]
+        except BlockingIOError:
+            pass
+        except OSError:  # it has gone, or we have let it go: reading tells
+            self._outbox.clear()
 
     def close(self) -> None:
         """Let the launcher go once everything is sent: it ends what it still runs."""
@@ -88,36 +105,37 @@ class Client:
             self._drop()
 
     async def _read(self, hear: Callable[[list[frames.Answer]], None]) -> None:
-        assert self.process.stdout is not None
+        assert isinstance(self.process.stdout, trio.lowlevel.FdStream)
+        source = self.process.stdout.fileno()
         cutter = frames.Frames()
         try:
-            async for data in self.process.stdout:
+            while True:
+                await trio.lowlevel.wait_readable(
+                    source
+                )  # a stream would go once more around trio's loop for each read
+                data = os.read(source, PIPE)
+                if not data:
+                    return
                 hear(cutter.feed(data))
         except frames.WireError:  # nothing that it says from here on can be understood: let it end its tasks
             self._drop()
             with trio.move_on_after(HEAR_OUT):
                 await self.process.wait()
             self.process.kill()
-        except trio.BrokenResourceError:
-            pass
 
     async def _write(self) -> None:
-        assert self.process.stdin is not None
+        """Write what did not go at once, and close our end when all is written."""
+        assert isinstance(self.process.stdin, trio.lowlevel.FdStream)
         try:
-            while True:
+            while self._outbox or not self.closing:
                 await self._bell[0].wait()
                 self._bell[0] = trio.Event()
-                if self._outbox:
-                    data = b"".join(self._outbox)
-                    self._outbox.clear()
-                    await self.process.stdin.send_all(data)
-                elif self.closing:
-                    await self.process.stdin.aclose()
-                    return
-                if self._outbox or self.closing:
-                    self._bell[0].set()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # it has gone: reading tells
+                while self._outbox:
+                    await trio.lowlevel.wait_writable(self.process.stdin.fileno())
+                    self._push()
+            await self.process.stdin.aclose()
+        except (OSError, trio.ClosedResourceError):
+            pass  # we have let it go
 
     def _drop(self) -> None:
         """Close our ends at once: the launcher, should it live, ends its tasks and leaves."""

@@ -39,7 +39,7 @@ from daggy.launcher.wire import (
 TELL_STARTED = 0.05  # shorter tasks are reported once, when they have ended
 NAME_OUTPUT = 1.0
 HOLD = 0.05  # reports wait at most this long for company, and only while there are as many tasks to go on with
-START_AT_ONCE = 8  # starts between two reports; a dead launcher leaves at most as many unrecorded in each lane
+START_AT_ONCE = 8  # starts between two reports, and between two writes of the spool: what a death leaves unrecorded
 LOOK_AGAIN = 0.05
 SPARE_DESCRIPTORS = 400  # packs, clean outputs, and all else
 TRY_AGAIN = 0.5
@@ -58,7 +58,8 @@ class Launcher:
         self.tasks: Dict[Key, Task] = {}
         self.lanes: Dict[int, Lane] = {}
         self.processes: Dict[int, Task] = {}
-        self.waiting = self.seq = self.epoch = self.number = self.output_bytes = self.ticks = 0
+        self.waiting = self.seq = self.epoch = self.number = self.output_bytes = self.ticks = self.slots = 0
+        self.unnoted = 0  # started, and not yet in the spool
         self.fresh: Deque[Task] = collections.deque()  # running, not yet reported as started
         self.young: Deque[Task] = collections.deque()  # running, output not yet named
         self.dying: List[Task] = []  # ended on demand; something of theirs may be left
@@ -111,8 +112,11 @@ class Launcher:
         line = self.lanes.get(lane) or self.lanes.setdefault(lane, Lane(lane))
         if width < line.width:
             self.narrowed.add(line)
-        line.width = width
-        make_room(sum(lane.width for lane in self.lanes.values()))
+        widened, line.width = width > line.width, width
+        slots = sum(lane.width for lane in self.lanes.values())
+        if slots > self.slots:
+            self.slots = slots
+            make_room(slots)
         new = [Task((run, version, one[0], epoch, one[1]), line, one) for one in tasks]
         self.tasks.update((task.key, task) for task in new)
         line.waiting.extend(new)
@@ -120,7 +124,7 @@ class Launcher:
         if epoch < self.epoch or self.stopping:
             self.recall(new)
             return
-        if self.spool and new:
+        if self.spool and (new or widened):
             pairs = [number for task in new for number in (task.key[2], task.key[4])]
             head = ACCEPTED.pack(run, version, epoch, lane, width)
             self.journal.append(b"A" + head + struct.pack("<%dI" % len(pairs), *pairs))
@@ -171,7 +175,7 @@ class Launcher:
 
     def start(self) -> None:
         """Start what may start, a few at a time."""
-        left = START_AT_ONCE
+        left = START_AT_ONCE - self.unnoted
         for lane in self.lanes.values():
             while lane.waiting and lane.running < lane.width and left:
                 task = lane.waiting.popleft()
@@ -203,6 +207,7 @@ class Launcher:
         if self.spool:
             task.boot = time.clock_gettime(time.CLOCK_BOOTTIME)
             self.journal.append(self.started_record(task))
+            self.unnoted += 1
 
     def reap(self) -> None:
         """Take in the processes that have ended."""
@@ -339,6 +344,7 @@ class Launcher:
             return
         self.journal.clear()
         self.accepted = False
+        self.unnoted = 0
         for row, message in self.held:
             if message:
                 self.messages[len(self.told)] = message
@@ -433,7 +439,9 @@ class Launcher:
             self.send_by = self.send_by or now + HOLD
             untold = len(self.ended) + len(self.held) + len(self.told)
             due = self.waiting <= untold or now >= self.send_by or self.stopping
-            if (due or self.spool) and not self.stuck_until:
+            # starts alone wait for the next end, which has them written before the slot is used again, or for HOLD
+            news = self.ended or self.held or self.unnoted >= START_AT_ONCE or now >= self.send_by
+            if news and (due or self.spool) and not self.stuck_until:
                 self.settle()
             if due:
                 self.tell()

@@ -53,6 +53,7 @@ class Spooled:
         messages: By position in `finished`.
         running: Started and not ended.
         pending: Accepted and not noted as started, in order.
+        widths: Of each lane, as last stated.
         hole: What is damaged, beyond the torn end that a crash leaves; nothing after it was believed. Empty: nothing.
     """
 
@@ -61,6 +62,7 @@ class Spooled:
     messages: dict[int, str] = field(factory=dict)
     running: dict[Key, Running] = field(factory=dict)
     pending: dict[Key, Pending] = field(factory=dict)
+    widths: dict[int, int] = field(factory=dict)
     hole: str = ""
 
     def suspects(self) -> list[Key]:
@@ -73,7 +75,8 @@ class Spooled:
         found = []
         for key, pending in self.pending.items():
             taken[pending.lane] += 1
-            if taken[pending.lane] <= min(pending.width - busy[pending.lane], START_AT_ONCE):
+            width = max(pending.width, self.widths.get(pending.lane, 0))
+            if taken[pending.lane] <= min(width - busy[pending.lane], START_AT_ONCE):
                 found.append(key)
         return found
 
@@ -136,6 +139,7 @@ class _Reader:
                 case b"E":
                     restated = self._restated or Spooled()
                     self.spooled = Spooled(restated.boot, running=restated.running, pending=restated.pending)
+                    self.spooled.widths = restated.widths
                     self._restated = None
                 case b"A":
                     _accept(state, body)
@@ -174,6 +178,7 @@ def _key(row: bytes) -> Key:
 
 def _accept(state: Spooled, body: bytes) -> None:
     run, version, epoch, lane, width = ACCEPTED.unpack_from(body)
+    state.widths[lane] = width
     for index, attempt in struct.iter_unpack("<II", body[ACCEPTED.size :]):
         state.pending[run, version, index, epoch, attempt] = Pending(lane, width)
 

@@ -10,6 +10,7 @@ import struct
 from typing import List, Tuple
 
 VERSION = 1
+PIPE = 1 << 16  # what a pipe holds; a larger buffer would be mapped and unmapped for each read
 FRAME = struct.Struct("<IB")
 REPORT = struct.Struct("<QBIIIIIddfIhBBHHHBHIQQQI")  # daggy.attempt.REPORT
 STARTED, FINISHED, RECALLED = 1, 2, 3
@@ -30,7 +31,7 @@ class Stream:
     def receive(self) -> List[Tuple[int, bytes]]:
         """Return the whole frames that have come; `open` tells whether more can."""
         try:
-            data = os.read(self.source, 1 << 20)
+            data = os.read(self.source, PIPE)
         except BlockingIOError:
             return []
         except OSError:

@@ -63,7 +63,11 @@ def wire(
 ) -> tuple[list[GateArray], list[Problem]]:
     """Return the gate arrays of these edges, numbered from `first`, and what is wrong with their matches."""
     problems = [
-        Problem(edges.paths[pair], "cannot match: a task without parameters has none in common", "leave out 'match'")
+        Problem(
+            edges.paths[pair],
+            "cannot match: one of the two uses no parameter",
+            "mention the parameter there, or add it to its 'expand', or leave out 'match'",
+        )
         for pair in edges.matches
         if vertices.row[pair[0]] >= 0 or vertices.row[pair[1]] >= 0
     ]

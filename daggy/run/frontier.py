@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from daggy.plan import Block, Plan
 from daggy.run import states
 from daggy.run.lane import Lane
-from daggy.run.ring import Indexes, Where, indexes_of, where_of
+from daggy.run.ring import Indexes, Where, indexes_of, is_all, where_of
 from daggy.run.states import CODES, QUEUED, SENT, WAITING
 
 PIECE = 1 << 22
 """Tasks that are looked at in one step: bounds the memory of work on a hundred million."""
+
+_ONE = np.ones((), np.uint32)
+"""What `attempt` counts up by: an array, as a plain number would first be made one each time."""
 
 
 class Frontier:
@@ -25,7 +28,7 @@ class Frontier:
     `state` (uint8, codes of `daggy.run.states`), `attempt` (uint16 or wider: number of the last attempt handed out),
     `last` (uint32: row of the ledger plus one, 0 for none). All start as zeros, so that tasks to which nothing has
     happened cost nothing. `counts[block, code]` is kept as the run goes. The `mv_` twins are memoryviews of the same
-    buffers, for work on single tasks.
+    buffers, for work on single tasks; `mv_counts` is one for each block.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -39,6 +42,7 @@ class Frontier:
         self.ready: set[int] = set()
         self.in_flight = 0
         self.lanes_of: list[list[Lane]] = []
+        self.only_lane: list[Lane | None] = []  # of each block; None where it has several
         self._index_blocks()
         for block in plan.blocks:
             self.counts[block.number, WAITING] = block.size
@@ -54,7 +58,7 @@ class Frontier:
         self.mv_state = self.state.data
         self.mv_attempt = self.attempt.data
         self.mv_last = self.last.data
-        self.mv_counts = self.counts.data
+        self.mv_counts = [row.data for row in self.counts]
 
     def _add_lanes(self, block: Block) -> None:
         lanes = [
@@ -63,6 +67,7 @@ class Frontier:
         ]
         self.lanes.extend(lanes)
         self.lanes_of.append(lanes)
+        self.only_lane.append(lanes[0] if len(lanes) == 1 else None)
 
     def grow(self, plan: Plan) -> None:
         """Take over a plan that begins with the present one."""
@@ -108,31 +113,30 @@ class Frontier:
     def lane_of(self, index: int) -> Lane:
         """Return the lane that a task belongs to."""
         number = self.block_number(index)
-        lanes = self.lanes_of[number]
-        if len(lanes) == 1:
-            return lanes[0]
+        if lane := self.only_lane[number]:
+            return lane
         block = self.plan.blocks[number]
         assert block.policy_of is not None
-        return lanes[int(block.policy_of[index - block.start])]
+        return self.lanes_of[number][int(block.policy_of[index - block.start])]
 
     def by_lane(self, block: Block, where: Where) -> Iterator[tuple[Lane, Where]]:
         """Yield the lanes that these tasks of one block are in, each with its tasks."""
-        lanes = self.lanes_of[block.number]
-        if block.policy_of is None:
-            yield lanes[0], where
+        if lane := self.only_lane[block.number]:
+            yield lane, where
             return
+        assert block.policy_of is not None
         indexes = indexes_of(where)
         which = block.policy_of[indexes - block.start]
         for position in np.unique(which):
-            yield lanes[position], indexes[which == position]
+            yield self.lanes_of[block.number][position], indexes[which == position]
 
     # Moves.
 
     def move_one(self, index: int, number: int, code: int) -> None:
         """Put one task of block `number` into a state."""
-        counts = self.mv_counts
-        counts[number, self.mv_state[index]] -= 1
-        counts[number, code] += 1
+        counts = self.mv_counts[number]
+        counts[self.mv_state[index]] -= 1
+        counts[code] += 1
         self.mv_state[index] = code
 
     def move(self, block: Block, indexes: Indexes, code: int) -> None:
@@ -144,21 +148,27 @@ class Frontier:
             row[code] += len(piece)
             self.state[piece] = code
 
+    def put(self, where: Where, code: int) -> None:
+        """Write a state; what is counted is the caller's to keep."""
+        if isinstance(where, slice):
+            self.state[where].fill(code)
+        else:
+            self.state[where] = code
+
     def shift(self, number: int, where: Where, count: int, came_from: int, code: int) -> None:
         """Put `count` distinct tasks of block `number`, all of them in one state, into another."""
-        self.state[where] = code
-        counts = self.mv_counts
-        counts[number, came_from] -= count
-        counts[number, code] += count
+        self.put(where, code)
+        counts = self.mv_counts[number]
+        counts[came_from] -= count
+        counts[code] += count
 
     def queue_one(self, index: int, number: int) -> None:
         """Make one task of block `number` ready."""
-        counts = self.mv_counts
-        counts[number, self.mv_state[index]] -= 1
-        counts[number, QUEUED] += 1
-        self.mv_state[index] = QUEUED
-        lanes = self.lanes_of[number]
-        lane = lanes[0] if len(lanes) == 1 else self.lane_of(index)
+        counts, state = self.mv_counts[number], self.mv_state
+        counts[state[index]] -= 1
+        counts[QUEUED] += 1
+        state[index] = QUEUED
+        lane = self.only_lane[number] or self.lane_of(index)
         lane.ring.push(index)
         self.ready.add(lane.number)
 
@@ -185,18 +195,19 @@ class Frontier:
         self.queue(block, where_of(indexes), len(indexes))
 
     def take_one(self, lane: Lane) -> int:
-        """Hand out the next ready task of a lane; -1 if there is none."""
-        take_next = lane.ring.take_one
-        state = self.mv_state
-        while (index := take_next()) >= 0:
+        """Hand out the next ready task of a lane; -1 if there is none. A lane found empty is ready no more."""
+        ring, state = lane.ring, self.mv_state
+        while (index := ring.take_one()) >= 0:
             if state[index] == QUEUED:
                 state[index] = SENT
                 self.mv_attempt[index] += 1
-                counts, number = self.mv_counts, lane.block
-                counts[number, QUEUED] -= 1
-                counts[number, SENT] += 1
+                counts = self.mv_counts[lane.block]
+                counts[QUEUED] -= 1
+                counts[SENT] += 1
                 lane.in_flight += 1
                 self.in_flight += 1
+                if not ring:
+                    self.ready.discard(lane.number)
                 return index
         self.ready.discard(lane.number)
         return -1
@@ -213,9 +224,9 @@ class Frontier:
             found += len(part)
         if not lane.ring:
             self.ready.discard(lane.number)
-        counts = self.mv_counts
-        counts[lane.block, QUEUED] -= found
-        counts[lane.block, SENT] += found
+        counts = self.mv_counts[lane.block]
+        counts[QUEUED] -= found
+        counts[SENT] += found
         lane.in_flight += found
         self.in_flight += found
         return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, np.int64)])
@@ -230,19 +241,20 @@ class Frontier:
     def _take_part(self, entries: Where) -> Indexes:
         """Hand out those of some entries that are still queued."""
         column = self.state[entries]
-        indexes = indexes_of(entries)
-        queued = column == QUEUED
-        if np.count_nonzero(queued) != len(queued):
-            indexes = entries = indexes[queued]
-        self.state[entries] = SENT
-        self.attempt[entries] += 1
-        return indexes
+        if not is_all(column, QUEUED):
+            entries = indexes_of(entries)[column == QUEUED]
+        self.put(entries, SENT)
+        attempts = self.attempt[entries]
+        attempts += _ONE
+        if not isinstance(entries, slice):
+            self.attempt[entries] = attempts
+        return indexes_of(entries)
 
     def release(self, block: Block, where: Where, count: int) -> None:
         """Say that these `count` tasks of one block are no longer in flight."""
         self.in_flight -= count
-        if block.policy_of is None:
-            self.lanes_of[block.number][0].in_flight -= count
+        if only := self.only_lane[block.number]:
+            only.in_flight -= count
             return
         for lane, chosen in self.by_lane(block, where):
             lane.in_flight -= len(indexes_of(chosen))
@@ -256,8 +268,11 @@ class Frontier:
         """Return whether anything is in flight or ready; what only waits or is delayed does not count."""
         if self.in_flight:
             return True
-        # A lane whose entries are all stale may still be there.
-        return any(self.mv_counts[self.lanes[number].block, QUEUED] for number in self.ready)
+        for number in self.ready:  # noqa: SIM110  # asked after every batch: a generator costs more than its answer
+            # A lane whose entries are all stale may still be there.
+            if self.mv_counts[self.lanes[number].block][QUEUED]:
+                return True
+        return False
 
     # Counts and selections.
 

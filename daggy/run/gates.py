@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from attrs import frozen
@@ -12,7 +13,7 @@ from daggy.errors import InternalError
 from daggy.plan import Block, GateArray
 from daggy.run import states
 from daggy.run.frontier import Frontier
-from daggy.run.ring import Indexes, Where, indexes_of, shifted, where_of
+from daggy.run.ring import Indexes, Where, indexes_of, is_all, shifted, where_of
 from daggy.run.states import QUEUED, UPSTREAM_FAILED, WAITING
 from daggy.spec.model import On
 
@@ -61,6 +62,7 @@ class Gates:
         self.done = [np.zeros(array.size, COUNTED) if self._is_counted(array) else None for array in plan.arrays]
         self.dead = [None] * len(plan.arrays)
         most = max((int(np.max(need)) for need in plan.need), default=0)
+        self.opened: NDArray[np.unsignedinteger[Any]]
         self.opened = np.zeros(plan.size, np.uint8 if most < 256 else np.uint16 if most < 65536 else np.uint32)
         self.opened_whole = [0] * len(plan.blocks)
         self._index()
@@ -86,7 +88,9 @@ class Gates:
         self._generators = np.array(sorted(plan.generated), np.int64)
         self.origins = [block.origin for block in plan.blocks]
         self.mv_opened = self.opened.data
-        self.mv_needs = [need if isinstance(need, int) else need.data for need in plan.need]
+        self._one = np.ones((), self.opened.dtype)
+        self.mv_needs = [None if isinstance(need, int) else need.data for need in plan.need]
+        self.needed = [need if isinstance(need, int) else -1 for need in plan.need]  # -1: look into `mv_needs`
         self.feeds = [tuple(map(self._feed, arrays)) for arrays in plan.out]
 
     def _feed(self, array: GateArray) -> Feed:
@@ -150,25 +154,22 @@ class Gates:
     def _open_child(self, child: int, number: int) -> None:
         count = self.mv_opened[child] + 1
         self.mv_opened[child] = count
-        need = self.mv_needs[number]
-        needed = need if isinstance(need, int) else need[child - self.frontier.starts[number]]
+        needs = self.mv_needs[number]
+        needed = self.needed[number] if needs is None else needs[child - self.frontier.starts[number]]
         if count + self.opened_whole[number] == needed and self.frontier.mv_state[child] == WAITING:
             self.frontier.queue_one(child, number)
 
     # Many tasks at a time.
 
-    def finish(self, block: Block, where: Where, indexes: Indexes) -> None:
-        """Count completed tasks of one block at the gates they feed, and queue whom that makes ready.
-
-        `where` and `indexes` are the same tasks.
-        """
+    def finish(self, block: Block, where: Where, count: int) -> None:
+        """Count `count` completed tasks of one block at the gates they feed, and queue whom that makes ready."""
         for feed in self.feeds[block.number]:
             if feed.is_direct:
                 self._open_children(feed.target, shifted(where, feed.shift))
             else:
-                self._count(feed.array, feed.array.gates(indexes))
+                self._count(feed.array, feed.array.gates(indexes_of(where)))
         if block.origin >= 0:
-            self._count_origins(len(indexes), block.number, ended_only=False)
+            self._count_origins(count, block.number, ended_only=False)
 
     def _count_origins(self, count: int, number: int, *, ended_only: bool) -> None:
         """Count generated tasks at the gates that their generator feeds, and its own generator, and so on."""
@@ -209,22 +210,23 @@ class Gates:
         """
         frontier = self.frontier
         opened = self.opened[where]
-        np.add(opened, 1, out=opened)
+        opened += self._one
         if not isinstance(where, slice):
             self.opened[where] = opened
         whole = self.opened_whole[number]
         if whole < 0:
             return
         need = frontier.plan.need[number]
-        free = frontier.state[where] == WAITING
-        if not isinstance(need, int):
-            free &= opened == need[shifted(where, -frontier.starts[number])]
-        elif need > 1:  # else this gate was the only one
-            free &= opened == need - whole
-        count = int(np.count_nonzero(free))
-        if count == len(free):
-            frontier.queue(frontier.plan.blocks[number], where, count)
-        elif count:
+        column = frontier.state[where]
+        if isinstance(need, int):
+            if is_all(opened, need - whole) and is_all(column, WAITING):
+                frontier.queue(frontier.plan.blocks[number], where, len(column))
+                return
+            free = opened == need - whole
+        else:
+            free = opened == need[shifted(where, -frontier.starts[number])]
+        if np.count_nonzero(free):
+            free &= column == WAITING
             frontier.queue_some(frontier.plan.blocks[number], indexes_of(where)[free])
 
     def _open_whole(self, number: int) -> None:
@@ -384,8 +386,8 @@ class Gates:
         """Return what an unstarted task should be by its gates: QUEUED, UPSTREAM_FAILED or WAITING."""
         frontier = self.frontier
         number = frontier.block_number(index)
-        need = self.mv_needs[number]
-        needed = need if isinstance(need, int) else need[index - frontier.starts[number]]
+        needs = self.mv_needs[number]
+        needed = self.needed[number] if needs is None else needs[index - frontier.starts[number]]
         if self.origins[number] >= 0 and states.IS_FAILED[frontier.state[self.origins[number]]]:
             return UPSTREAM_FAILED
         for array in frontier.plan.into[number]:

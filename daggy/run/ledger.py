@@ -19,6 +19,8 @@ _TAIL_AT = 35
 _TAIL = struct.Struct("<BHH")
 """What the reducer writes of a row, from byte `_TAIL_AT`: outcome, failures, crashes."""
 
+_write_tail = _TAIL.pack_into
+
 _COMPLETED = np.frombuffer(_TAIL.pack(State.COMPLETED, 0, 0), f"V{_TAIL.size}")[0]
 
 _PLAIN = np.dtype(
@@ -78,8 +80,8 @@ class Ledger:
             if offset == 0:
                 self._add_chunk()
             count = min(CHUNK - offset, len(rows) - start)
-            self._rows[offset : offset + count] = rows[start : start + count]
-            self._tails[offset : offset + count] = _COMPLETED
+            self._rows[offset : offset + count] = rows if count == len(rows) else rows[start : start + count]
+            self._tails[offset : offset + count].fill(_COMPLETED)
             self._size += count
             start += count
         return first
@@ -90,9 +92,9 @@ class Ledger:
         offset = number % CHUNK
         if offset == 0:
             self._add_chunk()
-        start = offset * SIZE
-        self._buffer[start : start + SIZE] = row
-        _TAIL.pack_into(self._buffer, start + _TAIL_AT, outcome, failures, crashes)
+        buffer, start = self._buffer, offset * SIZE
+        buffer[start : start + SIZE] = row
+        _write_tail(buffer, start + _TAIL_AT, outcome, failures, crashes)
         self._size = number + 1
         return number
 

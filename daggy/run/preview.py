@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 import numpy as np
 from attrs import evolve, frozen
 
 from daggy.attempt import State
-from daggy.plan import Difference, DifferenceRow, difference
+from daggy.plan import Difference, DifferenceRow, Plan, difference
 from daggy.plan.summary import group_name
+from daggy.run.commands import on_requeue
 from daggy.run.edit import on_edit, replan
 from daggy.run.ring import Indexes
 from daggy.run.run import Run, from_ranges
@@ -59,8 +60,17 @@ class DifferenceShape:
         return not any(row.added or row.removed or row.changed or row.invalidated or row.why for row in self.templates)
 
 
-def preview(run: Run, spec: RunSpec, now: Now, *, keep_downstream: bool = False) -> DifferenceShape:
+def preview(
+    run: Run,
+    spec: RunSpec,
+    now: Now,
+    *,
+    keep_downstream: bool = False,
+    rerun: Callable[[Plan], Indexes] | None = None,
+) -> DifferenceShape:
     """Return what an edit would do, by doing it to this run: one read back to be looked at, and dropped afterwards.
+
+    `rerun` chooses, from the plan after the edit, what is requeued beside it.
 
     Raises:
         SpecError: the spec cannot be planned.
@@ -72,6 +82,8 @@ def preview(run: Run, spec: RunSpec, now: Now, *, keep_downstream: bool = False)
         run.id, run.version + 1, b"", new.digest, spec.name, spec.tags, now.wall, keep_downstream=keep_downstream
     )
     on_edit(run, new, submitted, now)
+    if rerun is not None:
+        on_requeue(run, rerun(run.plan), now)
     return shape(run, changes, run.moves[known:])
 
 

@@ -17,8 +17,8 @@ from daggy.run.successes import heads_of, on_completed, on_launched, plain_succe
 from daggy.spec.model import Policy
 from daggy.tracker import Attempts
 
-PEEK = struct.Struct("<8xBIIIII24xhB7xB")
-"""kind, run, version, epoch, index, attempt, code, reason, flags of one REPORT row."""
+PEEK = struct.Struct("<8xB4xIIII24xhB7xB")
+"""kind, version, epoch, index, attempt, code, reason, flags of one REPORT row."""
 
 SIZE = REPORT.itemsize
 FINISHED, STARTED, OK = int(Kind.FINISHED), int(Kind.STARTED), int(Reason.OK)
@@ -60,27 +60,26 @@ def apply_reports(run: Run, reports: Reports, now: Now) -> None:
 
 def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None:
     """Apply reports one at a time, on plain integers."""
-    raw = rows.tobytes()
-    size = SIZE
+    raw, unpack, at = rows.tobytes(), PEEK.unpack_from, -SIZE
     state, attempts = run.frontier.mv_state, run.frontier.mv_attempt
-    total = len(state)
     for position in range(len(rows)):
-        at = position * size
-        kind, _, version, epoch, index, attempt, code, reason, flags = PEEK.unpack_from(raw, at)
+        at += SIZE
+        kind, version, epoch, index, attempt, code, reason, flags = unpack(raw, at)
+        message = messages.get(position, "") if messages else ""
         if version != run.version or run.orphans:
-            index = _translate(run, raw[at : at + size], messages.get(position, ""))
+            index = _translate(run, raw[at : at + SIZE], message)
             if index < 0:
                 continue
-        if epoch != run.epoch or index >= total or state[index] not in IN_FLIGHT or attempts[index] != attempt:
+        if epoch != run.epoch or index >= len(state) or state[index] not in IN_FLIGHT or attempts[index] != attempt:
             run.stale += 1
         elif index in run.answering:
             run.stale += 1  # it has ended; what becomes of its task is decided when its answer has been read
         elif kind == FINISHED:
-            row = raw[at + ROW_AT : at + size]
+            row = raw[at + ROW_AT : at + SIZE]
             if reason == OK and index not in run.doomed:
-                _complete(run, index, row, messages.get(position, ""))
+                _complete(run, index, row, message)
             else:
-                _end(run, _End(index, reason, code, flags, row, messages.get(position, "")), now)
+                _end(run, _End(index, reason, code, flags, row, message), now)
         elif kind == STARTED:
             run.started[index] = struct.unpack_from("<d", raw, at + STARTED_AT)[0]
             run.frontier.move_one(index, run.frontier.block_number(index), RUNNING)
@@ -114,20 +113,21 @@ def _complete(run: Run, index: int, row: bytes, message: str) -> None:
     """Take one success: the common case."""
     frontier = run.frontier
     number = bisect_right(frontier.starts, index) - 1
-    lanes = frontier.lanes_of[number]
-    lane = lanes[0] if len(lanes) == 1 else frontier.lane_of(index)
+    lane = frontier.only_lane[number] or frontier.lane_of(index)
     if lane.policy.is_generator:
         run.ask_for_answer(index, row, message)
         return
-    _append(run, index, row, COMPLETED, message)
+    if message or run.failures or run.crashes or run.started or run.doomed or run.tickets:
+        _append(run, index, row, COMPLETED, message)
+        run.forget_failures(index)
+    else:  # nothing is known of it but its attempt
+        frontier.mv_last[index] = run.ledger.append_bytes(row, COMPLETED, 0, 0) + 1
     lane.in_flight -= 1
     frontier.in_flight -= 1
-    counts = frontier.mv_counts
-    counts[number, frontier.mv_state[index]] -= 1
-    counts[number, COMPLETED] += 1
-    frontier.mv_state[index] = COMPLETED
-    if run.failures or run.crashes:
-        run.forget_failures(index)
+    counts, state = frontier.mv_counts[number], frontier.mv_state
+    counts[state[index]] -= 1
+    counts[COMPLETED] += 1
+    state[index] = COMPLETED
     run.gates.finish_one(index, number)
 
 

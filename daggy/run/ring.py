@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import deque
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +17,18 @@ Where = slice | Indexes
 """Distinct tasks: as a slice where they are neighbours in ascending order, which costs a fraction of a list."""
 
 
+def is_all(column: NDArray[np.unsignedinteger[Any]], value: int) -> bool:
+    """Return whether every element has this value: comparing bytes costs a fraction of making an array of answers."""
+    return column.tobytes() == value.to_bytes(column.itemsize, sys.byteorder) * len(column)
+
+
 def where_of(indexes: Indexes) -> Where:
     """Return tasks as a slice if they are neighbours in ascending order, else as they are. None: an empty array."""
     count = len(indexes)
     if count:
         first = int(indexes[0])
         if int(indexes[-1]) - first == count - 1:
-            span = np.arange(first, first + count)
+            span = np.arange(first, first + count, dtype=np.int64)
             if np.count_nonzero(indexes == span) == count:
                 return slice(first, first + count)
     return indexes
@@ -46,7 +53,7 @@ class Ring:
         """Start empty."""
         self._items = array("I")
         self._head = 0
-        self._ranges: deque[tuple[int, int]] = deque()
+        self._ranges: deque[list[int]] = deque()  # [start, stop]
 
     def __len__(self) -> int:
         """Return how many entries there are, stale ones included."""
@@ -67,23 +74,27 @@ class Ring:
             return
         start, stop = where.start, where.stop
         if self._ranges and self._ranges[-1][1] == start:
-            start = self._ranges.pop()[0]
-        self._ranges.append((start, stop))
+            self._ranges[-1][1] = stop
+        else:
+            self._ranges.append([start, stop])
 
     def take_one(self) -> int:
         """Take the next entry; -1 if there is none."""
-        if self._head < len(self._items):
-            index = self._items[self._head]
-            self._head += 1
-            if self._head > 4096 and self._head * 2 > len(self._items):
+        head, items = self._head, self._items
+        if head < len(items):
+            index = items[head]
+            self._head = head = head + 1
+            if head > 4096 and head * 2 > len(items):
                 self._compact()
             return index
         if not self._ranges:
             return -1
-        start, stop = self._ranges.popleft()
-        if start + 1 < stop:
-            self._ranges.appendleft((start + 1, stop))
-        return start
+        first = self._ranges[0]
+        index = first[0]
+        first[0] = index + 1
+        if first[0] == first[1]:
+            self._ranges.popleft()
+        return index
 
     def take(self, most: int) -> Where:
         """Take up to `most` entries: those that come in one piece."""
@@ -95,10 +106,12 @@ class Ring:
             return taken
         if not self._ranges:
             return np.empty(0, np.int64)
-        start, stop = self._ranges.popleft()
+        first = self._ranges[0]
+        start, stop = first
         if start + most < stop:
-            self._ranges.appendleft((start + most, stop))
-            stop = start + most
+            first[0] = stop = start + most
+        else:
+            self._ranges.popleft()
         return slice(start, stop)
 
     def clear(self) -> None:

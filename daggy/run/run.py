@@ -230,6 +230,11 @@ class Run:
         if self.is_ended and self.frontier.totals()[states.IS_ACTIVE].any():
             self.change(RunState.RUNNING if self.started_at else RunState.QUEUED, now)
 
+    def failures_left(self) -> int:
+        """Return how many more tasks may err before the run halts: no more than that are worth handing out ahead."""
+        most = self.plan.spec.max_failures
+        return 1 << 30 if most is None else max(0, most - self.errored)
+
     def halt_if_failing(self, now: Now) -> None:
         """Stop starting work once `max_failures` tasks have errored."""
         most = self.plan.spec.max_failures

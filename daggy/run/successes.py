@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Rows
 from daggy.plan import Block
 from daggy.run import states
-from daggy.run.ring import Indexes, Where, where_of
+from daggy.run.ring import Indexes, Where, indexes_of, is_all, where_of
 from daggy.run.run import Run
 from daggy.run.states import COMPLETED, RUNNING, SENT
 
@@ -18,16 +18,17 @@ FINISHED, OK = int(Kind.FINISHED), int(Reason.OK)
 _ROW = REPORT.itemsize - ATTEMPT.itemsize
 HEAD = np.dtype(
     {
-        "names": ["kind", "spell", "index", "attempt", "reason", "row"],
-        "formats": ["u1", "<u8", "<u4", "<u4", "u1", f"V{ATTEMPT.itemsize}"],
-        "offsets": [8, 13, _ROW, _ROW + 4, _ROW + 34, _ROW],
+        "names": ["kind", "spell", "task", "index", "attempt", "reason", "row"],
+        "formats": ["u1", "<u8", "<u8", "<u4", "<u4", "u1", f"V{ATTEMPT.itemsize}"],
+        "offsets": [8, 13, _ROW, _ROW, _ROW + 4, _ROW + 34, _ROW],
         "itemsize": REPORT.itemsize,
     }
 )
-"""What is read of a REPORT row; `spell` is version and epoch in one word. One flat view costs less than a view for
-each.
+"""What is read of a REPORT row; `spell` is version and epoch in one word, `task` index and attempt. One flat view costs
+less than a view for each.
 """
 
+_TASK = HEAD["task"]
 
 Heads = NDArray[np.void]
 """One-dimensional array of HEAD."""
@@ -43,11 +44,10 @@ def plain_successes(run: Run, heads: Heads, messages: Mapping[int, str]) -> NDAr
 
     Not those of generators, which have to be asked for their answers first, nor those with a message.
     """
-    finished: NDArray[np.bool_] = heads["kind"] == FINISHED
     simple = not messages and not run.frontier.has_generators
-    if simple and not np.count_nonzero(heads["reason"]) and np.count_nonzero(finished) == len(heads):
+    if simple and is_all(heads["kind"], FINISHED) and is_all(heads["reason"], OK):
         return None
-    finished &= heads["reason"] == OK
+    finished: NDArray[np.bool_] = (heads["kind"] == FINISHED) & (heads["reason"] == OK)
     finished[list(messages)] = False
     if run.frontier.has_generators:
         finished &= ~run.frontier.generators[run.frontier.block_numbers(heads["index"])]
@@ -71,41 +71,58 @@ def on_completed(run: Run, heads: Heads) -> None:
     """Take many successes at once: ledger, states, counters, and the children that they make ready."""
     if not len(heads):
         return
-    index = heads["index"].astype(np.int64)
-    where = where_of(index)
-    if not _are_current(run, heads, index, where):
-        heads = heads[_current(run, heads)]
+    where: Where | None = _current_neighbours(run, heads)
+    if where is None:
         index = heads["index"].astype(np.int64)
+        if not _are_current(run, heads, index):
+            places = _current(run, heads)
+            heads, index = heads[places], index[places]
+            if not len(heads):
+                return
         where = where_of(index)
-        if not len(heads):
+    _record(run, heads, where)
+    if isinstance(where, slice):
+        block = run.plan.blocks[run.frontier.block_number(where.start)]
+        if where.stop <= block.stop:
+            _complete(run, block, where, len(heads))
             return
-    _record(run, heads, index, where)
-    block = run.plan.blocks[run.frontier.block_number(int(index[0]))]
-    if isinstance(where, slice) and where.stop <= block.stop:
-        _complete(run, block, where, index)
-        return
-    for part, chosen in run.frontier.by_block(index):
-        _complete(run, part, where_of(chosen), chosen)
+    for part, chosen in run.frontier.by_block(indexes_of(where)):
+        _complete(run, part, where_of(chosen), len(chosen))
 
 
-def _are_current(run: Run, heads: Heads, index: Indexes, where: Where) -> bool:
+def _current_neighbours(run: Run, heads: Heads) -> slice | None:
+    """Return the tasks if they are neighbours in ascending order, on the same attempt, and all tickets current: the
+    common case, and cheap to make sure of.
+    """
+    frontier, count, tasks = run.frontier, len(heads), heads["task"]
+    first = int(tasks[0])
+    start, attempt = first & 0xFFFFFFFF, first >> 32
+    if (
+        start + count <= len(frontier.state)
+        and tasks.tobytes() == np.arange(first, first + count, dtype=_TASK).tobytes()
+        and heads["spell"].tobytes() == (run.epoch << 32 | run.version).to_bytes(8, "little") * count
+    ):
+        where = slice(start, start + count)
+        if is_all(frontier.attempt[where], attempt) and _are_in_flight(frontier.state[where]):
+            return where
+    return None
+
+
+def _are_current(run: Run, heads: Heads, index: Indexes) -> bool:
     """Return whether all tickets are current and distinct; cheaper than to find those that are."""
     frontier, count = run.frontier, len(heads)
-    top = where.stop if isinstance(where, slice) else int(index.max()) + 1
     return (
-        top <= len(frontier.state)
+        int(index.max()) < len(frontier.state)
         and np.count_nonzero(heads["spell"] == (run.epoch << 32 | run.version)) == count
-        and np.count_nonzero(frontier.attempt[where] == heads["attempt"]) == count
-        and _are_in_flight(frontier.state[where])
-        and (isinstance(where, slice) or len(np.unique(index)) == count)
+        and np.count_nonzero(frontier.attempt[index] == heads["attempt"]) == count
+        and _are_in_flight(frontier.state[index])
+        and len(np.unique(index)) == count
     )
 
 
 def _are_in_flight(column: NDArray[np.uint8]) -> bool:
     """Return whether all states are of tasks in flight. Quick ends are mostly heard of before their start."""
-    if np.count_nonzero(column == SENT) == len(column):
-        return True
-    return bool(np.count_nonzero(states.IS_IN_FLIGHT[column]) == len(column))
+    return is_all(column, SENT) or bool(np.count_nonzero(states.IS_IN_FLIGHT[column]) == len(column))
 
 
 def _current(run: Run, heads: Heads) -> Indexes:
@@ -121,24 +138,26 @@ def _current(run: Run, heads: Heads) -> Indexes:
     return places
 
 
-def _record(run: Run, heads: Heads, index: Indexes, where: Where) -> None:
+def _record(run: Run, heads: Heads, where: Where) -> None:
     """Write successes into the ledger."""
     first = run.ledger.append_successes(heads["row"])
-    run.frontier.last[where] = np.arange(first + 1, first + 1 + len(index), dtype=np.uint32)
+    run.frontier.last[where] = np.arange(first + 1, first + 1 + len(heads), dtype=np.uint32)
     if run.started or run.failures or run.crashes:
-        for one in index.tolist():
+        for one in indexes_of(where).tolist():
             run.started.pop(one, None)
             run.forget_failures(one)
 
 
-def _complete(run: Run, block: Block, where: Where, index: Indexes) -> None:
-    """Move tasks of one block from in flight to completed, and pass it on."""
-    frontier, count = run.frontier, len(index)
-    counts = frontier.mv_counts
-    running = int(np.count_nonzero(frontier.state[where] == RUNNING)) if counts[block.number, RUNNING] else 0
-    frontier.state[where] = COMPLETED
-    counts[block.number, RUNNING] -= running
-    counts[block.number, SENT] -= count - running
-    counts[block.number, COMPLETED] += count
+def _complete(run: Run, block: Block, where: Where, count: int) -> None:
+    """Move `count` tasks of one block from in flight to completed, and pass it on."""
+    frontier = run.frontier
+    counts = frontier.mv_counts[block.number]
+    running = 0
+    if counts[RUNNING]:
+        running = int(np.count_nonzero(frontier.state[where] == RUNNING))
+        counts[RUNNING] -= running
+    frontier.put(where, COMPLETED)
+    counts[SENT] -= count - running
+    counts[COMPLETED] += count
     frontier.release(block, where, count)
-    run.gates.finish(block, where, index)
+    run.gates.finish(block, where, count)

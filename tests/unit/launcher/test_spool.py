@@ -165,6 +165,17 @@ def test_the_next_of_each_lane_are_suspects_as_many_as_had_free_slots() -> None:
     assert [key[2] for key in spooled.suspects()] == [1, 2, 3, 7]
 
 
+def test_a_lane_that_was_widened_after_its_tasks_were_accepted_has_as_many_suspects() -> None:
+    widened = b"A" + journal.ACCEPTED.pack(0, 0, 4, 0, 3)
+    payloads = [HEADER, b"E", *(accepted(index, 0, 1) for index in range(6)), started(0)]
+    assert not spool.read([b"".join(map(record, payloads))]).suspects()
+    spooled = spool.read([b"".join(map(record, [*payloads, widened]))])
+    assert [key[2] for key in spooled.suspects()] == [1, 2]
+    narrowed = b"A" + journal.ACCEPTED.pack(0, 0, 4, 0, 1)  # what was accepted before may have been started before
+    payloads = [HEADER, b"E", *(accepted(index, 0, 3) for index in range(6)), narrowed]
+    assert [key[2] for key in spool.read([b"".join(map(record, payloads))]).suspects()] == [0, 1, 2]
+
+
 class Written:
     """A spool in a folder, whose launcher has nothing to restate but one waiting task."""
 
