@@ -48,6 +48,7 @@ class LocalLauncher:
         seq: The last sequence number that it reported.
         acked: The last one that it may forget.
         greeted: Whether it has answered.
+        stuck: Whether it has no room to write down what happens, and cannot report it for so long.
     """
 
     client: Client
@@ -57,6 +58,7 @@ class LocalLauncher:
     seq: int = 0
     acked: int = 0
     greeted: bool = False
+    stuck: bool = False
 
     def of_lane(self, lane: Lane) -> list[Key]:
         """Return what it has of a lane, in the order sent."""
@@ -254,7 +256,10 @@ class LocalLaunchers:
                     self._stillborn = 0
                 case frames.Trouble(message):
                     number = launcher.client.number
+                    launcher.stuck = bool(message)
                     LOG.warning("launcher %d %s", number, f"cannot go on: {message}" if message else "goes on")
+                    if self._stopping:
+                        self._rest()
 
     def _told(self, launcher: LocalLauncher, told: frames.Told) -> None:
         """Take in reports, pass them on, and send what there is room for now."""
@@ -370,8 +375,8 @@ class LocalLaunchers:
         self._rest()
 
     def _rest(self) -> None:
-        """Note whether nothing is left to wait for."""
-        if not any(launcher.out for launcher in self._launchers.values()):
+        """Note whether nothing is left to wait for: a launcher without room says nothing before it has some."""
+        if not any(launcher.out and not launcher.stuck for launcher in self._launchers.values()):
             self.idle.set()
         if not self._launchers and not self._starting:
             self.gone.set()
