@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -22,6 +23,14 @@ class Slot:
     share: Share
 
 
+FEW = 4
+"""Up to so many reports are taken one by one."""
+
+PEEK = struct.Struct("<8xB12xI4xdd53x")
+"""kind, index, started, ended of one REPORT row."""
+
+STARTED = int(Kind.STARTED)
+
 Key = tuple[int, int]
 """A run and a version of its spec: what gives indexes their meaning."""
 
@@ -40,6 +49,9 @@ class Flights:
 
     def reported(self, key: Key, rows: Rows, now: float) -> None:
         """Note what reports of one run and version say: who started, who is no longer there."""
+        if len(rows) <= FEW:
+            self._reported_few(key, rows, now)
+            return
         index = rows["row"]["index"]
         started = rows["kind"] == Kind.STARTED
         if started.any():
@@ -60,6 +72,24 @@ class Flights:
                 slot.share.moved = now
                 slot.share.recalling = slot.share.recalling and slot.share.waiting > 0
         self._learn(rows, slots)
+
+    def _reported_few(self, key: Key, rows: Rows, now: float) -> None:
+        """The same one by one: of a chain, arrays cost more than they carry."""
+        waiting, running = self.waiting.setdefault(key, {}), self.running.setdefault(key, {})
+        for kind, index, started, ended in PEEK.iter_unpack(rows.tobytes()):
+            slot = None
+            if kind == STARTED:
+                self._started(key, [index], now)
+            elif (slot := waiting.pop(index, None)) is not None:
+                slot.share.waiting -= 1
+            elif (slot := running.pop(index, None)) is not None:
+                slot.share.running -= 1
+            if slot is None:
+                continue
+            slot.share.moved = now
+            slot.share.recalling = slot.share.recalling and slot.share.waiting > 0
+            if started > 0:
+                slot.pool.learn(slot.share.needs, ended - started, 1)
 
     def _started(self, key: Key, indexes: list[int], now: float) -> None:
         waiting, running = self.waiting.setdefault(key, {}), self.running.setdefault(key, {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
+import pytest
 from attrs import define, field
 from hypothesis import given, settings, strategies as st
 
@@ -193,3 +194,27 @@ def test_short_tasks_wait_ahead_at_the_launcher() -> None:
     world.dispatch()
     assert len(world.launchers["m"].running) == 2
     assert next(iter(world.pool.machines["m"].shares.values())).waiting == 20  # 2 of them not heard to have started
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([Kind.STARTED, Kind.FINISHED, Kind.RECALLED]), st.integers(0, 5)), max_size=4)
+)
+def test_few_reports_and_many_leave_the_same_account(said: list[tuple[Kind, int]]) -> None:
+    def account(few: int) -> tuple[int, int, set[int], set[int], float]:
+        pool, flights = Pool("p"), Flights()
+        pool.set_capacity([Machine("m", {"cores": 4.0})])
+        share = pool.share(pool.machines["m"], (("cores", 1.0),))
+        flights.sent((1, 1), range(4), Slot(pool, pool.machines["m"], share))
+        order = sorted(dict.fromkeys(said), key=lambda one: one[0])  # a start comes before its end
+        rows = np.zeros(len(order), REPORT)
+        for position, (kind, task) in enumerate(order):
+            rows[position]["kind"] = kind
+            rows[position]["row"]["index"] = task
+            rows[position]["row"]["started"], rows[position]["row"]["ended"] = 1.0, 3.0
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr("daggy.engine.flights.FEW", few)
+            flights.reported((1, 1), rows, 5.0)
+        seconds = pool.seconds.get(share.needs, 0.0)
+        return share.waiting, share.running, set(flights.waiting[1, 1]), set(flights.running.get((1, 1), ())), seconds
+
+    assert account(0) == account(9)
