@@ -17,7 +17,7 @@ from daggy.spec.formats import read_toml, read_yaml
 from daggy.spec.numbers import Number
 
 RUN = {"details": {"command": ["x"]}}
-RUNNING = RunSpec(tasks=(), directory="/work")
+RUNNING = RunSpec(tasks=(), directory="/base")
 
 WORDS = st.sampled_from(
     [
@@ -88,7 +88,7 @@ TASKS = st.dictionaries(WORDS, st.dictionaries(WORDS, JSON, max_size=5) | JSON, 
 
 def never_raises_anything_else(data: bytes) -> None:
     readers: tuple[Callable[[], RunSpec], ...] = (
-        lambda: parse(data, directory="/work"),
+        lambda: parse(data, directory="/base"),
         lambda: parse_fragment(data, RUNNING),
     )
     for read in readers:

@@ -99,7 +99,7 @@ DOCUMENTS = st.fixed_dictionaries(
 def outcome(data: bytes, monkeypatch: pytest.MonkeyPatch, small: int) -> tuple[object, ...]:
     monkeypatch.setattr(source, "SMALL", small)
     try:
-        spec = parse(data, directory="/work")
+        spec = parse(data, directory="/base")
     except SpecError as error:
         return tuple(map(str, error.problems))
     return (spec, spec.tasks)
@@ -146,7 +146,7 @@ def many(count: int, **more: Any) -> RunSpec:
     tasks = {
         f"t{n}": {"details": {"command": ["echo", str(n)]}, "parents": [f"t{n - 1}"] if n else []} for n in range(count)
     }
-    return parse(json.dumps({**more, "tasks": tasks}).encode(), directory="/work")
+    return parse(json.dumps({**more, "tasks": tasks}).encode(), directory="/base")
 
 
 def test_plain_tasks_stay_bytes_until_somebody_asks() -> None:

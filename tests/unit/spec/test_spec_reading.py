@@ -12,7 +12,7 @@ RUN = {"command": ["x"]}
 
 
 def read(document: object) -> RunSpec:
-    return parse(json.dumps(document).encode(), source="s.json", directory="/work", name="file")
+    return parse(json.dumps(document).encode(), source="s.json", directory="/base", name="file")
 
 
 def only(**keys: Any) -> Any:
@@ -66,7 +66,7 @@ EVERYTHING = {
 def test_everything_that_a_spec_can_say() -> None:
     spec = read(EVERYTHING)
     assert (spec.name, spec.description, spec.tags, spec.max_failures) == ("n", "d", {"a": "b"}, 3)
-    assert (spec.zip, spec.limits, spec.directory, spec.warnings) == ((("A", "B"),), {"l": 2.0}, "/work/sub", ())
+    assert (spec.zip, spec.limits, spec.directory, spec.warnings) == ((("A", "B"),), {"l": 2.0}, "/base/sub", ())
     template = spec.tasks[0]
     assert template.details == Details(
         command=("{{ A }}",),

@@ -14,7 +14,7 @@ RUN = {"command": ["x"]}
 
 def read(document: object, **more: Any) -> RunSpec:
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return parse(data, **{"source": "nightly.json", "directory": "/work", **more})
+    return parse(data, **{"source": "nightly.json", "directory": "/base", **more})
 
 
 def refusal(document: object, **more: Any) -> list[str]:
@@ -195,6 +195,6 @@ def test_without_a_directory_the_spec_must_say_one() -> None:
     assert refusal(task(), directory=None) == [line]
     assert refusal({**task(), "directory": "x"}, directory=None) == [line]
     assert read({**task(), "directory": "/x"}, directory=None).directory == "/x"
-    assert read({**task(), "directory": "x"}).directory == "/work/x"
-    assert read(task()).directory == "/work"
+    assert read({**task(), "directory": "x"}).directory == "/base/x"
+    assert read(task()).directory == "/base"
     assert read({**task(), "directory": "/"}).directory == "/"
