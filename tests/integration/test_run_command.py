@@ -362,3 +362,52 @@ def test_generated_tasks_are_shown_by_their_names(daggy: Daggy, tmp_path: Path) 
     assert daggy("logs", "last", "look/count.C:y", "--dir", "state").stdout == "y\n"
     assert daggy("tasks", "last", "--template", "look/count", "--dir", "state").stdout.count("look/count.C:") == 2
     assert "nothing to do" in daggy("run", "--dir", "state", spec).stderr
+
+
+def test_a_dry_run_shows_what_a_rerun_does_and_runs_nothing(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    (tmp_path / "mended").touch()
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 0
+    shown = json.loads(daggy("run", "-n", "--json", "--dir", "state", "--rerun", "try.N:3", flaky).stdout)
+    why = {row["name"]: row["why"] for row in shown["templates"]}
+    assert why["try"] == [{"cause": "requeued", "tasks": 1, "examples": [2]}]
+    assert why["after"][0]["cause"] == "invalidated: try.N:3 runs again"
+    assert ran(tmp_path) == ["1", "2", "3"]
+    wrong = daggy("run", "-n", "--dir", "state", "--rerun", "tyr", flaky)
+    assert wrong.returncode == 2
+    assert "did you mean 'try'?" in wrong.stderr
+
+
+def test_max_failures_lets_no_more_begin_than_there_are_slots(daggy: Daggy, tmp_path: Path) -> None:
+    failing = {"expand": ["N"], "details": {"shell": "exit 1"}}
+    (tmp_path / "fail.json").write_text(
+        json.dumps({"max_failures": 3, "parameters": {"N": {"range": [0, 200]}}, "tasks": {"a": failing}})
+    )
+    ended = daggy("run", "--json", "-j", "2", "fail.json")
+    assert ended.returncode == 1
+    assert 3 <= counts(ended)["errored"] <= 3 + 2
+    assert counts(ended)["errored"] + counts(ended)["killed"] == 200
+
+
+def test_a_file_in_the_way_is_refused_at_once(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    for name in ("runs", "launchers"):
+        directory = tmp_path / f"with-{name}"
+        directory.mkdir()
+        (directory / name).touch()
+        refused = daggy("run", "--dir", str(directory), flaky)
+        assert refused.returncode == 3
+        assert f"/{name}'; choose another with --dir" in refused.stderr
+
+
+def test_a_pools_problem_names_the_file(daggy: Daggy, tmp_path: Path) -> None:
+    (tmp_path / "big.json").write_text(
+        '{"tasks": {"a": {"resources": {"cores": 999}, "details": {"command": ["true"]}}}}'
+    )
+    refused = daggy("run", "big.json")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith("big.json: tasks.a.resources.cores: needs 999")
+
+
+def test_a_spec_from_standard_input_is_kept_only_with_a_name(daggy: Daggy, tmp_path: Path) -> None:
+    refused = daggy("run", "--dir", "state", "-", stdin='{"tasks": {"a": {"details": {"command": ["true"]}}}}')
+    assert refused.returncode == 2
+    assert "give it a 'name' to keep it" in refused.stderr
