@@ -58,10 +58,6 @@ class TemplateError(DaggyError):
     """A value cannot be rendered for one task. The spec author's fault; ends the attempt with reason `template`."""
 
 
-class GeneratorError(DaggyError):
-    """A generator's answer cannot be used. The generator's fault; ends its attempt with reason `generator`."""
-
-
 class DirectoryError(DaggyError):
     """A state directory cannot be used: in use, unreadable, of another version. The operator's to mend."""
 

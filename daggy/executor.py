@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import trio
-from attrs import field, frozen
+from attrs import frozen
 
 from daggy.attempt import (
     ANSWER as ANSWER,
@@ -204,10 +204,3 @@ class Executor(abc.ABC):
             FileNotFoundError: the output is gone (its disk, or its pack was dropped).
             ValueError: it is there and its crc is wrong.
         """
-
-
-@frozen
-class NoSettings:
-    """Settings of an executor that has none."""
-
-    x: None = field(default=None, init=False, repr=False)

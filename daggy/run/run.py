@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -329,16 +329,3 @@ def from_ranges(ranges: NDArray[np.int64]) -> Indexes:
     lengths = ranges[:, 1] - ranges[:, 0]
     firsts = np.repeat(ranges[:, 0] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
     return firsts + np.arange(lengths.sum(), dtype=np.int64)
-
-
-def no_rows() -> Rows:
-    """Return an empty array of ATTEMPT."""
-    return np.empty(0, ATTEMPT)
-
-
-def cause_of(run: Run, index: int) -> Mapping[str, object] | None:
-    """Return the last recorded reason why a task went somewhere without an attempt ending."""
-    moved = next(moves_of(run, index), None)
-    if moved is None:
-        return None
-    return {"state": moved.state.name.lower(), "cause": moved.cause, "actor": moved.actor, "at": moved.at}
