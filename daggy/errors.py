@@ -54,6 +54,32 @@ class SpecError(UsageError):
         return "\n".join(f"{prefix}{problem}" for problem in self.problems)
 
 
+class NotFoundError(UsageError):
+    """What was named does not exist (any more): a run, a task, a version. The caller's fault."""
+
+
+class ConflictError(UsageError):
+    """What was asked for does not go with the state in which things are. The caller's fault."""
+
+
+class PreconditionError(ConflictError):
+    """Something has changed since the caller looked at it (`If-Match`). The caller looks again."""
+
+
+class TooLargeError(UsageError):
+    """A document or its expansion is larger than the operator allows. The caller's, or the operator's to raise."""
+
+
+class UnavailableError(DaggyError):
+    """Daggy cannot do this at the moment: it is stopping, or something that it needs is not there. Try again."""
+
+    exit_code = 3
+
+
+class NoRoomError(UnavailableError):
+    """Nothing can be kept at the moment, because there is no room for it. The operator's to mend."""
+
+
 class TemplateError(DaggyError):
     """A value cannot be rendered for one task. The spec author's fault; ends the attempt with reason `template`."""
 

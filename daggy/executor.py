@@ -36,6 +36,7 @@ class Site:
         durable: Whether finishes must survive the death of the engine (a spool is kept).
         others: The engine's other pools: what these left in the directory is theirs to recover. What is left by a pool
             that is no more is for everyone.
+        linger: Whether what runs goes on when the engine dies or leaves, to be taken up by the next one. Needs `durable`.
     """
 
     pool: str
@@ -43,6 +44,7 @@ class Site:
     instance: str
     durable: bool
     others: frozenset[str] = frozenset()
+    linger: bool = False
 
 
 @frozen
@@ -129,10 +131,12 @@ class Ack:
 class Stop:
     """Daggy stops: recall what waits, end what runs (reason KILLED, flag STOPPED), then `run` returns.
 
-    May come twice: `immediate` sends KILL without grace.
+    May come twice: `immediate` sends KILL without grace. `leave`: what runs goes on without an engine and is taken up
+    by the next one, where the site lingers.
     """
 
     immediate: bool = False
+    leave: bool = False
 
 
 Request = Launches | Recall | Kill | Ack | Stop
@@ -156,6 +160,11 @@ class Executor(abc.ABC):
         """Return the machines that can take work at this moment. Constant for a fixed pool."""
 
     @property
+    def trouble(self) -> str:
+        """Why it cannot carry anything out at this moment, with the mend; empty if all is well."""
+        return ""
+
+    @property
     @abc.abstractmethod
     def fixed(self) -> bool:
         """Whether machines never come and go: a need that none can ever meet is then an error at submission."""
@@ -166,7 +175,8 @@ class Executor(abc.ABC):
 
     @abc.abstractmethod
     async def recover(self, epoch: int) -> Reports:
-        """Return what earlier launchers of this site still know, proven dead ones' unfinished tasks as LOST.
+        """Return what earlier launchers of this site still know: FINISHED rows, proven dead ones' unfinished tasks as
+        LOST among them, and STARTED rows, with the tickets that they were launched with, for what still runs.
 
         Called once, before `run`, with the number of the new engine epoch. Kept until acknowledged: called again after
         another crash it says the same.
