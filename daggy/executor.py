@@ -36,7 +36,7 @@ class Site:
         durable: Whether finishes must survive the death of the engine (a spool is kept).
         others: The engine's other pools: what these left in the directory is theirs to recover. What is left by a pool
             that is no more is for everyone.
-        linger: Whether what runs goes on when the engine dies or leaves, to be taken up by the next one. Needs `durable`.
+        linger: Whether what runs goes on when the engine dies or leaves, and the next one takes it up. Needs `durable`.
     """
 
     pool: str

@@ -47,6 +47,9 @@ class Submitted:
         name, tags: As in the spec, for searching.
         at: Wall clock.
         keep_downstream: For an edit: completed tasks downstream of what runs again stayed completed.
+        key: What the caller called this submission, to recognise it if it comes again; empty: nothing.
+        body: A digest of what came with the key.
+        actor: Who asked for it.
     """
 
     run: int
@@ -57,6 +60,9 @@ class Submitted:
     tags: Mapping[str, str]
     at: float
     keep_downstream: bool = False
+    key: str = ""
+    body: str = ""
+    actor: str = ""
 
 
 @frozen
@@ -116,7 +122,20 @@ class Moved:
     at: float
 
 
-Entry = Epoch | Place | Submitted | Generated | RunChanged | Attempts | Moved
+@frozen
+class Told:
+    """What those who follow were told of a run: `number` ascends over all runs, `body` is a JSON object."""
+
+    number: int
+    run: int
+    at: float
+    body: bytes
+
+
+Entry = Epoch | Place | Submitted | Generated | RunChanged | Attempts | Moved | Told
+
+TOLD_KEPT = 100_000
+"""What was told last and is kept at least."""
 
 
 @frozen
@@ -234,6 +253,21 @@ class Tracker(abc.ABC):
         """Return attempts in the order in which they ended, `limit` at most, after the first `after` of them.
 
         With `index`: only those that were that task's in the version in which they were recorded.
+        """
+
+    @abc.abstractmethod
+    def keyed(self, key: str, since: float) -> tuple[int, str] | None:
+        """Return run and `body` of the last submission under a key at or after `since`; None if there is none."""
+
+    @abc.abstractmethod
+    def last_told(self) -> int:
+        """Return the highest number told, dropped ones included; 0 if there is none."""
+
+    @abc.abstractmethod
+    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[Told] | None:
+        """Return what was told above the number `after`, of one run or of all, ascending, `limit` at most.
+
+        None if some of what was told just above it is no longer kept: of all runs, the last `TOLD_KEPT` are.
         """
 
     @abc.abstractmethod

@@ -11,8 +11,9 @@ from attrs import define, field
 
 from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports, RunState, Ticket
 from daggy.engine.flights import Flights, Slot
-from daggy.engine.pool import Candidate, Grant, Pool
+from daggy.engine.pool import Candidate, Grant, Pool, pool_needs
 from daggy.engine.render import Failure, Renderer
+from daggy.engine.shares import ADOPTED, Share
 from daggy.executor import Executor, Kill, Launches, Recall, Request
 from daggy.run.run import Run
 from daggy.run.states import Now
@@ -23,11 +24,22 @@ STUCK_SECONDS = 0.1
 
 @define(eq=False)
 class Line:
-    """A pool, its executor and the way to it. `executor` is None while it is being made again."""
+    """A pool, its executor and the way to it. `requests` is None while the executor is being made again, for the
+    reason `fault`.
+    """
 
     pool: Pool
     executor: Executor | None = None
     requests: trio.MemorySendChannel[Request] | None = None
+    fault: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """Return why nothing can be launched here at this moment; empty if all is well."""
+        if self.requests is None:
+            return self.fault or f"pool '{self.pool.name}' is starting"
+        trouble = self.executor.trouble if self.executor else ""
+        return f"pool '{self.pool.name}': {trouble}" if trouble else ""
 
     def ask(self, request: Request) -> None:
         """Send a request; an executor that is gone has nothing to carry it out on."""
@@ -60,8 +72,9 @@ class Dispatcher:
         """Return the line of a template's pool."""
         return self.lines[pool or self.default_pool]
 
-    def dispatch(self, runs: Iterable[Run], now: Now) -> None:
-        """Hand out what is ready in these runs, as far as resources go."""
+    def dispatch(self, runs: Iterable[Run], now: Now) -> list[Run]:
+        """Hand out what is ready in these runs, as far as resources go; return those of which something was."""
+        served: dict[int, Run] = {}
         candidates: dict[str, list[Candidate]] = {}
         for run in runs:
             for number in run.frontier.ready:
@@ -73,7 +86,9 @@ class Dispatcher:
                 continue
             for grant in line.pool.choose(wanting, now.mono):
                 self._hand_out(line, grant, now)
+                served[grant.candidate.run.id] = grant.candidate.run
             self._recall_stuck(line, wanting, now)
+        return list(served.values())
 
     def _hand_out(self, line: Line, grant: Grant, now: Now) -> None:
         (run, lane), machine, share, _, ahead = grant
@@ -96,6 +111,18 @@ class Dispatcher:
         self.flights.sent((run.id, run.version), sent, slot)
         share.moved = now.mono
         line.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches))
+
+    def adopt(self, line: Line, run: Run, tickets: Iterable[Ticket]) -> None:
+        """Account for tasks that an earlier engine handed out and that still run."""
+        machines = list(line.pool.machines.values())
+        for ticket in tickets if machines else ():
+            needs = pool_needs(run, run.frontier.lane_of(run.launched[ticket]).policy.resources)
+            share = machines[0].adopted.setdefault(needs, Share(ADOPTED, needs))
+            self.flights.adopted((run.id, ticket.version), ticket.index, Slot(line.pool, machines[0], share))
+
+    def drop(self, run_id: int) -> None:
+        """Forget a run that leaves memory."""
+        self.renderers.pop(run_id, None)
 
     def renderer(self, run: Run) -> Renderer:
         """Return the renderer of a run's present spec."""
@@ -156,16 +183,15 @@ def _ticket_of(run: Run, version: int, index: int) -> Ticket:
     return next(one for one in (*run.launched, *run.orphans) if (one.version, one.index) == (version, index))
 
 
-def lost(
-    epoch: int, keys: Iterable[tuple[tuple[int, int], int]], runs: Mapping[int, Run], message: str, at: float
-) -> Reports:
+def lost(keys: Iterable[tuple[tuple[int, int], int]], runs: Mapping[int, Run], message: str, at: float) -> Reports:
     """Return reports that say of each of these that its executor lost it."""
     listed = list(keys)
     rows = np.zeros(len(listed), REPORT)
     for position, ((run_id, version), index) in enumerate(listed):
         rows[position]["run"], rows[position]["version"] = run_id, version
         rows[position]["row"]["index"] = index
-        rows[position]["row"]["attempt"] = _ticket_of(runs[run_id], version, index).attempt
-    rows["kind"], rows["epoch"] = Kind.FINISHED, epoch
+        ticket = _ticket_of(runs[run_id], version, index)
+        rows[position]["epoch"], rows[position]["row"]["attempt"] = ticket.epoch, ticket.attempt
+    rows["kind"] = Kind.FINISHED
     rows["row"]["reason"], rows["row"]["ended"] = Reason.LOST, at
     return Reports(rows, dict.fromkeys(range(len(listed)), message))

@@ -1,432 +1,321 @@
-"""The engine: runs, pools and a tracker joined by one loop that waits, takes all that has come, and acts at once."""
+"""The engine: the loop, and what people ask of it: runs submitted, read back, edited, killed, forgotten."""
 
 from __future__ import annotations
 
+import logging
+import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import trio
 
-from daggy.attempt import Reports, Rows
-from daggy.engine.acks import Acks
-from daggy.engine.admission import check_generated, check_needs
-from daggy.engine.batches import by_run, checked, joined, only
-from daggy.engine.directory import StateDirectory
-from daggy.engine.dispatch import Dispatcher, Line, lost
-from daggy.engine.flights import Flights
-from daggy.engine.pool import Pool
-from daggy.engine.recovered import Recovered
-from daggy.engine.serving import Serving
-from daggy.engine.writer import Writer
-from daggy.errors import SpecError, UsageError
-from daggy.executor import Ack, Executor, Site, Stop
-from daggy.plan import Difference, difference, plan
+from daggy.attempt import Rows, Ticket
+from daggy.engine import core
+from daggy.engine.admission import check_needs
+from daggy.engine.core import Core
+from daggy.engine.dispatch import Line
+from daggy.engine.shelf import Shelf
+from daggy.errors import ConflictError, DirectoryError, NotFoundError, SpecError
+from daggy.executor import Kill
+from daggy.plan import Difference, Plan, difference, plan
 from daggy.run import commands, edit
-from daggy.run.growth import on_bad_answer, on_generated
-from daggy.run.reports import on_reports, on_tick
 from daggy.run.restore import forget_unfollowed, on_recovered, restore
 from daggy.run.ring import Indexes
-from daggy.run.run import Answer, Run
-from daggy.run.states import Now
-from daggy.spec import parse_fragment
+from daggy.run.run import Run
 from daggy.spec.model import RunSpec
-from daggy.tracker import Epoch, Place, RunFilter, RunRecord, Submitted, Tracker
+from daggy.tracker import History, RunFilter, RunRecord, RunState, Submitted, Tracker, Version
 
-MakeExecutor = Callable[[Site], Executor]
+MakeExecutor = core.MakeExecutor
 
-LARGEST_ANSWER = 1_000_000_000
-"""Bytes that a generator may answer."""
+LOG = logging.getLogger("daggy.engine")
 
-IDLE_SECONDS = 1.0
-"""While something is ready and finds no room, patience is looked at so often."""
+UNENDED = (RunState.QUEUED, RunState.RUNNING)
+
+KEYS_SECONDS = 86_400.0
+"""How long a submission's key is remembered."""
+
+LARGE = 1 << 16
+"""Bytes of a spec from which a run is read back in a thread."""
+
+NOT_CURRENT = "it is no longer part of its run"
 
 
-class Engine:
+class Engine(Core):
     """Runs on pools. Open it, submit, wait for the end; it owns all of it in between.
 
-    Args:
-        tracker: Where runs are kept.
-        pools: By name, what makes the pool's executor.
-        directory: Whose lock is held.
-        default_pool: For templates that name none.
-        threads: False keeps everything on the loop: for simulated time.
+    Runs that have not ended are in `runs`; those that have are read back when somebody asks for them, and leave memory
+    when nobody has for a while.
     """
 
-    def __init__(
-        self,
-        tracker: Tracker,
-        pools: Mapping[str, MakeExecutor],
-        directory: StateDirectory,
-        *,
-        default_pool: str = "default",
-        threads: bool = True,
-    ) -> None:
-        """Keep what is given; nothing starts before `open`."""
-        self.tracker = tracker
-        self.directory = directory
-        self.runs: dict[int, Run] = {}
-        self.epoch = tracker.last_epoch() + 1
-        self.writer = Writer(tracker, self._acknowledge, in_thread=threads and tracker.durable)
-        self.places: dict[tuple[str, str], int] = {place: number for number, place in tracker.places().items()}
-        self._make = dict(pools)
-        self._flights = Flights()
-        lines = {name: Line(Pool(name)) for name in pools}
-        self.dispatcher = Dispatcher(lines, default_pool, self._flights, self.epoch, self._report_rendering)
-        self._acks = Acks()
-        self._recovered = Recovered()
-        self._inbox: list[tuple[str, Reports]] = []
-        self._wake = trio.Event()
-        self._barriers: dict[int, int] = {}
-        self._held: set[int] = set()
-        self._ends: dict[int, trio.Event] = {}
-        self._last_run = tracker.last_run()
-        self._stop_asked = trio.Event()
-        self._stopped = False
-        self._nursery: trio.Nursery | None = None
+    def _begin(self) -> None:
+        self._last_run = self.tracker.last_run()
+        self._shelf = Shelf(self.runs)
+        self._reading: dict[int, trio.Lock] = {}
+        self._expect(lambda run: self._record(run) is not None)
 
-    @property
-    def _stopping(self) -> bool:
-        return self._stop_asked.is_set()
+    def _expect(self, is_wanted: Callable[[int], bool]) -> None:
+        """Let go what executors know of runs that nobody will ask for; end what still runs of them."""
+        for pool, tickets in self._recovered.drop_unknown(is_wanted):
+            self.line(pool).ask(Kill(tickets, NOT_CURRENT))
 
-    @property
-    def trouble(self) -> str:
-        """Return why nothing can be kept at this moment; empty if all is well."""
-        return self.writer.trouble
+    def line(self, pool: str) -> Line:
+        """Return a pool, its executor and what is in use of its machines; '' is the default pool."""
+        return self.dispatcher.line_of(pool)
 
-    @staticmethod
-    def now() -> Now:
-        """Return this moment on both clocks."""
-        return Now(time.time(), trio.current_time())
+    def place_names(self) -> dict[int, tuple[str, str]]:
+        """Return what the column `place` of attempts means: number to (pool, host)."""
+        return {number: place for place, number in self.places.items()}
 
-    # Life.
+    # Runs in memory and runs read back.
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Begin an epoch, start executors and the loop; on leaving, stop them in order and keep what is left."""
-        try:
-            async with self._open():
-                yield
-        except BaseExceptionGroup as group:
-            raise only(group) from None
+    async def take_up(self) -> None:
+        """Read back every run that has not ended; they go on where they left off.
 
-    @asynccontextmanager
-    async def _open(self) -> AsyncIterator[None]:
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self.writer.run)
-            await self.writer.kept(self.writer.give([Epoch(self.epoch, time.time())]))
-            async with trio.open_nursery() as executors:
-                for name in self._make:
-                    await executors.start(self._serve, name)
-                self._recovered.drop_unknown(lambda run: self._record(run) is not None)
-                nursery.start_soon(self._loop)
-                try:
-                    yield
-                finally:
-                    self.stop()
-            with trio.CancelScope(shield=True):
-                await self._keep_the_rest()
-            nursery.cancel_scope.cancel()
-
-    def stop(self, *, immediate: bool = False) -> None:
-        """Stop starting work and end what runs: TERM and grace, or (again, `immediate`) KILL. Its tasks stay queued."""
-        self._stop_asked.set()
-        for line in self.dispatcher.lines.values():
-            line.ask(Stop(immediate))
-
-    async def _keep_the_rest(self) -> None:
-        """After the last executor has left: act on what it said, keep it, and let everybody go who waits for an end.
-
-        What a tracker in trouble does not keep is not acknowledged either, and will be heard again.
+        What cannot be read back, or can never run any more, is left as it is and said in the log.
         """
-        self._turn()
-        await self.writer.settled()
-        self._stopped = True
-        for event in self._ends.values():
-            event.set()
+        records = await self.reader.read(lambda tracker: tracker.runs(RunFilter(states=UNENDED, limit=1 << 30)))
+        wanted = {record.run for record in records}
+        self._expect(wanted.__contains__)
+        for record in reversed(records):
+            try:
+                await self.find(record.run)
+            except DirectoryError as error:
+                LOG.warning("run %d cannot be read back: %s", record.run, error)
+        self._starting = ""
 
-    async def _serve(self, name: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep a pool's executor at work; the last one to leave lets go who waits for an end."""
-        line, place = self.dispatcher.lines[name], self.directory
-        others = frozenset(self._make) - {name}
-        site = Site(name, place.path, place.instance, self.tracker.durable, others)
-        serving = Serving(
-            line,
-            partial(self._make[name], site),
-            self.epoch,
-            self._stop_asked,
-            recovered=partial(self._take_first, name),
-            succeeded=partial(self._take_over, line),
-            report=partial(self._report, name),
-            changed=partial(self._capacity_changed, line),
-        )
-        await serving.run(task_status)
-        if all(other.requests is None for other in self.dispatcher.lines.values()):
-            await self._keep_the_rest()
+    def _record(self, run_id: int) -> RunRecord | None:
+        """Return what the tracker's list says of a run; None if it keeps no such run."""
+        return _record_of(run_id, self.tracker)
 
-    def _take_first(self, name: str, recovered: Reports) -> None:
-        self._fill_places(name, recovered.rows)
-        self._recovered.add(name, recovered)
+    async def records(self, matching: RunFilter) -> Sequence[RunRecord]:
+        """Return one page of runs, newest first; of those in memory the state of this moment."""
+        found = await self.reader.read(lambda tracker: tracker.runs(matching))
+        return [self._shelf.as_now(record) for record in found]
 
-    def _take_over(self, line: Line, recovered: Reports, message: str) -> None:
-        """Act on what an executor's successor knows of its launches; all else that it had is lost."""
-        name = line.pool.name
-        self._acks.forget_told(name)
-        if self._recovered.waits_for(name):  # what earlier engines launched is known from the first time
-            chosen = np.flatnonzero(recovered.rows["epoch"] == self.epoch)
-            said = recovered.messages
-            messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
-            recovered = Reports(recovered.rows[chosen], messages)
-        self._report(name, recovered)
-        self._report(name, lost(self.epoch, self._flights.of_pool(line.pool), self.runs, message, time.time()))
-
-    def _capacity_changed(self, line: Line) -> None:
-        if line.executor is not None:
-            line.pool.set_capacity(line.executor.capacity())
-        self._wake.set()
-
-    # The loop.
-
-    def _report(self, pool: str, reports: Reports) -> None:
-        """Take a batch of reports from an executor; the next turn acts on it."""
-        self._inbox.append((pool, checked(reports)))
-        self._wake.set()
-
-    def _report_rendering(self, reports: Reports) -> None:
-        self._report(self.dispatcher.default_pool, reports)
-
-    async def _loop(self) -> None:
-        """Wait for reports, timers and commands; take all that has come as one batch."""
-        while True:
-            with trio.move_on_at(self._next_due()):
-                await self._wake.wait()
-            self._wake = trio.Event()
-            self._turn()
-
-    def _next_due(self) -> float:
-        """Return when something is to be done though nobody reports."""
-        dues = [due for run in self.runs.values() if (due := run.delays.next_due()) is not None]
-        if any(run.frontier.ready for run in self.runs.values()):
-            dues.append(trio.current_time() + IDLE_SECONDS)
-        return min(dues, default=float("inf"))
-
-    def _turn(self) -> None:
-        now = self.now()
-        inbox, self._inbox = self._inbox, []
-        for name, reports in joined(inbox):
-            self._apply(name, reports, now)
-        for run in self.runs.values():
-            due = run.delays.next_due()
-            if due is not None and due <= now.mono:
-                on_tick(run, now)
-        if not self._stopping and not self.writer.trouble:
-            self.dispatcher.dispatch([run for run in self.runs.values() if self._may_launch(run)], now)
-        for run in self.runs.values():
-            self._collect(run)
-        for name, rows in self._recovered.take_done():
-            self._acks.note(name, rows)
-        if acks := self._acks.take():
-            self.writer.give([], acks)
-
-    def _may_launch(self, run: Run) -> bool:
-        """Return whether what gives the run's indexes their meaning has been committed."""
-        kept = self.writer.done >= self._barriers.get(run.id, 0)
-        return kept and bool(run.frontier.ready) and run.id not in self._held
-
-    def _apply(self, name: str, reports: Reports, now: Now) -> None:
-        """Hand reports to their runs; what they free is free from here on."""
-        self._fill_places(name, reports.rows)
-        for (run_id, version), chosen in by_run(reports):
-            self._flights.reported((run_id, version), chosen.rows, now.mono)
-            run = self.runs.get(run_id)
-            if run is not None:
-                on_reports(run, chosen, now)
-                for answer in run.outbox.answers:
-                    self._acks.hold(answer.ticket)
-        if self.tracker.durable:
-            self._acks.note(name, reports.rows)
-
-    def _fill_places(self, name: str, rows: Rows) -> None:
-        """Write where attempts ran. A pool of several machines says so by ticket, one of one machine by itself."""
-        if not len(rows):
-            return
-        machines = self.dispatcher.lines[name].pool.machines
-        if len(machines) == 1:
-            rows["row"]["place"] = self._place(name, next(iter(machines)))
-            return
-        for row in rows:
-            host = self._flights.machine_of(int(row["run"]), int(row["version"]), int(row["row"]["index"]))
-            row["row"]["place"] = self._place(name, host)
-
-    def _place(self, pool: str, host: str) -> int:
-        number = self.places.get((pool, host))
-        if number is None:
-            number = self.places[pool, host] = len(self.places) + 1
-            self.writer.give([Place(number, pool, host)])
-        return number
-
-    def _collect(self, run: Run) -> None:
-        """Carry out what a run's handlers want done: entries kept, attempts killed, answers read, its end announced."""
-        self.dispatcher.pass_on(run)
-        answers, run.outbox.answers = run.outbox.answers, []
-        for answer in answers:
-            assert self._nursery is not None
-            self._nursery.start_soon(self._answer, run, answer)
-        self._give_entries(run)
-
-    def _give_entries(self, run: Run, *, barrier: bool = False) -> None:
-        """Have kept what a run recorded; once that is done its end is announced. `barrier`: launch nothing before."""
-        entries = run.take_entries()
-        if not entries:
-            return
-        number = self.writer.give(entries, urgent=barrier or run.is_ended)
-        if barrier:
-            self._barriers[run.id] = number
-        if run.is_ended and self._nursery is not None:
-            self._nursery.start_soon(self._announce, run, number)
-
-    async def _announce(self, run: Run, number: int) -> None:
-        """Say that a run has ended, once that is kept."""
-        await self.writer.kept(number)
-        if run.is_ended:
-            self._ends.setdefault(run.id, trio.Event()).set()
-
-    def _acknowledge(self, acks: Sequence[tuple[str, Ack]]) -> None:
-        for name, ack in acks:
-            self.dispatcher.lines[name].ask(ack)
-        if any(number <= self.writer.done for number in self._barriers.values()):
-            self._barriers = {run: number for run, number in self._barriers.items() if number > self.writer.done}
-            self._wake.set()
-
-    # Generators.
-
-    async def _answer(self, run: Run, answer: Answer) -> None:
-        """Read what a generator answered and let the run grow by it."""
-        message, data = "", b""
-        try:
-            data = await self._read_answer(run, answer)
-        except (OSError, ValueError) as error:
-            message = f"its answer cannot be read: {error}"
-        index = run.launched.get(answer.ticket, answer.index)
-        if index in run.answering and answer.ticket not in run.orphans:
-            message = message or self._grow(run, index, data)
-            if message:
-                on_bad_answer(run, index, message, self.now())
-        self._acks.release(answer.ticket)
-        self._give_entries(run, barrier=True)
-        self._wake.set()
-
-    async def _read_answer(self, run: Run, answer: Answer) -> bytes:
-        line = self.dispatcher.line_of(run.frontier.lane_of(answer.index).policy.pool)
-        if line.executor is None:
-            raise OSError("its executor is gone")
-        ticket = answer.ticket
-        return await line.executor.read_log(run.id, ticket.version, answer.row, "answer", 0, LARGEST_ANSWER)
-
-    def _grow(self, run: Run, index: int, data: bytes) -> str:
-        """Return why an answer cannot be used; empty if it was."""
-        try:
-            fragment = parse_fragment(data, run.plan.spec, source=run.plan.name(index))
-            check_generated(fragment, self.dispatcher)
-            on_generated(run, index, fragment, data, self.now())
-        except SpecError as error:
-            return str(error)
-        return ""
-
-    # What people ask for.
-
-    async def submit(self, spec: RunSpec, raw: bytes) -> int:
-        """Take a new run; return its id once it is kept.
+    async def versions(self, run_id: int) -> Sequence[Version]:
+        """Return the versions of a run's spec, in order, with what generators answered.
 
         Raises:
-            SpecError: it cannot be planned, or a task needs what no machine can ever give.
+            NotFoundError: there is no such run.
         """
-        made = plan(spec)
-        check_needs(made, self.dispatcher)
-        self._last_run += 1
-        run = Run(self._last_run, made, created=time.time(), epoch=self.epoch)
-        entry = Submitted(run.id, 1, raw, made.digest, spec.name, spec.tags, run.created)
-        await self.writer.kept(self.writer.give([entry]))
+        return (await self._history(run_id)).versions
+
+    async def _history(self, run_id: int) -> History:
+        await self.writer.settled()
+        try:
+            return await self.reader.read(lambda tracker: tracker.history(run_id))
+        except KeyError:
+            raise _unknown(run_id) from None
+
+    async def find(self, run_id: int) -> Run:
+        """Return a run, read back if it is not in memory.
+
+        Raises:
+            NotFoundError: there is no such run.
+            DirectoryError: this Daggy cannot read it.
+        """
+        run = self.runs.get(run_id)
+        if run is None:
+            async with self._reading.setdefault(run_id, trio.Lock()):
+                run = self.runs.get(run_id) or await self._read_back(run_id)
+            self._reading.pop(run_id, None)
+        self._shelf.use(run, time.monotonic())
+        for left in self._shelf.take_surplus(self._is_busy, time.monotonic()):
+            self._drop(left.id)
+        return run
+
+    async def _read_back(self, run_id: int) -> Run:
+        record = await self.reader.read(partial(_record_of, run_id))
+        if record is None:
+            raise _unknown(run_id)
+        if record.state in UNENDED:
+            return await self.load(run_id, lenient=True)
+        run = await self._restored(record)
         self._admit(run)
-        run.begin()
-        return run.id
+        self._say_ended(run)
+        return run
+
+    async def _restored(self, record: RunRecord) -> Run:
+        history = await self._history(record.run)
+        rebuild = partial(restore, record, history, self.epoch, self.now())
+        if self.reader.twin is not None and sum(len(version.spec) for version in history.versions) > LARGE:
+            return await trio.to_thread.run_sync(rebuild)
+        return rebuild()
+
+    async def fresh(self, run_id: int) -> Run:
+        """Return a copy of a run as it is kept, to try something on; the engine knows nothing of it.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        await self.writer.settled()
+        record = await self.reader.read(partial(_record_of, run_id))
+        if record is None:
+            raise _unknown(run_id)
+        return await self._restored(record)
+
+    def _is_busy(self, run: Run) -> bool:
+        """Return whether a run that has ended is still needed in memory."""
+        return bool(
+            not run.is_ended
+            or run.orphans
+            or run.outbox.entries
+            or run.id in self._barriers
+            or run.id in self._busy.touched
+            or self._flights.has(run.id)
+        )
+
+    def _drop(self, run_id: int) -> None:
+        """Let a run leave memory."""
+        self.runs.pop(run_id, None)
+        self._busy.drop(run_id)
+        self.dispatcher.drop(run_id)
+        self._flights.drop(run_id)
+        self._shelf.forget(run_id)
+        self._ends.pop(run_id, None)
+        self._held.pop(run_id, None)
 
     def _admit(self, run: Run) -> None:
         self.directory.make_packs(run.id)
         self.runs[run.id] = run
+        self._shelf.use(run, time.monotonic())
+        self._busy.touch(run)
         self._wake.set()
 
-    def _record(self, run_id: int) -> RunRecord | None:
-        """Return what the tracker's list says of a run; None if it keeps no such run."""
-        found = self.tracker.runs(RunFilter(before=run_id + 1, limit=1))
-        return found[0] if found and found[0].run == run_id else None
-
-    async def load(self, run_id: int, *, hold: bool = False) -> Run:
+    async def load(self, run_id: int, *, hold: bool = False, lenient: bool = False) -> Run:
         """Return a kept run, read back with what launchers finished meanwhile; it goes on where it left off.
 
         Args:
             run_id: The run.
             hold: Launch nothing of it before it is edited, resumed or requeued.
+            lenient: If one of its tasks can never run any more, hold it instead of refusing it.
 
         Raises:
-            UsageError: there is no such run.
-            SpecError: the pools have changed, and one of its tasks can never run any more (not with `hold`).
+            NotFoundError: there is no such run.
+            SpecError: the pools have changed, and one of its tasks can never run any more (not with `hold`, `lenient`).
         """
         record = self._record(run_id)
         if record is None:
-            raise UsageError(f"no run {run_id}; 'daggy ls' shows those there are")
-        run = restore(record, self.tracker.history(run_id), self.epoch, self.now())
+            raise _unknown(run_id)
+        run = await self._restored(record)
         if hold:
-            self._held.add(run_id)
+            self._held[run_id] = "it is being taken up"
         else:
-            check_needs(run.plan, self.dispatcher)
+            try:
+                check_needs(run.plan, self.dispatcher)
+            except SpecError as error:
+                if not lenient:
+                    raise
+                self._held[run_id] = str(error)
+                LOG.warning("run %d is held until it is edited or the pools are mended: %s", run_id, error)
         await self._recover(run)
         self._admit(run)
         return run
 
+    def held(self, run_id: int) -> str:
+        """Return why nothing of a run is launched, with the mend; empty if it is."""
+        return self._held.get(run_id, "")
+
     async def _recover(self, run: Run) -> None:
-        """Apply what dead launchers knew of this run, generators' answers included, until nothing more follows."""
-        left = on_recovered(run, self._recovered.of_run(run.id), self.now())
+        """Apply what launchers knew of this run, generators' answers included, until nothing more follows; adopt what
+        still runs.
+        """
+        known = self._recovered.of_run(run.id)
+        left = on_recovered(run, known, self.now())
         while answers := run.outbox.answers:
             run.outbox.answers = []
             for answer in answers:
                 await self._answer(run, answer)
             left = on_recovered(run, left, self.now())
         forget_unfollowed(run, left)
+        for pool, tickets in self._recovered.running(run.id):
+            self._adopt(run, pool, tickets)
         run.settle(self.now())
         await self._kept(run)
         self._recovered.applied(run.id)
 
+    def _adopt(self, run: Run, pool: str, tickets: Sequence[Ticket]) -> None:
+        """Account for what an earlier engine launched and still runs; end what is not wanted any more."""
+        line = self.line(pool)
+        self.dispatcher.adopt(line, run, [ticket for ticket in tickets if ticket in run.launched])
+        if unwanted := [ticket for ticket in tickets if ticket not in run.launched]:
+            line.ask(Kill(unwanted, NOT_CURRENT))
+
     async def _commit(self, run: Run) -> None:
         """Keep what a command changed before anything that uses it is launched; pass its kills on."""
         self.dispatcher.pass_on(run)
-        self._held.discard(run.id)
+        self._held.pop(run.id, None)
         await self._kept(run)
 
     async def _kept(self, run: Run) -> None:
         """Return when what a run recorded is kept; before that nothing of it is launched, and its end not announced."""
-        self._barriers[run.id] = number = self.writer.give(run.take_entries(), urgent=True)
+        entries = run.take_entries()
+        if self._follow:
+            self.news.note(run, entries)
+        self._barriers[run.id] = number = self.writer.give(entries, urgent=True)
         said = self._ends.get(run.id)
         if said is not None and said.is_set() and not run.is_ended:
             del self._ends[run.id]
+        self._busy.touch(run)
         self._wake.set()
         await self.writer.kept(number)
         if run.is_ended:
-            self._ends.setdefault(run.id, trio.Event()).set()
+            self._say_ended(run)
+
+    # What people ask for.
+
+    async def submit(
+        self, spec: RunSpec, raw: bytes, *, made: Plan | None = None, key: str = "", body: str = ""
+    ) -> int:
+        """Take a new run; return its id once it is kept.
+
+        Args:
+            spec: The spec.
+            raw: The same as it is to be kept.
+            made: Its plan, if there is one already.
+            key: What the caller calls this submission, to recognise a second one.
+            body: A digest of what the caller sent, to tell a second one from another under the same key.
+
+        Raises:
+            SpecError: it cannot be planned, or a task needs what no machine can ever give.
+        """
+        made = made or plan(spec)
+        check_needs(made, self.dispatcher)
+        self._last_run += 1
+        run = Run(self._last_run, made, created=time.time(), epoch=self.epoch)
+        entry = Submitted(run.id, 1, raw, made.digest, spec.name, spec.tags, run.created, key=key, body=body)
+        await self.writer.kept(self.writer.give([entry]))
+        run.begin()
+        self._admit(run)
+        return run.id
+
+    async def keyed(self, key: str) -> tuple[int, str] | None:
+        """Return the run that was submitted under a key within a day, and its body's digest; None if there is none."""
+        await self.writer.settled()
+        since = time.time() - KEYS_SECONDS
+        return await self.reader.read(lambda tracker: tracker.keyed(key, since))
 
     async def edit(
-        self, run_id: int, spec: RunSpec, raw: bytes, *, keep_downstream: bool = False, actor: str = ""
+        self,
+        run_id: int,
+        spec: RunSpec,
+        raw: bytes,
+        *,
+        made: Plan | None = None,
+        keep_downstream: bool = False,
+        actor: str = "",
     ) -> Difference:
         """Replace a run's spec and resume it; return what that changed.
 
         Raises:
             SpecError: as `submit`; nothing has changed.
+            NotFoundError: there is no such run.
         """
-        run = self.runs[run_id]
-        base, new = plan(spec), edit.replan(run, spec)
+        run = await self.find(run_id)
+        base = made or plan(spec)
+        new = edit.replan(run, spec, base)
         check_needs(new, self.dispatcher)
         changes = difference(run.plan, new)
         entry = Submitted(
@@ -438,6 +327,7 @@ class Engine:
             spec.tags,
             time.time(),
             keep_downstream=keep_downstream,
+            actor=actor,
         )
         edit.on_edit(run, new, entry, self.now(), actor)
         await self._commit(run)
@@ -448,30 +338,102 @@ class Engine:
 
         Raises:
             SpecError: the pools have changed, and one of its tasks can never run any more.
+            NotFoundError: there is no such run.
         """
-        check_needs(self.runs[run_id].plan, self.dispatcher)
-        commands.on_resume(self.runs[run_id], self.now(), actor)
-        await self._commit(self.runs[run_id])
+        run = await self.find(run_id)
+        check_needs(run.plan, self.dispatcher)
+        commands.on_resume(run, self.now(), actor)
+        await self._commit(run)
 
-    async def requeue(self, run_id: int, chosen: Indexes, actor: str = "") -> None:
-        """Run these tasks again, and what is downstream of them."""
-        commands.on_requeue(self.runs[run_id], chosen, self.now(), actor)
-        await self._commit(self.runs[run_id])
+    async def requeue(self, run_id: int, chosen: Indexes, actor: str = "", *, keep_downstream: bool = False) -> None:
+        """Run these tasks again, and what is downstream of them unless that is to be kept.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        run = await self.find(run_id)
+        commands.on_requeue(run, chosen, self.now(), actor, keep_downstream=keep_downstream)
+        await self._commit(run)
 
     async def kill(self, run_id: int, chosen: Indexes | None = None, actor: str = "") -> None:
-        """Kill a run, or some of its tasks."""
-        commands.on_kill(self.runs[run_id], chosen, self.now(), actor)
-        await self._commit(self.runs[run_id])
+        """Kill a run, or some of its tasks.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        run = await self.find(run_id)
+        commands.on_kill(run, chosen, self.now(), actor)
+        await self._commit(run)
+
+    async def forget(self, run_id: int) -> None:
+        """Remove a run that has ended, with all that its tasks wrote.
+
+        Raises:
+            NotFoundError: there is no such run.
+            ConflictError: it has not ended.
+        """
+        run = self.runs.get(run_id)
+        record = self._shelf.as_now(await self._known(run_id))
+        if record.state in UNENDED or (run is not None and self._is_busy(run)):
+            raise ConflictError(f"run {run_id} has not ended; kill it first, and wait for its end")
+        self._drop(run_id)
+        await self.writer.perform(lambda tracker: tracker.forget(run_id))
+        await trio.to_thread.run_sync(
+            partial(shutil.rmtree, self.directory.path / "runs" / str(run_id), ignore_errors=True)
+        )
+        if self._follow:
+            self.news.note_forgotten(run_id)
+
+    async def _known(self, run_id: int) -> RunRecord:
+        record = await self.reader.read(partial(_record_of, run_id))
+        if record is None:
+            raise _unknown(run_id)
+        return record
 
     async def ended(self, run_id: int) -> None:
         """Return when the run has ended and that is kept, or when the engine has stopped."""
+        if run_id not in self.runs and self._follow:
+            await self.find(run_id)
         if not self._stopped:
             await self._ends.setdefault(run_id, trio.Event()).wait()
+
+    async def attempts(self, run: Run, index: int) -> Sequence[tuple[int, Rows, str]]:
+        """Return all ended attempts of a task, in order: version, row and message of each."""
+        await self.writer.settled()
+        return await self.reader.read(partial(attempts_of, run, index))
 
     async def read_log(self, run_id: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
         """Return bytes of one attempt's output, as `Executor.read_log`."""
         pool = next((pool for (pool, _), number in self.places.items() if number == int(row["place"])), "")
-        executor = self.dispatcher.line_of(pool).executor
-        if executor is None:
-            raise FileNotFoundError(f"pool '{pool}' has no executor")
-        return await executor.read_log(run_id, version, row, stream, offset, limit)
+        line = self.dispatcher.lines.get(pool) or self.line("")
+        if line.executor is None:
+            raise FileNotFoundError(f"pool '{line.pool.name}' has no executor")
+        return await line.executor.read_log(run_id, version, row, stream, offset, limit)
+
+
+def attempts_of(run: Run, index: int, tracker: Tracker) -> Sequence[tuple[int, Rows, str]]:
+    """Return all ended attempts of a task that a tracker keeps, in order: version, row and message of each.
+
+    Earlier versions of the run's spec knew the task by other indexes.
+    """
+    found: list[tuple[int, Rows, str]] = []
+    indexes = {run.version: index}
+    for version in sorted(run.translations, reverse=True):
+        changes = run.translations[version]
+        known = 0 <= index < changes.new.size  # what grew under the later version has no earlier index
+        here = int(changes.back(np.array([index], np.int64))[0]) if known else -1
+        indexes[version] = index = here
+    for asked in {here for here in indexes.values() if here >= 0}:
+        for batch in tracker.attempts(run.id, 0, 1 << 30, asked):
+            if indexes.get(batch.version) == asked:
+                found += [(batch.version, row, batch.messages.get(place, "")) for place, row in enumerate(batch.rows)]
+    return sorted(found, key=lambda one: int(one[1]["attempt"]))
+
+
+def _record_of(run_id: int, tracker: Tracker) -> RunRecord | None:
+    found = tracker.runs(RunFilter(before=run_id + 1, limit=1))
+    return found[0] if found and found[0].run == run_id else None
+
+
+def _unknown(run_id: int) -> NotFoundError:
+    return NotFoundError(f"no run {run_id}; 'daggy ls' shows those there are")

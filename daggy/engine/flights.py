@@ -47,6 +47,21 @@ class Flights:
         self.waiting.setdefault(key, {}).update(dict.fromkeys(indexes, slot))
         slot.share.waiting += len(indexes)
 
+    def adopted(self, key: Key, index: int, slot: Slot) -> None:
+        """Note that a task which an earlier engine handed out still runs."""
+        self.running.setdefault(key, {})[index] = slot
+        slot.share.running += 1
+
+    def has(self, run: int) -> bool:
+        """Return whether an executor has anything of a run."""
+        return any(slots and key[0] == run for table in (self.waiting, self.running) for key, slots in table.items())
+
+    def drop(self, run: int) -> None:
+        """Forget a run that leaves memory; an executor has nothing of it."""
+        for table in (self.waiting, self.running):
+            for key in [key for key in table if key[0] == run]:
+                del table[key]
+
     def reported(self, key: Key, rows: Rows, now: float) -> None:
         """Note what reports of one run and version say: who started, who is no longer there."""
         if len(rows) <= FEW:

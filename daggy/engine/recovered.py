@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from attrs import define, field
 
-from daggy.attempt import REPORT, Reports, Rows
+from daggy.attempt import REPORT, Kind, Reports, Rows, Ticket
 from daggy.engine.batches import by_run, joined
 
 
@@ -34,19 +34,37 @@ class Recovered:
         """Keep what a pool's executor said."""
         self._batches.append(_Batch(pool, reports, set(np.unique(reports.rows["run"]).tolist())))
 
-    def waits_for(self, pool: str) -> bool:
-        """Return whether some of what a pool said is still to be applied."""
-        return any(batch.pool == pool for batch in self._batches)
+    def waiting(self, pool: str) -> set[int]:
+        """Return the runs that have not taken their part of what a pool said."""
+        return set().union(*(batch.runs for batch in self._batches if batch.pool == pool))
 
     def of_run(self, run: int) -> Reports:
         """Return what is known of a run, from all pools and all versions of its spec, as one batch."""
         mine = [("", part) for batch in self._batches for (one, _), part in by_run(batch.reports) if one == run]
         return joined(mine)[0][1] if mine else Reports(np.zeros(0, REPORT))
 
-    def drop_unknown(self, is_known: Callable[[int], bool]) -> None:
-        """Expect nobody to ask for runs that are not kept: they were forgotten, or another database's."""
+    def running(self, run: int) -> Iterator[tuple[str, list[Ticket]]]:
+        """Yield pool by pool the tickets of a run of which an executor said that they still run."""
         for batch in self._batches:
-            batch.runs = {run for run in batch.runs if is_known(run)}
+            if run in batch.runs:
+                yield (
+                    batch.pool,
+                    [ticket for ticket in tickets_of(batch.reports.rows, Kind.STARTED) if ticket.run == run],
+                )
+
+    def drop_unknown(self, is_known: Callable[[int], bool]) -> list[tuple[str, list[Ticket]]]:
+        """Expect nobody to ask for runs that are not known; return pool by pool what still runs of them.
+
+        They were forgotten, or are another database's, or have ended.
+        """
+        left = []
+        for batch in self._batches:
+            unknown = {run for run in batch.runs if not is_known(run)}
+            batch.runs -= unknown
+            running = [ticket for ticket in tickets_of(batch.reports.rows, Kind.STARTED) if ticket.run in unknown]
+            if running:
+                left.append((batch.pool, running))
+        return left
 
     def applied(self, run: int) -> None:
         """Take note that a run has taken its part."""
@@ -59,3 +77,11 @@ class Recovered:
         self._batches = [batch for batch in self._batches if batch.runs]
         for batch in done:
             yield batch.pool, batch.reports.rows
+
+
+def tickets_of(rows: Rows, kind: Kind) -> Iterator[Ticket]:
+    """Yield the tickets of the reports of one kind."""
+    chosen = rows[rows["kind"] == kind]
+    columns = (chosen["run"], chosen["version"], chosen["row"]["index"], chosen["epoch"], chosen["row"]["attempt"])
+    for run, version, index, epoch, attempt in zip(*(column.tolist() for column in columns), strict=True):
+        yield Ticket(run, version, index, epoch, attempt)

@@ -66,6 +66,7 @@ class Serving:
             finally:
                 line.requests = None
             if not self.stop_asked.is_set():
+                line.fault = message
                 LOG.warning("%s; another one is made", message)
                 lasted = trio.current_time() - began > LONGEST_PAUSE
                 pause = FIRST_PAUSE if lasted else min(LONGEST_PAUSE, pause * 2)

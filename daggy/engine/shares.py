@@ -13,6 +13,9 @@ Needs = tuple[tuple[str, float], ...]
 UNBOUNDED = 256
 """At most so many tasks at once on one machine of a kind that needs nothing of it."""
 
+ADOPTED = -1
+"""Lane of what an earlier engine launched: no launcher has a width for it."""
+
 SLACK = 1e-9
 """Sums of fractions of a core may miss a whole one by this."""
 
@@ -47,17 +50,21 @@ class Share:
 
 @define(eq=False)
 class MachineUse:
-    """One machine of a pool and the shares on it. `held` keeps it free for a task that was passed over too long."""
+    """One machine of a pool and the shares on it. `held` keeps it free for a task that was passed over too long.
+
+    `adopted` is what an earlier engine launched and still runs: it counts as in use, and in no width.
+    """
 
     name: str
     totals: Mapping[str, float]
     shares: dict[Needs, Share] = field(factory=dict)
     held: bool = False
+    adopted: dict[Needs, Share] = field(factory=dict)
 
     def used(self) -> dict[str, float]:
         """Return the resources that are reserved, by name."""
         used: dict[str, float] = {}
-        for share in self.shares.values():
+        for share in (*self.shares.values(), *self.adopted.values()):
             if count := share.reserved:
                 for name, amount in share.needs:
                     used[name] = used.get(name, 0.0) + amount * count

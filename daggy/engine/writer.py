@@ -43,6 +43,7 @@ class Writer:
     _rush: trio.Event = field(factory=trio.Event)
     _news: trio.Event = field(factory=trio.Event)
     _waiters: list[tuple[int, trio.Event]] = field(factory=list)
+    _jobs: list[tuple[Callable[[Tracker], None], trio.Event]] = field(factory=list)
 
     def give(self, entries: Sequence[Entry], acks: Sequence[tuple[str, Ack]] = (), *, urgent: bool = False) -> int:
         """Take entries, and acknowledgements (pool, ack) that wait for them; return the batch's number."""
@@ -66,6 +67,18 @@ class Writer:
             self._waiters.append((number, event))
             await event.wait()
 
+    async def perform(self, job: Callable[[Tracker], None]) -> None:
+        """Have something else done with the tracker, between two commits and behind all that was given; return when it
+        is.
+
+        While it fails it is tried again, as commits are.
+        """
+        done = trio.Event()
+        self._jobs.append((job, done))
+        self._rush.set()
+        self._wake.set()
+        await done.wait()
+
     async def settled(self) -> None:
         """Return when all that was given is kept, or when nothing can be kept at this moment."""
         self._rush.set()
@@ -87,7 +100,7 @@ class Writer:
                 self._wake = trio.Event()
                 self._rush = trio.Event()
                 pause = 0.1
-                while not await self._commit():
+                while not await self._commit() or not await self._do_jobs():
                     await trio.sleep(pause)
                     pause = min(LONGEST_PAUSE, pause * 2)
         except trio.Cancelled:
@@ -113,6 +126,28 @@ class Writer:
             self._hold_up(_said(error))
             return False
         self._finish(number, acks)
+        return True
+
+    async def _do_jobs(self) -> bool:
+        """Do what else was asked for; return whether all of it is done."""
+        while self._jobs:
+            job, done = self._jobs[0]
+            try:
+                if self.in_thread:
+                    await trio.to_thread.run_sync(job, self.tracker)
+                else:
+                    job(self.tracker)
+            except Exception as error:
+                if not _may_pass(error):
+                    raise
+                self._hold_up(_said(error))
+                return False
+            del self._jobs[0]
+            self.trouble = ""
+            done.set()
+            if self._entries:
+                self._wake.set()
+                return True
         return True
 
     async def _append(self, entries: Sequence[Entry]) -> None:

@@ -66,9 +66,9 @@ def on_resume(run: Run, now: Now, actor: str = "") -> None:
     run_again(run, {"resumed": np.union1d(failed, dying)}, now, actor=actor)
 
 
-def on_requeue(run: Run, chosen: Indexes, now: Now, actor: str = "") -> None:
-    """Run these again, whatever they came to, and what is downstream of them."""
-    run_again(run, {"requeued": chosen}, now, actor=actor)
+def on_requeue(run: Run, chosen: Indexes, now: Now, actor: str = "", *, keep_downstream: bool = False) -> None:
+    """Run these again, whatever they came to, and what is downstream of them unless that is to be kept."""
+    run_again(run, {"requeued": chosen}, now, actor=actor, keep_downstream=keep_downstream)
 
 
 def run_again(

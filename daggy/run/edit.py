@@ -30,13 +30,15 @@ CARRIED[states.DELAYED] = QUEUED
 CARRIED[REMOVED] = WAITING
 
 
-def replan(run: Run, spec: RunSpec) -> Plan:
+def replan(run: Run, spec: RunSpec, made: Plan | None = None) -> Plan:
     """Return the plan of a new spec, grown by what the run's generators have answered so far where that still fits.
+
+    `made` is that spec's plan, if there is one already.
 
     Raises:
         SpecError: the spec cannot be planned.
     """
-    new = plan(spec)
+    new = made or plan(spec)
     for old_index, answer in run.answers.items():
         new = _regrow(run, new, old_index, answer)
     return new

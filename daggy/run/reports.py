@@ -66,11 +66,11 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
         at += SIZE
         kind, version, epoch, index, attempt, code, reason, flags = unpack(raw, at)
         message = messages.get(position, "") if messages else ""
-        if version != run.version or run.orphans:
+        if version != run.version or epoch != run.epoch or run.orphans:
             index = _translate(run, raw[at : at + SIZE], message)
             if index < 0:
                 continue
-        if epoch != run.epoch or index >= len(state) or state[index] not in IN_FLIGHT or attempts[index] != attempt:
+        if index >= len(state) or state[index] not in IN_FLIGHT or attempts[index] != attempt:
             run.stale += 1
         elif index in run.answering:
             run.stale += 1  # it has ended; what becomes of its task is decided when its answer has been read
@@ -88,8 +88,8 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
 
 
 def _translate(run: Run, report: bytes, message: str) -> int:
-    """Return the present index of the task that a report is about, which an earlier version may have launched; -1 if
-    it has none any more: then its end is recorded and that is all.
+    """Return the present index of the task that a report is about, which an earlier version or engine may have
+    launched; -1 if it has none any more: then its end is recorded and that is all.
     """
     rows = np.frombuffer(report, REPORT)
     row = rows["row"][0]
@@ -102,7 +102,7 @@ def _translate(run: Run, report: bytes, message: str) -> int:
             ended["outcome"] = KILLED
             run.record(Attempts(run.id, ticket.version, ended, {0: message} if message else {}))
         return -1
-    if ticket.version == run.version:
+    if (ticket.version, ticket.epoch) == (run.version, run.epoch):
         return ticket.index
     index = run.launched.get(ticket, -1)
     run.stale += index < 0

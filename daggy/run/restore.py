@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from daggy.attempt import Kind, Reason, Reports, Rows, State, Ticket
+from daggy.attempt import Kind, Reports, Rows, State, Ticket
 from daggy.errors import DirectoryError
 from daggy.plan import Plan, difference, grow, plan
 from daggy.run import retry, states
@@ -152,11 +152,13 @@ def _settle_states(run: Run, now: Now) -> None:
 
 
 def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
-    """Apply what dead launchers finished or lost, in whatever order it comes; return what does not follow (yet).
+    """Apply what launchers finished or lost, and adopt what still runs, in whatever order it comes; return what does
+    not follow (yet).
 
-    A finish counts if its task is ready, its attempt is above every known one and began after whatever made the task
+    A report counts if its task is ready, its attempt is above every known one and began after whatever made the task
     wait again; a generator's counts once its answer has been read, so call this again with the rest after that.
-    Until `forget_unfollowed` the run neither ends nor stops for its failures.
+    What is adopted keeps the ticket that it was launched with. Until `forget_unfollowed` the run neither ends nor
+    stops for its failures.
     """
     run.is_recovering = True
     rest = list(range(len(reports.rows)))
@@ -213,18 +215,18 @@ def _present_index(run: Run, row: Rows) -> int:
 def _apply_recovered(run: Run, row: Rows, message: str, now: Now) -> None:
     index, frontier = _present_index(run, row), run.frontier
     attempt = row["row"][0]
-    ticket = Ticket(run.id, int(row["version"][0]), int(attempt["index"]), run.epoch, int(attempt["attempt"]))
+    is_running = row["kind"][0] == Kind.STARTED
+    epoch = int(row["epoch"][0]) if is_running else run.epoch
+    ticket = Ticket(run.id, int(row["version"][0]), int(attempt["index"]), epoch, int(attempt["attempt"]))
     lane = frontier.lane_of(index)
     frontier.move_one(index, frontier.block_number(index), SENT)
     frontier.attempt[index] = ticket.attempt
     lane.in_flight += 1
     frontier.in_flight += 1
-    if ticket.version != run.version:
+    row["epoch"] = epoch
+    if (ticket.version, ticket.epoch) != (run.version, run.epoch):
         run.tickets[index] = ticket
         run.launched[ticket] = index
-    row["epoch"] = run.epoch
-    if row["kind"][0] == Kind.STARTED:
-        row["row"]["reason"], row["kind"] = Reason.LOST, Kind.FINISHED
     apply_reports(run, Reports(row, {0: message} if message else {}), now)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -12,6 +13,7 @@ from attrs import field, frozen, mutable
 
 from daggy.errors import InternalError
 from daggy.tracker import (
+    TOLD_KEPT,
     Attempts,
     Entry,
     Epoch,
@@ -24,6 +26,7 @@ from daggy.tracker import (
     RunRecord,
     RunState,
     Submitted,
+    Told,
     Tracker,
     Version,
 )
@@ -61,6 +64,8 @@ class MemoryTracker(Tracker):
         self._places: dict[int, tuple[str, str]] = {}
         self._last_epoch = 0
         self._last_run = 0
+        self._keys: dict[str, tuple[float, int, str]] = {}
+        self._told: deque[Told] = deque(maxlen=TOLD_KEPT)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep these, all or none, in this order.
@@ -117,6 +122,25 @@ class MemoryTracker(Tracker):
         pages = kept.page(run, after, limit) if index is None else kept.page_of(run, index, after, limit)
         return tuple(pages)
 
+    def keyed(self, key: str, since: float) -> tuple[int, str] | None:
+        """Return run and body of the last submission under a key at or after `since`; None if there is none."""
+        at, run, body = self._keys.get(key, (0.0, 0, ""))
+        return (run, body) if run in self._runs and at >= since else None
+
+    def last_told(self) -> int:
+        """Return the highest number told; 0 if there is none."""
+        return self._told[-1].number if self._told else 0
+
+    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[Told] | None:
+        """Return what was told above the number `after`, of one run or of all, ascending; None if that is too old."""
+        if after >= self.last_told():
+            return []
+        first = self._told[0].number
+        if after < first - 1:
+            return None
+        later = islice(self._told, after + 1 - first, None)
+        return list(islice((item for item in later if run in (None, item.run)), limit))
+
     def forget(self, run: int) -> None:
         """Remove everything about a run but that its id was used."""
         self._runs.pop(run, None)
@@ -138,7 +162,7 @@ class MemoryTracker(Tracker):
         new: dict[int, set[int]] = {}  # run to its versions in this batch
         highest = self._last_run
         for entry in entries:
-            if isinstance(entry, (Epoch, Place)):
+            if isinstance(entry, (Epoch, Place, Told)):
                 continue
             if isinstance(entry, Submitted) and entry.version == 1:
                 if entry.run <= highest:
@@ -166,9 +190,13 @@ class MemoryTracker(Tracker):
                 self._last_epoch = max(self._last_epoch, entry.number)
             case Place():
                 self._places[entry.number] = (entry.pool, entry.host)
+            case Told():
+                self._told.append(entry)
             case Submitted(version=1):
                 self._last_run = entry.run
                 self._runs[entry.run] = _Run(_first_record(entry), {1: entry})
+                if entry.key:
+                    self._keys[entry.key] = entry.at, entry.run, entry.body
             case _:
                 if entry.run in self._runs:
                     _extend(self._runs[entry.run], entry)

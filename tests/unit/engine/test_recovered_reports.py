@@ -47,5 +47,5 @@ def test_all_is_given_and_acknowledged_last(
         expected = [(pool, seqs) for pool, runs, seqs in waiting if not runs - {applied}]
         waiting = [(pool, runs - {applied}, seqs) for pool, runs, seqs in waiting if runs - {applied}]
         assert done == expected
-        assert all(recovered.waits_for(pool) == any(pool == one for one, _, _ in waiting) for pool in "pq")
+        assert all(bool(recovered.waiting(pool)) == any(pool == one for one, _, _ in waiting) for pool in "pq")
     assert not waiting

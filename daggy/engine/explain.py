@@ -1,0 +1,93 @@
+"""Why a task does not run, as only the engine knows: what of its pool is in use, who goes first, what is in trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from daggy.engine.dispatch import Line
+from daggy.engine.engine import Engine
+from daggy.engine.pool import pool_needs
+from daggy.engine.shares import SLACK, MachineUse
+from daggy.run import states
+from daggy.run.explain import Because, Explanation, explain as of_run
+from daggy.run.lane import Lane
+from daggy.run.run import Run
+
+
+def explain(engine: Engine, run: Run, index: int) -> Explanation:
+    """Return why a task of a run in memory is where it is, and what its turn waits for.
+
+    Kinds beyond those of `daggy.run.explain`: `held` (nothing of the run is started), `pool` (it can start nothing at
+    this moment), `resource` (of the pool's machines, what is lacking), `reserved` (a machine is kept free for a task
+    that was passed over too long), `turn` (how many tasks go first).
+    """
+    told = of_run(run, index, engine.place_names(), engine.now())
+    code = int(run.frontier.state[index])
+    if code != states.QUEUED:
+        return told
+    return Explanation(told.state, [*_waits(engine, run, index), *told.because])
+
+
+def _waits(engine: Engine, run: Run, index: int) -> Iterator[Because]:
+    if held := engine.held(run.id):
+        yield {"kind": "held", "message": held}
+    lane = run.frontier.lane_of(index)
+    line = engine.dispatcher.lines.get(lane.policy.pool or engine.dispatcher.default_pool)
+    if line is None:
+        yield {"kind": "pool", "pool": lane.policy.pool, "message": f"there is no pool '{lane.policy.pool}'"}
+        return
+    if trouble := line.trouble or (engine.trouble and f"nothing can be kept: {engine.trouble}"):
+        yield {"kind": "pool", "pool": line.pool.name, "message": trouble}
+    yield from _lacking(run, lane, line)
+    yield from _turn(engine, run, lane, line)
+
+
+def _lacking(run: Run, lane: Lane, line: Line) -> Iterator[Because]:
+    """Yield what resources are lacking, on the machine where least is."""
+    needs = pool_needs(run, lane.policy.resources)
+    machines = [machine for machine in line.pool.machines.values() if machine.could_fit(needs)]
+    if any(machine.fits(needs) for machine in machines):
+        held = [machine.name for machine in machines if machine.held and machine.fits(needs)]
+        if held:
+            yield {"kind": "reserved", "pool": line.pool.name, "machines": held}
+        return
+    best = min(machines or line.pool.machines.values(), key=lambda machine: len(_short(machine, needs)), default=None)
+    if best is None:
+        yield {"kind": "pool", "pool": line.pool.name, "message": "it has no machine at this moment"}
+        return
+    used = best.used()
+    for name, amount in _short(best, needs):
+        yield {
+            "kind": "resource",
+            "pool": line.pool.name,
+            "machine": best.name,
+            "name": name,
+            "needs": amount,
+            "used": round(used.get(name, 0.0), 6),
+            "of": best.totals.get(name, 0.0),
+        }
+
+
+def _short(machine: MachineUse, needs: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    used = machine.used()
+    return [
+        (name, amount) for name, amount in needs if amount > machine.totals.get(name, 0.0) - used.get(name, 0.0) + SLACK
+    ]
+
+
+def _turn(engine: Engine, run: Run, lane: Lane, line: Line) -> Iterator[Because]:
+    """Yield how many ready tasks of the pool have priority, and how many runs take turns with this one."""
+    first = runs = 0
+    for other in engine.runs.values():
+        shares = False
+        for number in other.frontier.ready:
+            rival = other.frontier.lanes[number]
+            if (rival.policy.pool or engine.dispatcher.default_pool) != line.pool.name:
+                continue
+            if rival.policy.priority > lane.policy.priority:
+                first += len(rival.ring)
+            elif rival.policy.priority == lane.policy.priority:
+                shares = True
+        runs += shares and other is not run
+    if first or runs:
+        yield {"kind": "turn", "first": first, "runs": runs}

@@ -1,0 +1,211 @@
+"""What has happened to runs, for those who follow: numbered, kept, and told in a few words a moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import trio
+from attrs import define, field, frozen
+
+from daggy.attempt import State
+from daggy.engine.reader import Reader
+from daggy.run.ring import Indexes
+from daggy.run.run import Run, as_ranges
+from daggy.run.shapes import timestamp
+from daggy.tracker import Attempts, Entry, Moved, Submitted, Told
+
+PAUSE = 0.1
+"""Seconds between two items about the same run: what happens meanwhile is one."""
+
+MOST_RANGES = 200
+"""An item that would name more ranges of tasks names none: whoever follows looks again."""
+
+BACKLOG = 1000
+"""Items that a follower may be behind before it is told to look again."""
+
+NewsItem = Told
+"""One item: `number`, ascending over all runs and restarts; `run`; `at`, wall clock; `body`, a JSON object with
+`run_id, at, state, version, counts` and `tasks`: by state the half-open ranges of indexes that went to it, or null
+where these are too many, or not the same tasks as before (a new version). Of a run that was forgotten: `run_id, at,
+forgotten`.
+"""
+
+
+@frozen(eq=False)
+class Follower:
+    """Somebody who wants to hear about one run, or about all (`run` None).
+
+    Iterate over it; None: it was too slow, and has to look again.
+    """
+
+    run: int | None
+    send: trio.MemorySendChannel[NewsItem]
+    receive: trio.MemoryReceiveChannel[NewsItem]
+
+    async def __aiter__(self) -> AsyncIterator[NewsItem | None]:
+        """Yield items as they are kept; at last None if this follower was too slow."""
+        async for item in self.receive:
+            yield item
+        yield None
+
+
+@define(eq=False)
+class _Pending:
+    """What happened to a run since its last item."""
+
+    run: Run
+    entries: list[Entry] = field(factory=list)
+
+
+@define(eq=False)
+class News:
+    """Collects what happened, has it kept, and tells it.
+
+    Args:
+        last: Number of the last item.
+        give: Has entries kept; returns a number to wait for.
+        kept: Returns when that number is kept.
+        reader: Of the tracker.
+        clock: The wall clock.
+    """
+
+    last: int
+    give: Callable[[Sequence[Entry]], int]
+    kept: Callable[[int], Awaitable[None]]
+    reader: Reader
+    clock: Callable[[], float]
+    _pending: dict[int, _Pending] = field(factory=dict)
+    _forgotten: list[int] = field(factory=list)
+    _bell: trio.Event = field(factory=trio.Event)
+    _followers: dict[int, Follower] = field(factory=dict)
+
+    def note(self, run: Run, entries: Sequence[Entry] = ()) -> None:
+        """Say that something happened to a run, and what of it is being kept."""
+        pending = self._pending.get(run.id)
+        if pending is None or pending.run is not run:
+            pending = self._pending[run.id] = _Pending(run)
+            self._bell.set()
+        pending.entries.extend(entries)
+
+    def note_forgotten(self, run_id: int) -> None:
+        """Say that a run is no more."""
+        self._pending.pop(run_id, None)
+        self._forgotten.append(run_id)
+        self._bell.set()
+
+    async def run(self) -> None:
+        """Tell what is noted, a moment after the first of it, until cancelled."""
+        while True:
+            await self._bell.wait()
+            await trio.sleep(PAUSE)
+            self._bell = trio.Event()
+            items = list(self._take())
+            await self.kept(self.give(items))
+            for item in items:
+                self._tell(item)
+
+    def _take(self) -> Iterator[NewsItem]:
+        at = self.clock()
+        pending, self._pending = self._pending, {}
+        forgotten, self._forgotten = self._forgotten, []
+        for one in pending.values():
+            yield self._item(one.run.id, at, item_body(one.run, at, _changes(one.entries, one.run.version)))
+        for run_id in forgotten:
+            yield self._item(run_id, at, _dumped({"run_id": run_id, "at": timestamp(at), "forgotten": True}))
+
+    def _item(self, run_id: int, at: float, body: bytes) -> NewsItem:
+        self.last += 1
+        return Told(self.last, run_id, at, body)
+
+    def _tell(self, item: NewsItem) -> None:
+        for follower in [*self._followers.values()]:
+            if follower.run in (None, item.run):
+                try:
+                    follower.send.send_nowait(item)
+                except trio.WouldBlock:
+                    follower.send.close()
+                    self._followers.pop(id(follower), None)
+
+    @contextmanager
+    def follow(self, run: int | None = None) -> Iterator[Follower]:
+        """Follow one run, or all, from here on."""
+        follower = Follower(run, *trio.open_memory_channel[NewsItem](BACKLOG))
+        self._followers[id(follower)] = follower
+        try:
+            yield follower
+        finally:
+            self._followers.pop(id(follower), None)
+            follower.send.close()
+            follower.receive.close()
+
+    @property
+    def followers(self) -> int:
+        """Return how many follow."""
+        return len(self._followers)
+
+    async def since(self, after: int, run: int | None = None, limit: int = BACKLOG) -> Sequence[NewsItem] | None:
+        """Return the first items above a number; None if some of those are no longer kept, or none was ever given."""
+        if after > self.last:
+            return None
+        return await self.reader.read(lambda tracker: tracker.told(after, limit, run))
+
+
+def item_body(run: Run, at: float, tasks: dict[str, list[list[int]]] | None) -> bytes:
+    """Return what there is to tell of a run at this moment."""
+    return _dumped(
+        {
+            "run_id": run.id,
+            "at": timestamp(at),
+            "state": run.state.name.lower(),
+            "version": run.version,
+            "counts": run.counts(),
+            "tasks": tasks,
+        }
+    )
+
+
+def _dumped(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _changes(entries: Sequence[Entry], version: int) -> dict[str, list[list[int]]] | None:
+    """Return by state which tasks went there, by the last move of each; None where that cannot be said shortly."""
+    indexes: list[Indexes] = []
+    states: list[Indexes] = []
+    for entry in entries:
+        if isinstance(entry, Submitted):
+            return None
+        if getattr(entry, "version", version) != version:
+            continue  # of what an edit dropped
+        if isinstance(entry, Attempts):
+            indexes.append(entry.rows["index"].astype(np.int64))
+            states.append(entry.rows["outcome"].astype(np.int64))
+        elif isinstance(entry, Moved):
+            for start, stop in entry.ranges.tolist():
+                if stop - start > MOST_RANGES * 1000:
+                    return None
+                indexes.append(np.arange(start, stop, dtype=np.int64))
+                states.append(np.full(stop - start, int(entry.state), np.int64))
+    if not indexes:
+        return {}
+    return _ranges(np.concatenate(indexes), np.concatenate(states))
+
+
+def _ranges(indexes: Indexes, states: Indexes) -> dict[str, list[list[int]]] | None:
+    changed: dict[str, list[list[int]]] = {}
+    order = np.argsort(indexes, kind="stable")
+    indexes, states = indexes[order], states[order]
+    is_last = np.append(indexes[1:] != indexes[:-1], True)
+    indexes, states = indexes[is_last], states[is_last]
+    for state in State:
+        chosen = indexes[states == state]
+        if len(chosen):
+            ranges = as_ranges(chosen)
+            if len(ranges) > MOST_RANGES:
+                return None
+            changed[state.name.lower()] = ranges.tolist()
+    return changed

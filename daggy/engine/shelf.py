@@ -1,0 +1,59 @@
+"""Which runs that have ended stay in memory: those asked for last, as far as there is room for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from attrs import define, evolve, field
+
+from daggy.run.run import Run
+from daggy.tracker import RunRecord
+
+MOST_RUNS = 256
+"""Ended runs in memory."""
+
+MOST_TASKS = 2_000_000
+"""Tasks of ended runs in memory: about 200 MB."""
+
+LEAST_SECONDS = 5.0
+"""A run that was asked for stays at least so long: whoever asked is still at work on it."""
+
+
+@define(eq=False)
+class Shelf:
+    """When each run was last asked for.
+
+    Args:
+        runs: Those in memory, ended or not.
+    """
+
+    runs: Mapping[int, Run]
+    _used: dict[int, float] = field(factory=dict)
+
+    def use(self, run: Run, now: float) -> None:
+        """Take note that a run is asked for."""
+        self._used.pop(run.id, None)
+        self._used[run.id] = now
+
+    def take_surplus(self, is_busy: Callable[[Run], bool], now: float) -> Iterator[Run]:
+        """Yield, and forget, the ended runs for which there is no room, least recently asked for first."""
+        ended = [run for run_id in self._used if (run := self.runs.get(run_id)) is not None and run.is_ended]
+        count, tasks = len(ended), sum(run.plan.size for run in ended)
+        for run in ended:
+            if count <= MOST_RUNS and tasks <= MOST_TASKS:
+                return
+            if now - self._used[run.id] >= LEAST_SECONDS and not is_busy(run):
+                del self._used[run.id]
+                count, tasks = count - 1, tasks - run.plan.size
+                yield run
+
+    def forget(self, run_id: int) -> None:
+        """Take note that a run has left memory."""
+        self._used.pop(run_id, None)
+
+    def as_now(self, record: RunRecord) -> RunRecord:
+        """Return what a tracker lists of a run as it is at this moment."""
+        run = self.runs.get(record.run)
+        if run is None:
+            return record
+        return evolve(record, version=run.version, state=run.state, started=run.started_at, ended=run.ended_at)
