@@ -83,6 +83,7 @@ class Core:
         self._make = dict(pools)
         self._linger = linger and tracker.durable
         self._follow = follow
+        self._threads = threads
         self._flights = Flights()
         lines = {name: Line(Pool(name)) for name in pools}
         self.dispatcher = Dispatcher(lines, default_pool, self._flights, self.epoch, self._report_rendering)

@@ -21,6 +21,9 @@ from daggy.run.states import Now
 STUCK_SECONDS = 0.1
 """What waits at a launcher so long without anything moving there is asked back if somebody else could use the room."""
 
+LONGEST_WAIT = 1.0
+"""Seconds that the last of what waits at a launcher may expect to wait there if somebody else could use the room."""
+
 
 @define(eq=False)
 class Line:
@@ -144,12 +147,16 @@ class Dispatcher:
         return Reports(rows, {position: message for position, (_, message) in enumerate(failures)})
 
     def _recall_stuck(self, line: Line, wanting: list[Candidate], now: Now) -> None:
-        """Ask back what waits behind something long while other needs find no room."""
-        needs = {candidate.lane.policy.resources for candidate in wanting if candidate.lane.ring}
+        """Ask back what waits behind something long while other needs, or other runs, find no room."""
+        unmet = [candidate for candidate in wanting if candidate.lane.ring]
+        needs = {candidate.lane.policy.resources for candidate in unmet}
+        several = len({candidate.run.id for candidate in unmet}) > 1
         for machine in line.pool.machines.values():
             for share in machine.shares.values():
                 others = needs - {share.needs}
-                if share.waiting and others and not share.recalling and now.mono - share.moved > STUCK_SECONDS:
+                stuck = others and now.mono - share.moved > STUCK_SECONDS
+                slow = (others or several) and line.pool.wait(share) > LONGEST_WAIT
+                if share.waiting and (stuck or slow) and not share.recalling:
                     share.recalling = True
                     keys = self.flights.waiting_on(share)
                     line.ask(Recall([self._ticket(runs, index) for runs, index in keys]))

@@ -378,9 +378,11 @@ class Engine(Core):
             raise ConflictError(f"run {run_id} has not ended; kill it first, and wait for its end")
         self._drop(run_id)
         await self.writer.perform(lambda tracker: tracker.forget(run_id))
-        await trio.to_thread.run_sync(
-            partial(shutil.rmtree, self.directory.path / "runs" / str(run_id), ignore_errors=True)
-        )
+        remove = partial(shutil.rmtree, self.directory.path / "runs" / str(run_id), ignore_errors=True)
+        if self._threads:
+            await trio.to_thread.run_sync(remove)
+        else:
+            remove()
         if self._follow:
             self.news.note_forgotten(run_id)
 

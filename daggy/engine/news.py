@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from daggy.attempt import State
 from daggy.engine.reader import Reader
@@ -35,22 +35,31 @@ forgotten`.
 """
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Follower:
     """Somebody who wants to hear about one run, or about all (`run` None).
 
-    Iterate over it; None: it was too slow, and has to look again.
+    Iterate over it: items as they are kept, and at last None if it was too slow and has to look again.
     """
 
     run: int | None
     send: trio.MemorySendChannel[NewsItem]
     receive: trio.MemoryReceiveChannel[NewsItem]
+    _is_told: bool = False
 
-    async def __aiter__(self) -> AsyncIterator[NewsItem | None]:
-        """Yield items as they are kept; at last None if this follower was too slow."""
-        async for item in self.receive:
-            yield item
-        yield None
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> NewsItem | None:
+        """Return the next item."""
+        if self._is_told:
+            raise StopAsyncIteration
+        try:
+            return await self.receive.receive()
+        except trio.EndOfChannel:
+            self._is_told = True
+            return None
 
 
 @define(eq=False)

@@ -86,6 +86,10 @@ class Pool:
         known = self.seconds.get(needs, seconds)
         self.seconds[needs] = known + weight * (seconds - known)
 
+    def wait(self, share: Share) -> float:
+        """Return the seconds that the last of what waits on a share may expect to wait there."""
+        return self.seconds.get(share.needs, 0.0) * share.waiting / max(1, share.width)
+
     def choose(self, candidates: Iterable[Candidate], now: float) -> Iterator[Grant]:
         """Yield what is to be handed out, first for free resources, then ahead; the caller hands it out at once."""
         for machine in self.machines.values():

@@ -129,10 +129,12 @@ class Scripted(Executor):
         self.waiting: dict[int, list[tuple[Ticket, str]]] = {}
         self.width: dict[int, int] = {}
         self.running: dict[Ticket, tuple[int, str, trio.CancelScope]] = {}
+        self.begun: dict[Ticket, float] = {}
         self.fault: Exception | None = None
         self.broken = trio.Event()
         self.seq = 0
         self.leaves = self.deaf = False
+        self.stayed: list[Ticket] = []
 
     def capacity(self) -> Sequence[Machine]:
         return self.scene.machines[self.site.pool]
@@ -196,8 +198,12 @@ class Scripted(Executor):
             case Ack(launcher, seq):
                 self.scene.acks.append((self.site.pool, launcher, seq))
                 self.scene.ring()
-            case Stop():
+            case Stop(leave=leave):
                 self._recall(None)
+                self.stayed = list(self.running) if leave else []
+                if leave:
+                    self.broken.set()
+                    return
                 for ticket in list(self.running):
                     self.end(ticket, Reason.KILLED, flags=STOPPED)
                 self.broken.set()
@@ -213,6 +219,7 @@ class Scripted(Executor):
             while queue and sum(one == lane for one, _, _ in self.running.values()) < self.width[lane]:
                 ticket, words = queue.pop(0)
                 self.running[ticket] = lane, words, trio.CancelScope()
+                self.begun[ticket] = trio.current_time()
                 self.scene.launched.append((self.site.pool, words, ticket.attempt))
                 self.scene.at.append(trio.current_time())
                 self.scene.most = max(self.scene.most, len(self.running))
@@ -235,8 +242,9 @@ class Scripted(Executor):
         _, words, scope = self.running.pop(ticket)
         self.seq += 1
         self.scene.finished.append(words)
-        begun = trio.current_time()
-        rows = report(Kind.FINISHED, ticket, reason, seq=self.seq, launcher=1, started=begun, ended=begun, **row)
+        ended = trio.current_time()
+        times = {"started": self.begun.pop(ticket, ended), "ended": ended}
+        rows = report(Kind.FINISHED, ticket, reason, seq=self.seq, launcher=1, **times, **row)
         self.report(Reports(rows))
         scope.cancel()
 
@@ -271,7 +279,7 @@ async def submit(engine: Engine, tasks: Json, **more: Any) -> Run:
 
 @asynccontextmanager
 async def at_work(
-    tmp_path: Path, scene: Scene, tracker: MemoryTracker | None = None, *, threads: bool = False
+    tmp_path: Path, scene: Scene, tracker: MemoryTracker | None = None, *, threads: bool = False, follow: bool = False
 ) -> AsyncIterator[Engine]:
     """An engine with this scene's pools; nothing takes longer than ten simulated hours."""
     with StateDirectory.open(tmp_path / "state") as directory, trio.fail_after(36_000):
@@ -281,6 +289,8 @@ async def at_work(
             directory,
             default_pool=next(iter(scene.machines)),
             threads=threads,
+            linger=follow,
+            follow=follow,
         )
         async with engine.open():
             yield engine
