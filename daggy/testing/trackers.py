@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from attrs import mutable
+from attrs import evolve, mutable
 
 from daggy.errors import DaggyError
 from daggy.testing.entries import attempts, edited, moved, require, same_story, story, submitted
 from daggy.tracker import (
     ATTEMPT,
+    TOLD_KEPT,
     Attempts,
     Entry,
     Epoch,
@@ -20,6 +21,7 @@ from daggy.tracker import (
     RunFilter,
     RunRecord,
     RunState,
+    Told,
     Tracker,
 )
 
@@ -203,6 +205,52 @@ def _keeps_all_or_none(bench: _Bench) -> None:
     require(same_story(kept, story([*good[1:], bad[1]])), "after an append that raised the next one must work")
 
 
+def _recognises_submissions(bench: _Bench) -> None:
+    first, later = (
+        evolve(submitted(1), key="k", body="b1", at=100.0),
+        evolve(submitted(2), key="k", body="b2", at=200.0),
+    )
+    bench.tracker.append([first, later, evolve(submitted(3), at=150.0)])
+    for _ in range(2):
+        tracker = bench.tracker
+        require(tracker.keyed("k", 0.0) == (2, "b2"), "keyed() must give the last submission under a key")
+        require(tracker.keyed("k", 200.5) is None, "keyed() must give none that is older than asked for")
+        require(tracker.keyed("other", 0.0) is None, "keyed() of an unknown key must be None")
+        require(tracker.keyed("", 0.0) is None, "a submission without a key must not be found under the empty one")
+        bench.reopen()
+    bench.tracker.forget(2)
+    found = bench.tracker.keyed("k", 0.0)
+    require(found in (None, (1, "b1")), "keyed() must not give a run that was forgotten")
+
+
+def _keeps_what_was_told(bench: _Bench) -> None:
+    told = [Told(number, 1 + number % 2, float(number), b'{"n": %d}' % number) for number in range(1, 21)]
+    require(bench.tracker.last_told() == 0, "last_told() of an empty tracker must be 0")
+    require(bench.tracker.told(0, 10) == [], "told() of an empty tracker must be empty")
+    bench.tracker.append([submitted(1), submitted(2), *told[:12]])
+    bench.tracker.append(told[12:])
+    for _ in range(2):
+        tracker = bench.tracker
+        require(tracker.last_told() == 20, "last_told() must be the highest number appended")
+        require(list(tracker.told(0, 100) or ()) == told, "told() must give all of it, ascending")
+        require(list(tracker.told(4, 3) or ()) == told[4:7], "told() must give the first after a number")
+        of_run = [item for item in told if item.run == 2 and item.number > 7]
+        require(list(tracker.told(7, 100, 2) or ()) == of_run, "told() of a run must give that run's only")
+        require(tracker.told(20, 10) == [], "told() after the last must be empty")
+        bench.reopen()
+    bench.tracker.forget(2)
+    require(bench.tracker.last_told() == 20, "last_told() must survive the run that it is about")
+
+
+def _drops_what_was_told_long_ago(bench: _Bench) -> None:
+    count = TOLD_KEPT + 5_000
+    for first in range(1, count, 5_000):
+        bench.tracker.append([Told(number, 1, 0.0, b"{}") for number in range(first, first + 5_000)])
+    require(bench.tracker.told(0, 1) is None, "told() after a number whose successor was dropped must be None")
+    kept = bench.tracker.told(count - TOLD_KEPT, TOLD_KEPT)
+    require(kept is not None and len(kept) == TOLD_KEPT, "the last of what was told must be kept")
+
+
 def _forgets(bench: _Bench) -> None:
     for run in (1, 2, 3):
         bench.tracker.append(
@@ -268,6 +316,9 @@ _CHECKS: Sequence[Callable[[_Bench], None]] = (
     _pages_attempts,
     _lists_runs,
     _keeps_all_or_none,
+    _recognises_submissions,
+    _keeps_what_was_told,
+    _drops_what_was_told_long_ago,
     _forgets,
     _takes_any_size,
     _gives_attempt_arrays,

@@ -22,6 +22,7 @@ from daggy.tracker import (
     RunRecord,
     RunState,
     State,
+    Told,
     Version,
 )
 from daggy_sqlite.columns import READ, Integers, select
@@ -108,6 +109,17 @@ def read_attempts_of(
 def read_places(connection: sqlite3.Connection) -> Mapping[int, tuple[str, str]]:
     """Return every place: number to (pool, host)."""
     return {number: (pool, host) for number, pool, host in connection.execute("SELECT number, pool, host FROM places")}
+
+
+def read_told(connection: sqlite3.Connection, after: int, limit: int, run: int | None) -> Sequence[Told] | None:
+    """Return what was told above a number, of one run or of all, ascending; None if some of it has been dropped."""
+    first = connection.execute("SELECT min(number) FROM told").fetchone()[0]
+    if first is not None and after < first - 1:
+        return None
+    of_run = "" if run is None else "run = ? AND "
+    parameters = (after, limit) if run is None else (run, after, limit)
+    query = f"SELECT number, run, at, body FROM told WHERE {of_run}number > ? ORDER BY number LIMIT ?"
+    return [Told(*row) for row in connection.execute(query, parameters)]
 
 
 def require(connection: sqlite3.Connection, run: int) -> None:

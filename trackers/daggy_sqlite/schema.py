@@ -14,7 +14,7 @@ from daggy.tracker import Reason, RunState, State
 
 FILE = "daggy.db"
 """The database's name in the state directory."""
-FORMAT = 1
+FORMAT = 2
 """Version of the tables, in `PRAGMA user_version`."""
 APPLICATION = 0x44414759
 """`PRAGMA application_id` of a database of Daggy: "DAGY"."""
@@ -24,6 +24,21 @@ FAULTS = (sqlite3.Error, UnicodeDecodeError)
 """What the sqlite3 module raises for a file that is damaged: the latter if even the error's own text is."""
 RUN_SHIFT = 32
 """An attempt's id is its run's id shifted left by this, plus its number in the run, from 1."""
+
+TOLD = """
+CREATE TABLE submissions ( -- what callers called their submissions
+    key TEXT NOT NULL, run INTEGER NOT NULL, body TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE INDEX submissions_by_key ON submissions (key, at);
+CREATE INDEX submissions_of_run ON submissions (run);
+CREATE TABLE told ( -- what those who follow were told, the last of it
+    number INTEGER PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, body BLOB NOT NULL -- a JSON object
+);
+CREATE INDEX told_of_run ON told (run, number);
+CREATE VIEW told_readable AS
+    SELECT number, run, datetime(at, 'unixepoch') AS at, CAST(body AS TEXT) AS body FROM told;
+"""
+"""Tables that format 2 brought."""
 
 TABLES = """
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, at REAL NOT NULL);
@@ -84,6 +99,9 @@ CREATE VIEW events_readable AS
         LEFT JOIN run_states ON ranges IS NULL AND run_states.state = events.state;
 """
 
+MIGRATIONS = {1: TOLD}
+"""What leads from each earlier format to the next one."""
+
 
 def open_writable(directory: Path) -> sqlite3.Connection:
     """Open the database of a state directory, made if it is not there, readable by its owner alone.
@@ -101,7 +119,7 @@ def open_writable(directory: Path) -> sqlite3.Connection:
     try:
         if _is_fresh(connection):
             _create(connection)
-        _recognise(connection, path)
+        _recognise(connection, path, migrate=True)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA journal_size_limit=67108864")
     except FAULTS as error:
@@ -205,7 +223,7 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA application_id={APPLICATION}")
-    connection.executescript(f"BEGIN IMMEDIATE; {TABLES}")
+    connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {TOLD}")
     connection.executemany("INSERT INTO states VALUES (?, ?)", _names(State))
     connection.executemany("INSERT INTO run_states VALUES (?, ?)", _names(RunState))
     connection.executemany("INSERT INTO reasons VALUES (?, ?)", _names(Reason))
@@ -213,15 +231,33 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the tables to this format in one transaction: a crash leaves the earlier one."""
+    steps = "".join(MIGRATIONS[step] for step in range(version, FORMAT))
+    connection.execute("PRAGMA synchronous=FULL")
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version={FORMAT}; COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def _names(kind: type[enum.IntEnum]) -> Iterable[tuple[int, str]]:
     return [(member.value, member.name.lower()) for member in kind]
 
 
-def _recognise(connection: sqlite3.Connection, path: Path) -> None:
+def _recognise(connection: sqlite3.Connection, path: Path, *, migrate: bool = False) -> None:
     if _pragma(connection, "application_id") != APPLICATION:
         raise DirectoryError(f"'{path}' is a database, but not one of Daggy's; choose another --dir")
     version = _pragma(connection, "user_version")
-    if version != FORMAT:
+    if version in MIGRATIONS and migrate:
+        _migrate(connection, version)
+    elif version in MIGRATIONS:
+        raise DirectoryError(
+            f"'{path}' has format {version}, of an earlier Daggy; 'daggy serve' or 'daggy run' with this --dir "
+            f"bring it to format {FORMAT}, which can be read"
+        )
+    elif version != FORMAT:
         raise DirectoryError(
             f"'{path}' has format {version}, this Daggy reads and writes format {FORMAT}; "
             "use the Daggy that wrote it, or another --dir"

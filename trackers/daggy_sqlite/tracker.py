@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 from attrs import frozen
 
 from daggy.errors import InternalError
-from daggy.tracker import Attempts, Entry, History, RunFilter, RunRecord, Tracker
-from daggy_sqlite.reading import read_attempts, read_attempts_of, read_history, read_places, read_runs
+from daggy.tracker import Attempts, Entry, History, RunFilter, RunRecord, Told, Tracker
+from daggy_sqlite.reading import read_attempts, read_attempts_of, read_history, read_places, read_runs, read_told
 from daggy_sqlite.schema import FAULTS, FILE, RUN_SHIFT, damaged, open_readonly, open_writable, translated
 from daggy_sqlite.writing import Counts, Writer
 
@@ -113,6 +113,22 @@ class SqliteTracker(Tracker):
                 return read_attempts(self._connection, run, after, limit)
             return read_attempts_of(self._connection, run, index, after, limit)
 
+    def keyed(self, key: str, since: float) -> tuple[int, str] | None:
+        """Return run and body of the last submission under a key at or after `since`; None if there is none."""
+        with self._reading():
+            query = "SELECT run, body FROM submissions WHERE key = ? AND at >= ? ORDER BY at DESC, run DESC LIMIT 1"
+            found = self._connection.execute(query, (key, since)).fetchone()
+        return None if found is None else (found[0], found[1])
+
+    def last_told(self) -> int:
+        """Return the highest number told; 0 if there is none."""
+        return self._number("SELECT max(number) FROM told")
+
+    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[Told] | None:
+        """Return what was told above the number `after`, of one run or of all, ascending; None if that is too old."""
+        with self._reading():
+            return read_told(self._connection, after, limit, run)
+
     def forget(self, run: int) -> None:
         """Remove everything about a run but that its id was used; what an interrupted forget left, too.
 
@@ -141,7 +157,7 @@ class SqliteTracker(Tracker):
                 piece = (first, first + FORGET)
                 self._connection.execute(f"DELETE FROM {table} WHERE id > ? AND id <= ?", piece)
         with self._transaction("IMMEDIATE"):
-            for table in ("events", "generated", "specs", "forgetting"):
+            for table in ("events", "generated", "specs", "submissions", "forgetting"):
                 self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
 
     def _current_counts(self) -> Counts:

@@ -10,11 +10,26 @@ import numpy as np
 from attrs import field, mutable
 
 from daggy.errors import InternalError
-from daggy.tracker import Attempts, Entry, Epoch, Generated, Moved, Place, RunChanged, RunState, Submitted
+from daggy.tracker import (
+    TOLD_KEPT,
+    Attempts,
+    Entry,
+    Epoch,
+    Generated,
+    Moved,
+    Place,
+    RunChanged,
+    RunState,
+    Submitted,
+    Told,
+)
 from daggy_sqlite.columns import insert
 from daggy_sqlite.schema import RUN_SHIFT
 
 _ENDED = (RunState.COMPLETED, RunState.ERRORED, RunState.KILLED)
+
+PRUNE = 1000
+"""What was told is dropped so many at a time."""
 
 _Kept = Submitted | Generated | RunChanged | Attempts | Moved
 
@@ -54,11 +69,19 @@ class Writer:
             elif isinstance(entry, Place):
                 place = (entry.number, _text(entry.pool), _text(entry.host))
                 self.connection.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", place)
+            elif isinstance(entry, Told):
+                self._tell(entry)
             elif isinstance(entry, Submitted) and entry.version == 1:
                 self._submit(entry)
             elif self._is_kept(entry):
                 self._write(entry)
         self._write_attempts()
+
+    def _tell(self, entry: Told) -> None:
+        told = (entry.number, entry.run, entry.at, entry.body)
+        self.connection.execute("INSERT INTO told VALUES (?, ?, ?, ?)", told)
+        if entry.number % PRUNE == 0:
+            self.connection.execute("DELETE FROM told WHERE number <= ?", (entry.number - TOLD_KEPT - PRUNE,))
 
     def _is_kept(self, entry: _Kept) -> bool:
         """Return whether the run is there; False: it was forgotten, and this is dropped."""
@@ -83,6 +106,9 @@ class Writer:
         self.counts.last_run = entry.run
         self.counts.attempts[entry.run] = 0
         self._write_spec(entry)
+        if entry.key:
+            submission = (_text(entry.key), entry.run, entry.body, entry.at)
+            self.connection.execute("INSERT INTO submissions VALUES (?, ?, ?, ?)", submission)
 
     def _write(self, entry: _Kept) -> None:
         match entry:
@@ -107,8 +133,16 @@ class Writer:
     def _write_spec(self, entry: Submitted) -> None:
         try:
             self.connection.execute(
-                "INSERT INTO specs (run, version, spec, digest, at, keep_downstream) VALUES (?, ?, ?, ?, ?, ?)",
-                (entry.run, entry.version, entry.spec, entry.digest, entry.at, entry.keep_downstream),
+                "INSERT INTO specs VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    entry.run,
+                    entry.version,
+                    entry.spec,
+                    entry.digest,
+                    entry.at,
+                    entry.keep_downstream,
+                    _text(entry.actor),
+                ),
             )
         except sqlite3.IntegrityError as error:
             raise InternalError(f"version {entry.version} of run {entry.run} is submitted twice") from error

@@ -1,0 +1,65 @@
+"""A directory that an earlier Daggy wrote is brought to today's format, or refused with what to do."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from daggy.errors import DirectoryError
+from daggy.run.restore import restore
+from daggy.run.shapes import Filter, tasks
+from daggy.run.states import Now
+from daggy.tracker import RunFilter, RunState, Told
+from daggy_sqlite import SqliteSettings, SqliteTracker, schema
+
+KEPT = Path(__file__).parents[2] / "data" / "format-1"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    place = tmp_path / "state"
+    place.mkdir()
+    shutil.copy(KEPT / "daggy.db", place)
+    return place
+
+
+def format_of(place: Path) -> int:
+    connection = sqlite3.connect(place / "daggy.db")
+    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    connection.close()
+    return found
+
+
+def test_a_directory_of_format_1_is_brought_up_and_its_run_goes_on(old: Path) -> None:
+    assert format_of(old) == 1
+    tracker = SqliteTracker(SqliteSettings(), old)
+    (record,) = tracker.runs(RunFilter())
+    assert (record.name, record.state, dict(record.tags)) == ("kept", RunState.ERRORED, {"env": "test"})
+    run = restore(record, tracker.history(1), 9, Now(0.0, 0.0))
+    states = {task.name: task.state for task in tasks(run, Filter()).items}
+    assert states["work.N:3"] == "errored"
+    assert states["report"] == "upstream_failed"
+    assert states["discover/found"] == "completed"
+    assert (tracker.last_told(), tracker.keyed("k", 0.0)) == (0, None)
+    tracker.append([Told(1, 1, 0.0, b"{}")])
+    tracker.close()
+    assert format_of(old) == schema.FORMAT
+
+
+def test_looking_at_a_directory_of_format_1_says_how_to_bring_it_up(old: Path) -> None:
+    with pytest.raises(DirectoryError, match="has format 1, of an earlier Daggy; 'daggy serve' or 'daggy run'"):
+        SqliteTracker.open_readonly(SqliteSettings(), old)
+    assert format_of(old) == 1
+
+
+def test_an_interrupted_migration_leaves_the_earlier_format(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: schema.TOLD + "SELECT no_such_column;"})
+    with pytest.raises(DirectoryError):
+        SqliteTracker(SqliteSettings(), old)
+    assert format_of(old) == 1
+    monkeypatch.undo()
+    SqliteTracker(SqliteSettings(), old).close()
+    assert format_of(old) == schema.FORMAT
