@@ -7,7 +7,6 @@ from attrs import frozen
 
 from daggy.cli.document import Call, first_directory, plan_of
 from daggy.cli.refusal import refuse_other
-from daggy.cli.selectors import select
 from daggy.engine.engine import Engine
 from daggy.errors import Problem, SpecError
 from daggy.plan import Plan
@@ -15,6 +14,7 @@ from daggy.run.edit import replan
 from daggy.run.preview import DifferenceShape, shape
 from daggy.run.ring import Indexes
 from daggy.run.run import Run
+from daggy.run.selectors import select
 from daggy.spec import RunSpec
 from daggy.tracker import RunFilter, RunRecord, RunState, Tracker
 

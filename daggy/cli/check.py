@@ -14,7 +14,8 @@ from daggy.cli.options import document_options, json_option
 def check(spec: str, parameters: dict[str, str], tags: dict[str, str], templating: str | None, as_json: bool) -> None:
     """Validate SPEC, and show what it comes to: templates, counts, edges. SPEC is a file, or '-'."""
     from daggy.cli.document import read_document  # help must not wait for these
-    from daggy.cli.planned import plan_as_json, show_plan
+    from daggy.cli.planned import show_plan
+    from daggy.plan import plan_as_json
 
     call = read_document(spec, parameters, tags, templating)
     made = call.planned()

@@ -11,9 +11,10 @@ from daggy.cli import text
 from daggy.cli.beginning import chosen_of
 from daggy.cli.document import Call, first_directory, plan_of
 from daggy.cli.look import Kept, look
-from daggy.cli.planned import difference_lines, plan_as_json, show_plan, show_warnings
+from daggy.cli.planned import difference_lines, show_plan, show_warnings
 from daggy.cli.refusal import refuse_other
 from daggy.errors import DirectoryError
+from daggy.plan import plan_as_json
 from daggy.run.preview import preview
 from daggy.run.shapes import as_json as shape_as_json
 from daggy.run.states import Now

@@ -33,8 +33,8 @@ def explain(
 ) -> None:
     """Say why tasks do not run, or why they ran again. RUN is an id, or 'last'."""
     from daggy.cli.look import look  # help must not wait for these
-    from daggy.cli.selectors import select
     from daggy.run import explain as explaining, shapes
+    from daggy.run.selectors import select
 
     kept = look(directory, config)
     run, places = kept.run(which), kept.places

@@ -30,8 +30,10 @@ def graph(
     config: Path | None,
 ) -> None:
     """Draw SPEC by template. Instead of a file: the id of a run in the directory, or 'last'."""
-    from daggy.cli.planned import plan_as_json  # help must not wait for these
-    from daggy.plan import summary
+    from daggy.plan import (
+        plan_as_json,  # help must not wait for these
+        summary,
+    )
 
     plan = _plan(spec, parameters, tags, templating, directory, config)
     if kind == "json":

@@ -68,7 +68,7 @@ def logs(
     """
     from daggy.cli.look import look  # help must not wait for these
     from daggy.cli.outputs import Reader
-    from daggy.cli.selectors import select
+    from daggy.run.selectors import select
 
     kept = look(directory, config)
     shown: set[tuple[int, int]] = set()

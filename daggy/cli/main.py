@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "run": Entry("daggy.cli.run:run", "Run a spec to its end."),
+    "serve": Entry("daggy.cli.serve:serve", "Serve runs to whoever has the token."),
     "check": Entry("daggy.cli.check:check", "Validate a spec, and show what it comes to."),
     "schema": Entry("daggy.cli.schema:schema", "Print the JSON Schema of run specs."),
     "graph": Entry("daggy.cli.graph:graph", "Draw a spec or a run, by template."),
@@ -31,6 +32,7 @@ COMMANDS = {
     "tasks": Entry("daggy.cli.tasks:tasks", "List tasks of a run."),
     "logs": Entry("daggy.cli.logs:logs", "Print what tasks wrote."),
     "explain": Entry("daggy.cli.explain:explain", "Say why tasks do not run, or why they ran again."),
+    "token": Entry("daggy.cli.token:token", "Print what whoever asks the server has to show."),
     "completion": Entry("daggy.cli.completion:completion", "Print a script that completes commands in a shell."),
     "version": Entry("daggy.cli.version:version", "Print which Daggy this is."),
 }

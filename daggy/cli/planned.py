@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import click
 
 from daggy.cli import text
-from daggy.plan import ParentRow, Plan, SummaryRow, summary
+from daggy.plan import ParentRow, Plan, summary
 from daggy.run.preview import DifferenceShape, TemplateDifference
 from daggy.spec import On
 
@@ -39,25 +38,6 @@ def _wait(parent: ParentRow) -> str:
     said += ["on ended"] if parent.on is On.ENDED else []
     said.append(text.plural(parent.edges, "edge"))
     return f"{parent.task} ({', '.join(said)})"
-
-
-def plan_as_json(plan: Plan) -> dict[str, Any]:
-    """Return a plan by template as plain JSON data."""
-    return {
-        "name": plan.spec.name,
-        "tasks": plan.size,
-        "edges": plan.edges(),
-        "templates": [_row_as_json(row) for row in summary(plan)],
-        "warnings": list(plan.spec.warnings),
-    }
-
-
-def _row_as_json(row: SummaryRow) -> dict[str, Any]:
-    parents = [
-        {"task": parent.task, "match": list(parent.match), "on": parent.on.name.lower(), "edges": parent.edges}
-        for parent in row.parents
-    ]
-    return {"name": row.name, "parameters": list(row.parameters), "tasks": row.tasks, "parents": parents}
 
 
 def difference_lines(shape: DifferenceShape) -> Iterator[str]:

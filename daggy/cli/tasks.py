@@ -32,8 +32,8 @@ def tasks(
 ) -> None:
     """List tasks of a run. RUN is an id, or 'last'."""
     from daggy.cli.look import look  # help must not wait for these
-    from daggy.cli.selectors import states_named
     from daggy.run import shapes
+    from daggy.run.selectors import states_named
 
     wanted = shapes.Filter(states_named(states), template, where)
     page = shapes.tasks(look(directory, config).run(which), wanted, cursor, limit)

@@ -113,6 +113,7 @@ def read_configuration(
     *,
     workers: int | None = None,
     resources: Mapping[str, float] | None = None,
+    serving: bool = False,
 ) -> Configuration:
     """Return what the file, then the environment, then flags say.
 
@@ -121,6 +122,7 @@ def read_configuration(
         environ: Variables; those that begin with `DAGGY_` and a key of the configuration count.
         workers: Of the default pool; beats everything else.
         resources: Totals of the default pool's machine, beyond or instead of what is configured.
+        serving: Without pools, one is made that leaves this machine something for others.
 
     Raises:
         UsageError: the file cannot be read.
@@ -135,13 +137,17 @@ def read_configuration(
         data["tracker"]["type"] = data["tracker"].pop("tracker")  # as DaggyR calls it
     data.setdefault("pools", {})
     read = structure({"default_pool": "", **data}, Configuration, source)
-    pools = {name: dict(settings) for name, settings in read.pools.items()} or {"default": _own_machine()}
+    pools = {name: dict(settings) for name, settings in read.pools.items()} or {
+        "default": _own_machine(serving=serving)
+    }
     default_pool = _default_pool(read.default_pool, pools, source)
     _apply(pools[default_pool], workers, resources or {})
     return Configuration(pools, default_pool, read.tracker, read.server, read.limits, read.retention)
 
 
-def _own_machine() -> dict[str, Any]:
+def _own_machine(*, serving: bool) -> dict[str, Any]:
+    if serving:
+        return {"executor": "fork"}
     return {"executor": "fork", "workers": len(os.sched_getaffinity(0))}
 
 

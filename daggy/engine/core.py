@@ -95,14 +95,15 @@ class Core:
         self._barriers: dict[int, int] = {}
         self._held: dict[int, str] = {}
         self._ends: dict[int, trio.Event] = {}
-        self._stop_asked = trio.Event()
+        self.stopping = trio.Event()
         self._stopped = False
         self._starting = STARTING if follow else ""
         self._nursery: trio.Nursery | None = None
 
     @property
-    def _stopping(self) -> bool:
-        return self._stop_asked.is_set()
+    def is_stopping(self) -> bool:
+        """Return whether nothing more is started."""
+        return self.stopping.is_set()
 
     @property
     def trouble(self) -> str:
@@ -111,7 +112,7 @@ class Core:
 
     def readiness(self) -> str:
         """Return why work is not going on as it should at this moment, with the mend; empty if all is well."""
-        if self._stopping:
+        if self.is_stopping:
             return "stopping"
         if self.trouble:
             return f"nothing can be kept: {self.trouble}"
@@ -164,9 +165,9 @@ class Core:
         `leave`: what runs goes on without an engine, and the next one takes it up (only one that lingers).
         """
         leave = leave and self._linger
-        if self._stopping and not immediate:
+        if self.is_stopping and not immediate:
             return
-        self._stop_asked.set()
+        self.stopping.set()
         for line in self.dispatcher.lines.values():
             line.ask(Stop(immediate, leave=leave))
 
@@ -190,7 +191,7 @@ class Core:
             line,
             partial(self._make[name], site),
             self.epoch,
-            self._stop_asked,
+            self.stopping,
             recovered=partial(self._take_first, name),
             succeeded=partial(self._take_over, line),
             report=partial(self._report, name),
@@ -253,7 +254,7 @@ class Core:
             self._apply(name, reports, now)
         for run in self._busy.take_due(now.mono):
             on_tick(run, now)
-        if not self._stopping and not self.writer.trouble:
+        if not self.is_stopping and not self.writer.trouble:
             ready = [run for run in self._busy.look_at_ready() if self._may_launch(run)]
             for run in self.dispatcher.dispatch(ready, now):
                 self._busy.touch(run)

@@ -80,6 +80,7 @@ class News:
         kept: Returns when that number is kept.
         reader: Of the tracker.
         clock: The wall clock.
+        told: Number of the last item that is kept, and was told.
     """
 
     last: int
@@ -87,10 +88,15 @@ class News:
     kept: Callable[[int], Awaitable[None]]
     reader: Reader
     clock: Callable[[], float]
+    told: int = field(init=False)
     _pending: dict[int, _Pending] = field(factory=dict)
     _forgotten: list[int] = field(factory=list)
     _bell: trio.Event = field(factory=trio.Event)
     _followers: dict[int, Follower] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        """Begin where the tracker left off."""
+        self.told = self.last
 
     def note(self, run: Run, entries: Sequence[Entry] = ()) -> None:
         """Say that something happened to a run, and what of it is being kept."""
@@ -115,6 +121,7 @@ class News:
             items = list(self._take())
             await self.kept(self.give(items))
             for item in items:
+                self.told = item.number
                 self._tell(item)
 
     def _take(self) -> Iterator[NewsItem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from attrs import frozen
@@ -88,3 +89,22 @@ def _explicit_parents(array: GateArray, rows: Indexes, children: int) -> list[Pa
 
 def _name(block: Block) -> str:
     return block.full(block.templates[0].name)
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """Return a plan by template as plain JSON data."""
+    return {
+        "name": plan.spec.name,
+        "tasks": plan.size,
+        "edges": plan.edges(),
+        "templates": [_row_as_json(row) for row in summary(plan)],
+        "warnings": list(plan.spec.warnings),
+    }
+
+
+def _row_as_json(row: SummaryRow) -> dict[str, Any]:
+    parents = [
+        {"task": parent.task, "match": list(parent.match), "on": parent.on.name.lower(), "edges": parent.edges}
+        for parent in row.parents
+    ]
+    return {"name": row.name, "parameters": list(row.parameters), "tasks": row.tasks, "parents": parents}

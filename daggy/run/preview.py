@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from daggy.attempt import State
 from daggy.plan import Difference, DifferenceRow, Plan, difference
 from daggy.plan.summary import group_name
-from daggy.run.commands import on_requeue
+from daggy.run.commands import on_requeue, on_resume
 from daggy.run.edit import on_edit, replan
 from daggy.run.ring import Indexes
 from daggy.run.run import Run, from_ranges
@@ -67,15 +67,17 @@ def preview(
     *,
     keep_downstream: bool = False,
     rerun: Callable[[Plan], Indexes] | None = None,
+    made: Plan | None = None,
 ) -> DifferenceShape:
     """Return what an edit would do, by doing it to this run: one read back to be looked at, and dropped afterwards.
 
-    `rerun` chooses, from the plan after the edit, what is requeued beside it.
+    `rerun` chooses, from the plan after the edit, what is requeued beside it; `made` is the spec's plan, if there is
+    one.
 
     Raises:
         SpecError: the spec cannot be planned.
     """
-    new = replan(run, spec)
+    new = replan(run, spec, made)
     changes = difference(run.plan, new)
     known = len(run.moves)
     submitted = Submitted(
@@ -85,6 +87,16 @@ def preview(
     if rerun is not None:
         on_requeue(run, rerun(run.plan), now)
     return shape(run, changes, run.moves[known:])
+
+
+def preview_again(run: Run, chosen: Indexes | None, now: Now, *, keep_downstream: bool = False) -> DifferenceShape:
+    """Return what requeueing tasks would do, or resuming (`chosen` None), by doing it to this run, to be dropped."""
+    known = len(run.moves)
+    if chosen is None:
+        on_resume(run, now)
+    else:
+        on_requeue(run, chosen, now, keep_downstream=keep_downstream)
+    return shape(run, difference(run.plan, run.plan), run.moves[known:])
 
 
 def shape(run: Run, changes: Difference, moves: Sequence[Moved]) -> DifferenceShape:

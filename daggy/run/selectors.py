@@ -42,6 +42,37 @@ def select(
     return chosen[np.isin(public, [int(state) for state in (wanted.states or State)])]
 
 
+def chosen(run: Run, asked: object) -> Indexes:
+    """Return the tasks that a JSON value chooses, ascending.
+
+    Args:
+        run: The run.
+        asked: A selector, a list of them, or an object with `select` (a list; none: all), `param` (texts by name) and
+            `state` (a list), which narrow it.
+
+    Raises:
+        UsageError: it is nothing of this, or chooses nothing that there is.
+    """
+    if isinstance(asked, (str, int)) and not isinstance(asked, bool):
+        return select(run, [str(asked)])
+    if isinstance(asked, list) and asked and _are_selectors(asked):
+        return select(run, [str(one) for one in asked])
+    if isinstance(asked, dict) and set(asked) <= {"select", "param", "state"}:
+        selectors, where, wanted = asked.get("select", []), asked.get("param", {}), asked.get("state", [])
+        texts = isinstance(where, dict) and all(isinstance(value, str) for value in where.values())
+        named = isinstance(wanted, list) and all(isinstance(state, str) for state in wanted)
+        if isinstance(selectors, list) and _are_selectors(selectors) and texts and named:
+            return select(run, [str(one) for one in selectors], where, wanted)
+    raise UsageError(
+        "a selector is an index, a task's name or a template, or a list of these, "
+        'or {"select": [these], "param": {"NAME": "value"}, "state": ["errored"]}'
+    )
+
+
+def _are_selectors(listed: list[object]) -> bool:
+    return all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in listed)
+
+
 def _chosen(run: Run, selector: str, where: Mapping[str, str]) -> Indexes:
     if selector.isascii() and selector.isdigit():
         return _by_index(run, int(selector))

@@ -1,0 +1,1 @@
+"""The server: the engine behind an HTTP API, for whoever has the token."""

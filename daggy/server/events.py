@@ -1,0 +1,122 @@
+"""What happens, as server-sent events: numbered, kept, resumable; first the present state."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated
+
+import trio
+from litestar import Response, get
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from daggy.engine.core import Core
+from daggy.engine.news import Follower, NewsItem, item_body
+from daggy.errors import UsageError
+from daggy.server.runs import Asked, service_of
+
+KEEP_ALIVE = 15.0
+"""Seconds after which a silent stream says that it is there."""
+
+PAGE = 1000
+"""Items that are read at once."""
+
+LastEventId = Annotated[str, Parameter(header="Last-Event-ID", required=False)]
+After = Annotated[int | None, Parameter(ge=0, description="As Last-Event-ID.")]
+
+
+@get("/events", summary="What happens to all runs", media_type="text/event-stream")
+async def all_events(request: Asked, last_event_id: LastEventId = "", after: After = None) -> Response[bytes]:
+    """Follow all runs, as server-sent events.
+
+    `event: run` has `run_id, at, state, version, counts` and `tasks`: by state the half-open ranges of indexes that
+    went to it, null where the tasks are to be asked for anew. `event: reset`: what came meanwhile is no longer known,
+    ask anew. `event: forgotten`: the run is no more. With `Last-Event-ID` (or `after`) it goes on behind that event;
+    without, it begins with the present state.
+    """
+    return _stream(service_of(request).engine, None, _after(last_event_id, after), ())
+
+
+@get("/runs/{run_id:int}/events", summary="What happens to a run", media_type="text/event-stream")
+async def run_events(
+    request: Asked, run_id: int, last_event_id: LastEventId = "", after: After = None
+) -> Response[bytes]:
+    """Follow one run, as server-sent events; see `/events`."""
+    engine = service_of(request).engine
+    run = await engine.find(run_id)
+    now = [item_body(run, time.time(), None)]
+    return _stream(engine, run_id, _after(last_event_id, after), now)
+
+
+def _after(header: str, query: int | None) -> int | None:
+    if not header:
+        return query
+    if not (header.isascii() and header.isdigit() and len(header) < 19):
+        raise UsageError(f"Last-Event-ID: '{header}' is not the id of an event")
+    return int(header)
+
+
+def _stream(engine: Core, run: int | None, after: int | None, now: Sequence[bytes]) -> Response[bytes]:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    told = _told(engine, run, after, now)
+    return Stream(told, media_type="text/event-stream", headers=headers)  # type: ignore[return-value]
+
+
+async def _told(engine: Core, run: int | None, after: int | None, now: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Yield the stream: what was missed, or else the present; then what comes."""
+    news = engine.news
+    with news.follow(run) as follower:
+        last = news.told if after is None else after
+        if after is None:
+            present = now or [item_body(one, time.time(), None) for one in [*engine.runs.values()] if not one.is_ended]
+            for body in present:
+                yield _event("run", body, last)
+            yield b": now\n\n"
+        else:
+            while (missed := await news.since(last, run, PAGE)) is not None:
+                for item in missed:
+                    yield told_as(item)
+                    last = item.number
+                if len(missed) < PAGE:
+                    break
+            else:
+                last = news.told
+                yield _event("reset", b"{}", last)
+        async for piece in _coming(follower, last):
+            yield piece
+
+
+async def _coming(follower: Follower, last: int) -> AsyncIterator[bytes]:
+    while True:
+        item: NewsItem | None = None
+        is_silent = True
+        with trio.move_on_after(KEEP_ALIVE):
+            try:
+                item = await anext(follower)
+            except StopAsyncIteration:
+                return
+            is_silent = False
+        if is_silent:
+            yield b": still there\n\n"
+        elif item is None:
+            yield _event("reset", b"{}", None)
+        elif item.number > last:
+            last = item.number
+            yield told_as(item)
+
+
+def told_as(item: NewsItem) -> bytes:
+    """Return an item as an event."""
+    kind = "forgotten" if b'"forgotten"' in item.body and "forgotten" in json.loads(item.body) else "run"
+    return _event(kind, item.body, item.number)
+
+
+def _event(kind: str, body: bytes, number: int | None) -> bytes:
+    named = b"" if number is None else b"id: %d\n" % number
+    return b"%sevent: %s\ndata: %s\n\n" % (named, kind.encode(), body)
+
+
+HANDLERS = [all_events, run_events]
+"""What the application serves."""

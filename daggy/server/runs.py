@@ -1,0 +1,341 @@
+"""Routes about runs: submitted, listed, shown, edited, killed, removed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import trio
+from litestar import Request, Response, delete, get, patch, post
+from litestar.datastructures import State as AppState
+from litestar.params import Parameter
+
+from daggy.attempt import State
+from daggy.engine.intake import Accepted
+from daggy.errors import ConflictError, NotFoundError, PreconditionError, UsageError
+from daggy.plan import Plan, plan_as_json
+from daggy.run import shapes, states
+from daggy.run.preview import DifferenceShape as Difference, preview, preview_again
+from daggy.run.ring import Indexes
+from daggy.run.run import Run
+from daggy.run.selectors import chosen
+from daggy.server.bodies import members, members_of, received
+from daggy.server.description import EDIT, KILL, SPEC
+from daggy.server.service import Service
+from daggy.server.shapes import (
+    GraphShape,
+    RunId,
+    RunPage,
+    RunShape,
+    StatePage,
+    VersionPage,
+    answer,
+)
+from daggy.tracker import RunFilter, RunRecord
+
+SMALL_BODY = 1 << 20
+"""Bytes of a body that is no spec."""
+
+MOST_RANGES = 10_000
+"""Ranges of states on one page."""
+
+GONE = 255
+"""Public state of tasks that dropped out."""
+
+PIECE = 1 << 20
+"""Tasks whose states are looked at in one step."""
+
+Asked = Request[Any, Any, AppState]
+Limit = Annotated[int, Parameter(ge=1, le=10_000, description="Items on a page.")]
+Cursor = Annotated[str | None, Parameter(description="`next` of the page before.")]
+
+
+def service_of(request: Asked) -> Service:
+    """Return what the application works with."""
+    service: Service = request.app.state.service
+    return service
+
+
+def actor_of(request: Asked) -> str:
+    """Return who asks, as far as whoever asks says."""
+    return request.headers.get("x-daggy-actor", "")[:200]
+
+
+def etag(run: Run) -> str:
+    """Return what changes whenever the run's spec does, or somebody decides about its tasks."""
+    return f'"{run.version}-{len(run.moves) + len(run.answers)}"'
+
+
+def described(run: Run) -> Response[RunShape]:
+    """Return a run as the API shows it."""
+    return answer(RunShape, shapes.as_json(shapes.describe(run)), headers={"ETag": etag(run)})
+
+
+def number_of(text: str | None) -> int | None:
+    """Return the number that a cursor is.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise UsageError(f"cursor: '{text}' is not the 'next' of a page")
+    return int(text)
+
+
+def pairs(texts: Sequence[str] | None, name: str) -> dict[str, str]:
+    """Return what `key:value` texts say.
+
+    Raises:
+        UsageError: one has no colon.
+    """
+    found = {}
+    for text in texts or ():
+        key, colon, value = text.partition(":")
+        if not colon:
+            raise UsageError(f"{name}: '{text}' has no colon; write {name}=KEY:VALUE")
+        found[key] = value
+    return found
+
+
+def moment(text: str | None, name: str) -> float | None:
+    """Return the seconds since 1970 that an ISO 8601 time names; without a zone it is UTC.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{name}: '{text}' is no time; write one such as 2026-01-02T03:04:05Z") from None
+    return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
+
+
+@post("/runs", status_code=201, operation_class=SPEC, responses={}, summary="Submit a run")
+async def submit(
+    request: Asked,
+    dry_run: bool = False,
+    idempotency_key: Annotated[str, Parameter(header="Idempotency-Key", required=False, max_length=200)] = "",
+) -> Response[RunId]:
+    """Take a run spec, and answer with its id once it is kept. With `dry_run` it is only planned.
+
+    The body is the spec; its `directory` is required. A second submission under the same `Idempotency-Key` within a
+    day answers as the first one; with another body it is refused with 409.
+    """
+    service = service_of(request)
+    limits, place = service.configuration.limits, service.engine.directory.path
+    service.refuse_if_held_up()
+    async with received(request, place, limits.spec_bytes) as body, _alone(service, idempotency_key):
+        if idempotency_key and not dry_run and (known := await service.engine.keyed(idempotency_key)):
+            if known[1] != body.digest:
+                raise ConflictError(
+                    f"Idempotency-Key '{idempotency_key}' was used for run {known[0]} with another body; use a new key"
+                )
+            return _submitted(known[0])
+        accepted = await service.intake.read(body.content)
+        if dry_run:
+            return answer(RunId, plan_as_json(accepted.plan), 200)
+        run_id = await service.engine.submit(
+            accepted.spec,
+            accepted.raw,
+            made=accepted.plan,
+            key=idempotency_key,
+            body=body.digest if idempotency_key else "",
+        )
+    return _submitted(run_id)
+
+
+def _submitted(run_id: int) -> Response[RunId]:
+    return answer(RunId, {"run_id": run_id}, 201, {"Location": f"/api/v1/runs/{run_id}"})
+
+
+def _alone(service: Service, key: str) -> AbstractAsyncContextManager[object]:
+    """Let one submission at a time come in under a key."""
+    if not key:
+        return nullcontext()
+    if len(service.submitting) > 1000:
+        service.submitting = {key: lock for key, lock in service.submitting.items() if lock.locked()}
+    return service.submitting.setdefault(key, trio.Lock())
+
+
+@get("/runs", summary="List runs")
+async def list_runs(
+    request: Asked,
+    tag: list[str] | None = None,
+    run_state: Annotated[list[str] | None, Parameter(query="state")] = None,
+    name: str = "",
+    since: str | None = None,
+    until: str | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response[RunPage]:
+    """List runs, newest first: with all these tags (`tag=key:value`), in one of these states, of this name."""
+    try:
+        wanted = [shapes.run_state(text) for text in run_state or ()]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    matching = RunFilter(
+        pairs(tag, "tag"), wanted, name, moment(since, "since"), moment(until, "until"), number_of(cursor), limit + 1
+    )
+    engine = service_of(request).engine
+    found = await engine.records(matching)
+    items = [_listed(engine.runs.get(record.run), record) for record in found[:limit]]
+    following = str(found[limit - 1].run) if len(found) > limit else None
+    return answer(RunPage, {"items": items, "next": following})
+
+
+def _listed(run: Run | None, record: RunRecord) -> Any:
+    listed = shapes.as_json(shapes.listed(record))
+    if run is not None:
+        listed["counts"] = run.counts()
+    return listed
+
+
+@get("/runs/{run_id:int}", summary="Show a run")
+async def show(request: Asked, run_id: int) -> Response[RunShape]:
+    """Show a run with its counts by state and by template. `ETag` names its version, for `If-Match`."""
+    return described(await service_of(request).engine.find(run_id))
+
+
+@get("/runs/{run_id:int}/spec", summary="The spec of a run", media_type="application/json")
+async def spec(request: Asked, run_id: int, version: int | None = None) -> Response[bytes]:
+    """Return a version of a run's spec as it is kept; without `version` the present one."""
+    versions = await service_of(request).engine.versions(run_id)
+    for one in reversed(versions):
+        if version in (None, one.version):
+            return Response(one.spec, media_type="application/json")
+    raise NotFoundError(f"run {run_id} has no version {version}; the last is {versions[-1].version}")
+
+
+@get("/runs/{run_id:int}/versions", summary="The versions of a run's spec")
+async def versions(request: Asked, run_id: int) -> Response[VersionPage]:
+    """List the versions of a run's spec, in order."""
+    found = await service_of(request).engine.versions(run_id)
+    items = [{"version": one.version, "created": shapes.timestamp(one.at), "bytes": len(one.spec)} for one in found]
+    return answer(VersionPage, {"items": items, "next": None})
+
+
+@get("/runs/{run_id:int}/graph", summary="The graph of a run")
+async def graph(request: Asked, run_id: int) -> Response[GraphShape]:
+    """Return the plan of a run by template: counts and edges."""
+    run = await service_of(request).engine.find(run_id)
+    return answer(GraphShape, plan_as_json(run.plan))
+
+
+@get("/runs/{run_id:int}/state", summary="The states of all tasks")
+async def state_of_tasks(
+    request: Asked, run_id: int, limit: Annotated[int, Parameter(ge=1, le=MOST_RANGES)] = 1000, cursor: Cursor = None
+) -> Response[StatePage]:
+    """Return the states of tasks in order of their indexes, as half-open ranges; tasks that dropped out are in none."""
+    run = await service_of(request).engine.find(run_id)
+    start = min(number_of(cursor) or 0, run.plan.size)
+    stop = min(run.plan.size, start + PIECE)
+    column = states.PUBLIC[run.frontier.state[start:stop]]
+    cuts = [0, *(np.flatnonzero(column[1:] != column[:-1]) + 1)[:limit].tolist()]
+    if len(cuts) > limit:
+        stop = start + cuts.pop()
+    elif stop == start:
+        cuts = []
+    ranges = [
+        [start + first, start + last, State(column[first]).name.lower()]
+        for first, last in itertools.pairwise([*cuts, stop - start])
+        if column[first] != GONE
+    ]
+    following = str(stop) if stop < run.plan.size else None
+    told = {"version": run.version, "tasks": run.plan.size, "ranges": ranges, "next": following}
+    return answer(StatePage, told)
+
+
+@patch("/runs/{run_id:int}", operation_class=EDIT, summary="Edit, resume or requeue a run")
+async def change(
+    request: Asked,
+    run_id: int,
+    dry_run: bool = False,
+    if_match: Annotated[str, Parameter(header="If-Match", required=False)] = "",
+) -> Response[RunShape]:
+    """Replace a run's spec, run tasks again, put what failed back in the queue. An empty body resumes.
+
+    With `dry_run` the answer is the difference that it would make. `If-Match`: only if nobody has changed it since.
+    """
+    service = service_of(request)
+    engine, limits, place = service.engine, service.configuration.limits, service.engine.directory.path
+    service.refuse_if_held_up()
+    run = await engine.find(run_id)
+    async with received(request, place, limits.spec_bytes + SMALL_BODY) as body:
+        content = body.content if isinstance(body.content, bytes) else await trio.Path(body.content).read_bytes()
+    asked = members_of(content, {"spec": msgspec.Raw, "resume": bool, "requeue": object, "keep_downstream": bool})
+    accepted = await service.intake.read(asked["spec"]) if "spec" in asked else None
+    if if_match and etag(run) not in [one.strip() for one in if_match.split(",")] and if_match != "*":
+        raise PreconditionError(f"run {run_id} is at {etag(run)} now; look at it again, then repeat the change")
+    keep = bool(asked.get("keep_downstream", False))
+    if dry_run:
+        told = await _previewed(service, run_id, accepted, asked)
+        return answer(RunShape, shapes.as_json(told))
+    actor = actor_of(request)
+    if accepted is not None:
+        await engine.edit(run_id, accepted.spec, accepted.raw, made=accepted.plan, keep_downstream=keep, actor=actor)
+        run = await engine.find(run_id)
+        if "requeue" in asked:
+            await engine.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
+    elif "requeue" in asked:
+        await engine.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
+    if asked.get("resume", not asked):
+        await engine.resume(run_id, actor)
+    return described(await engine.find(run_id))
+
+
+async def _previewed(service: Service, run_id: int, accepted: Accepted | None, asked: Mapping[str, Any]) -> Difference:
+    """Try a change on a copy of the run."""
+    copy, now = await service.engine.fresh(run_id), service.engine.now()
+    keep = bool(asked.get("keep_downstream", False))
+    if accepted is None:
+        selected = chosen(copy, asked["requeue"]) if "requeue" in asked else None
+        return await trio.to_thread.run_sync(partial(preview_again, copy, selected, now, keep_downstream=keep))
+    rerun = partial(_chosen_of, asked["requeue"]) if "requeue" in asked else None
+    return await trio.to_thread.run_sync(
+        partial(preview, copy, accepted.spec, now, keep_downstream=keep, rerun=rerun, made=accepted.plan)
+    )
+
+
+def _chosen_of(asked: object, plan: Plan) -> Indexes:
+    """Return what a selector chooses of a plan before anything of it has happened."""
+    return chosen(Run(0, plan, created=0.0, epoch=0), asked)
+
+
+@post("/runs/{run_id:int}/kill", status_code=200, operation_class=KILL, summary="Kill a run, or tasks of it")
+async def kill(request: Asked, run_id: int) -> Response[RunShape]:
+    """Kill a run, or with `selector` some of its tasks: queued work first, then what runs."""
+    service = service_of(request)
+    asked = await members(request, service.engine.directory.path, SMALL_BODY, {"selector": object})
+    run = await service.engine.find(run_id)
+    selected = chosen(run, asked["selector"]) if asked.get("selector") is not None else None
+    await service.engine.kill(run_id, selected, actor_of(request))
+    return described(run)
+
+
+@delete("/runs/{run_id:int}", status_code=200, summary="Kill or forget a run")
+async def remove(request: Asked, run_id: int, forget: bool = False) -> Response[RunShape]:
+    """Kill a run: 202, or 200 if it had ended. With `forget` a run that has ended is removed with all it wrote."""
+    engine = service_of(request).engine
+    run = await engine.find(run_id)
+    if forget:
+        told = described(run)
+        await engine.forget(run_id)
+        return told
+    status = 200 if run.is_ended else 202
+    await engine.kill(run_id, None, actor_of(request))
+    told = described(run)
+    told.status_code = status
+    return told
+
+
+HANDLERS = [submit, list_runs, show, spec, versions, graph, state_of_tasks, change, kill, remove]

@@ -1,0 +1,281 @@
+"""The API's shapes, as its description gives them; their data is made by `daggy.run.shapes` and `daggy.run.explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from attrs import frozen
+from litestar import Response
+
+T = TypeVar("T")
+
+
+def answer(kind: type[T], data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[T]:
+    """Return plain JSON data as an answer of that shape. Nothing is checked: the description is."""
+    del kind
+    return Response(cast("T", data), status_code=status, headers=dict(headers or {}))
+
+
+@frozen
+class TemplateCounts:
+    """A template with the counts of its tasks by state; all templates without parameters are one, named ''."""
+
+    name: str
+    parameters: Sequence[str]
+    tasks: int
+    counts: Mapping[str, int]
+
+
+@frozen
+class RunShape:
+    """A run. Times are ISO 8601 in UTC; in a list `counts` and `templates` are null for runs that have left memory."""
+
+    run_id: int
+    name: str
+    tags: Mapping[str, str]
+    state: str
+    version: int
+    created: str
+    started: str | None
+    ended: str | None
+    counts: Mapping[str, int] | None
+    templates: Sequence[TemplateCounts] | None
+
+
+@frozen
+class RunPage:
+    """Runs, newest first; `next` is the cursor of the following page."""
+
+    items: Sequence[RunShape]
+    next: str | None
+
+
+@frozen
+class RunId:
+    """A run that was submitted."""
+
+    run_id: int
+
+
+@frozen
+class TaskShape:
+    """A task; `started` and `ended` are those of its last attempt."""
+
+    index: int
+    name: str
+    template: str
+    parameters: Mapping[str, str]
+    state: str
+    attempts: int
+    started: str | None
+    ended: str | None
+
+
+@frozen
+class TaskPage:
+    """Tasks, ascending by index; `next` is the cursor of the following page."""
+
+    items: Sequence[TaskShape]
+    next: str | None
+
+
+@frozen
+class AttemptShape:
+    """One ended attempt of a task."""
+
+    attempt: int
+    started: str | None
+    ended: str | None
+    reason: str
+    exit_code: int | None
+    signal: int | None
+    message: str
+    pool: str
+    host: str
+    cpu_seconds: float
+    max_rss_bytes: int
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+@frozen
+class ExampleShape:
+    """One task of a group."""
+
+    index: int
+    name: str
+    state: str
+
+
+@frozen
+class NeighbourShape:
+    """Parents or children of a task, by template, with counts by state."""
+
+    template: str
+    tasks: int
+    counts: Mapping[str, int]
+    examples: Sequence[ExampleShape]
+
+
+@frozen
+class DetailsShape:
+    """How a task is run, rendered; `error` says why it cannot be."""
+
+    command: Sequence[str] | None
+    environment: Mapping[str, str | None]
+    directory: str
+    stdin: str | None
+    timeout: float
+    grace: float
+    error: str | None
+
+
+@frozen
+class TaskDetails:
+    """All about one task."""
+
+    index: int
+    name: str
+    template: str
+    parameters: Mapping[str, str]
+    state: str
+    attempts: Sequence[AttemptShape]
+    started: str | None
+    ended: str | None
+    details: DetailsShape
+    parents: Sequence[NeighbourShape]
+    children: Sequence[NeighbourShape]
+
+
+@frozen
+class WhyShape:
+    """Tasks that run again for one cause; `examples` are indexes in the new version."""
+
+    cause: str
+    tasks: int
+    examples: Sequence[int]
+
+
+@frozen
+class TemplateDifferenceShape:
+    """What becomes of the tasks of one template."""
+
+    name: str
+    kept: int
+    added: int
+    removed: int
+    changed: int
+    invalidated: int
+    why: Sequence[WhyShape]
+
+
+@frozen
+class DifferenceShape:
+    """What an edit, a resume or a requeue does."""
+
+    version: int
+    templates: Sequence[TemplateDifferenceShape]
+
+
+@frozen
+class ExplanationShape:
+    """Why a task is where it is: reasons by `kind`, each with what belongs to that kind."""
+
+    state: str
+    because: Sequence[Mapping[str, Any]]
+
+
+@frozen
+class VersionShape:
+    """A version of a run's spec."""
+
+    version: int
+    created: str
+    bytes: int
+
+
+@frozen
+class VersionPage:
+    """The versions of a run's spec, in order."""
+
+    items: Sequence[VersionShape]
+    next: str | None
+
+
+@frozen
+class StatePage:
+    """States of all tasks in order: [from, to, state], half open."""
+
+    version: int
+    tasks: int
+    ranges: Sequence[Sequence[Any]]
+    next: str | None
+
+
+@frozen
+class ParentShape:
+    """What a template waits for."""
+
+    task: str
+    match: Sequence[str]
+    on: str
+    edges: int
+
+
+@frozen
+class GraphTemplate:
+    """A template of a plan."""
+
+    name: str
+    parameters: Sequence[str]
+    tasks: int
+    parents: Sequence[ParentShape]
+
+
+@frozen
+class GraphShape:
+    """A plan by template."""
+
+    name: str
+    tasks: int
+    edges: int
+    templates: Sequence[GraphTemplate]
+    warnings: Sequence[str]
+
+
+@frozen
+class MachineShape:
+    """A machine of a pool: what it has, and what is in use."""
+
+    name: str
+    totals: Mapping[str, float]
+    used: Mapping[str, float]
+    running: int
+    waiting: int
+
+
+@frozen
+class PoolShape:
+    """A pool; `trouble` says why it can start nothing at this moment."""
+
+    name: str
+    is_default: bool
+    trouble: str
+    machines: Sequence[MachineShape]
+
+
+@frozen
+class PoolPage:
+    """All pools."""
+
+    items: Sequence[PoolShape]
+    next: str | None
+
+
+@frozen
+class ReadyShape:
+    """Whether work goes on as it should."""
+
+    ready: bool
+    reason: str

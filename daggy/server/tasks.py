@@ -1,0 +1,252 @@
+"""Routes about tasks: pages of them, one with all about it, what it wrote, why it is where it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import trio
+from attrs import evolve, frozen
+from litestar import Response, get
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from daggy.attempt import ATTEMPT, Rows, Ticket
+from daggy.engine.engine import Engine
+from daggy.engine.explain import explain as explained
+from daggy.errors import NotFoundError, TemplateError, UsageError
+from daggy.run import neighbours, shapes, states
+from daggy.run.run import Run
+from daggy.server.problems import body as problem
+from daggy.server.runs import Asked, Cursor, Limit, number_of, pairs, service_of
+from daggy.server.shapes import ExplanationShape, TaskDetails, TaskPage, answer
+
+CHUNK = 1 << 20
+"""Bytes of output that are read at once."""
+
+LOOK_AGAIN = 0.2
+"""Seconds between two looks at what a running attempt has written."""
+
+
+@get("/runs/{run_id:int}/tasks", summary="List tasks")
+async def list_tasks(
+    request: Asked,
+    run_id: int,
+    task_state: Annotated[list[str] | None, Parameter(query="state")] = None,
+    template: str = "",
+    param: list[str] | None = None,
+    name: str = "",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response[TaskPage]:
+    """List tasks of a run, ascending by index: of a template, in states, with values of parameters (`param=k:v`)."""
+    run = await service_of(request).engine.find(run_id)
+    try:
+        wanted = [shapes.task_state(text) for text in task_state or ()]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if name:
+        return answer(TaskPage, {"items": _named(run, name), "next": None})
+    page = shapes.tasks(run, shapes.Filter(wanted, template, pairs(param, "param")), number_of(cursor) or 0, limit)
+    following = None if page.next is None else str(page.next)
+    return answer(TaskPage, {"items": shapes.as_json(page.items), "next": following})
+
+
+def _named(run: Run, name: str) -> list[Any]:
+    try:
+        index = run.plan.index(name)
+    except KeyError:
+        return []
+    return [shapes.as_json(shapes.task(run, index))] if _is_there(run, index) else []
+
+
+def _is_there(run: Run, index: int) -> bool:
+    return 0 <= index < run.plan.size and states.PUBLIC[run.frontier.state[index]] != 255
+
+
+def _require(run: Run, index: int) -> None:
+    if not _is_there(run, index):
+        raise NotFoundError(f"run {run.id} has no task {index}; its {run.plan.size:,} tasks count from 0")
+
+
+@get("/runs/{run_id:int}/tasks/{index:int}", summary="Show a task")
+async def show_task(request: Asked, run_id: int, index: int) -> Response[TaskDetails]:
+    """Show a task: how it is run, what it waits for and what waits for it, all its ended attempts."""
+    engine = service_of(request).engine
+    run = await engine.find(run_id)
+    _require(run, index)
+    places = engine.place_names()
+    ended = await engine.attempts(run, index)
+    told = shapes.as_json(shapes.task(run, index))
+    told["attempts"] = [shapes.as_json(shapes.attempt(row, message, places)) for _, row, message in ended]
+    told["details"] = _details(engine, run, index)
+    told["parents"] = shapes.as_json(neighbours.parents(run, index))
+    told["children"] = shapes.as_json(neighbours.children(run, index))
+    return answer(TaskDetails, told)
+
+
+def _details(engine: Engine, run: Run, index: int) -> dict[str, Any]:
+    details = run.plan.block_of(index).template(index).details
+    told: dict[str, Any] = {
+        "command": None,
+        "environment": {},
+        "directory": "",
+        "stdin": None,
+        "timeout": details.timeout,
+        "grace": details.grace,
+        "error": None,
+    }
+    try:
+        launch = engine.dispatcher.renderer(run).one(index)
+    except TemplateError as error:
+        return told | {"error": str(error)}
+    rendered = {"command": launch.argv, "environment": launch.environment, "directory": launch.directory}
+    return told | rendered | {"stdin": launch.stdin}
+
+
+@get("/runs/{run_id:int}/tasks/{index:int}/explain", summary="Why a task is where it is")
+async def explain(request: Asked, run_id: int, index: int) -> Response[ExplanationShape]:
+    """Say why a task does not run, or why it ran again."""
+    engine = service_of(request).engine
+    run = await engine.find(run_id)
+    _require(run, index)
+    return answer(ExplanationShape, shapes.as_json(explained(engine, run, index)))
+
+
+@frozen(eq=False)
+class Output:
+    """One stream of one attempt; `ticket` is that of a running one."""
+
+    engine: Engine
+    run: Run
+    index: int
+    version: int
+    row: Rows
+    stream: str
+    ticket: Ticket | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that it came to; None while it is written to."""
+        return None if self.ticket else int(self.row[self.stream])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is written to it."""
+        return self.ticket is None or self.run.index_of(self.ticket) < 0
+
+    async def read(self, offset: int, limit: int) -> bytes:
+        """Return bytes from an offset.
+
+        Raises:
+            NotFoundError: they are gone, or not what was written.
+        """
+        try:
+            return await self.engine.read_log(self.run.id, self.version, self.row, self.stream, offset, limit)
+        except FileNotFoundError as error:
+            if self.ticket is not None:
+                return b""  # it has only just started, or has just ended
+            raise NotFoundError(f"what it wrote is gone: {error}") from error
+        except (OSError, ValueError) as error:
+            raise NotFoundError(f"what it wrote cannot be read: {error}") from error
+
+    async def ended(self) -> Output:
+        """Return the same once the attempt has ended: what it wrote is elsewhere then."""
+        if self.ticket is None:
+            return self
+        for version, row, _ in reversed(await self.engine.attempts(self.run, self.index)):
+            if int(row["attempt"]) == self.ticket.attempt:
+                return evolve(self, version=version, row=row, ticket=None)
+        return self
+
+
+@get(
+    "/runs/{run_id:int}/tasks/{index:int}/logs/{stream:str}",
+    summary="What a task wrote",
+    media_type="application/octet-stream",
+)
+async def logs(
+    request: Asked,
+    run_id: int,
+    index: int,
+    stream: str,
+    attempt: Annotated[int | None, Parameter(ge=1, description="Without it: the last one.")] = None,
+    offset: Annotated[int, Parameter(ge=0)] = 0,
+    limit: Annotated[int | None, Parameter(ge=0, description="Bytes; without it: all there is.")] = None,
+    follow: bool = False,
+) -> Response[bytes]:
+    """Return the bytes that an attempt wrote to `stdout` or `stderr`, while it runs and after.
+
+    With `follow` the answer ends when the attempt does. `Content-Range` says which of how many bytes these are.
+    """
+    engine = service_of(request).engine
+    if stream not in ("stdout", "stderr"):
+        raise NotFoundError(f"no stream '{stream}'; there are: stdout, stderr")
+    run = await engine.find(run_id)
+    _require(run, index)
+    output = await _output(engine, run, index, stream, attempt)
+    size = output.size
+    if size is not None and offset > size:
+        message = f"offset {offset} is beyond the {size} bytes that there are"
+        return Response(problem(416, message), status_code=416, media_type="application/json")  # type: ignore[arg-type]
+    first = await output.read(offset, min(CHUNK, CHUNK if limit is None else limit))
+    end = "*" if size is None else str(size)
+    headers = {"Content-Range": f"bytes {offset}-{offset + max(0, len(first) - 1)}/{end}"}
+    left = None if limit is None else limit - len(first)
+    pieces = _pieces(output, first, offset + len(first), left, follow=follow)
+    return Stream(pieces, media_type="application/octet-stream", headers=headers)  # type: ignore[return-value]
+
+
+async def _output(engine: Engine, run: Run, index: int, stream: str, attempt: int | None) -> Output:
+    """Return one attempt's stream: of the last one, or of the one asked for.
+
+    Raises:
+        NotFoundError: there is no such attempt.
+    """
+    code, last = int(run.frontier.state[index]), int(run.frontier.attempt[index])
+    if code == states.RUNNING and attempt in (None, last):
+        ticket = run.ticket(index)
+        row = np.zeros(1, ATTEMPT)
+        row["index"], row["attempt"] = ticket.index, ticket.attempt
+        return Output(engine, run, index, ticket.version, row[0], stream, ticket)
+    ended = await engine.attempts(run, index)
+    for version, row, _ in reversed(ended):
+        if attempt in (None, int(row["attempt"])):
+            return Output(engine, run, index, version, row, stream)
+    raise NotFoundError(_no_attempt(run, index, attempt, ended))
+
+
+def _no_attempt(run: Run, index: int, attempt: int | None, ended: Sequence[Any]) -> str:
+    name = run.plan.name(index)
+    if attempt is None or not ended:
+        return f"{name} has not run yet; its state is {shapes.task(run, index).state}"
+    there = ", ".join(str(int(row["attempt"])) for _, row, _ in ended[-10:])
+    return f"{name} has no attempt {attempt} that ended; there are: {there}"
+
+
+async def _pieces(output: Output, first: bytes, offset: int, left: int | None, *, follow: bool) -> AsyncIterator[bytes]:
+    """Yield what there is, and with `follow` what comes until the attempt has ended."""
+    piece = first
+    while True:
+        if piece:
+            yield piece
+        if left is not None and left <= 0:
+            return
+        was_over = output.is_over
+        if was_over:
+            output = await output.ended()
+        try:
+            piece = await output.read(offset, CHUNK if left is None else min(CHUNK, left))
+        except NotFoundError:
+            return  # the answer was under way already
+        offset += len(piece)
+        left = None if left is None else left - len(piece)
+        if not piece:
+            if was_over or not follow:
+                return
+            await trio.sleep(LOOK_AGAIN)
+
+
+HANDLERS = [list_tasks, show_task, explain, logs]
+"""What the application serves."""
