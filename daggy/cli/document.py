@@ -38,6 +38,15 @@ class Call:
         Raises:
             SpecError: everything that is wrong with it.
         """
+        raw = self.raw(first)
+        return parse(raw, source=self.document.source, directory=str(first or Path.cwd())), raw
+
+    def raw(self, first: Path | None = None) -> bytes:
+        """Return the JSON that is kept of the spec, whatever is wrong with it.
+
+        Args:
+            first: Where the command line was first called for this run; None: it is now.
+        """
         called_from = str(first or Path.cwd())
         document = overlay(self.document, directory=called_from)
         members: dict[str, object] = msgspec.json.decode(document.raw, type=dict[str, msgspec.Raw])
@@ -46,8 +55,7 @@ class Call:
             members.setdefault("name", self.document.name)
         if self.max_failures is not None:
             members["max_failures"] = self.max_failures
-        raw = msgspec.json.encode(members)
-        return parse(raw, source=document.source, directory=called_from), raw
+        return msgspec.json.encode(members)
 
     def planned(self) -> Plan:
         """Return the plan of the spec, as if it was called here for the first time.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import click
 
 from daggy.cli import text
-from daggy.cli.options import config_option, directory_option, json_option, narrowing_options, run_argument
+from daggy.cli.options import json_option, narrowing_options, run_argument
+from daggy.cli.where import Where, where_options
 
 MOST = 20
 """Tasks explained at once."""
@@ -19,36 +20,29 @@ MOST = 20
 @run_argument
 @click.argument("selectors", metavar="SELECTOR...", nargs=-1, required=True)
 @narrowing_options
-@directory_option
-@config_option
+@where_options
 @json_option
 def explain(
+    place: Where,
     which: str,
     selectors: tuple[str, ...],
     where: dict[str, str],
     states: tuple[str, ...],
-    directory: Path,
-    config: Path | None,
     as_json: bool,
 ) -> None:
     """Say why tasks do not run, or why they ran again. RUN is an id, or 'last'."""
-    from daggy.cli.look import look  # help must not wait for these
-    from daggy.run import explain as explaining, shapes
-    from daggy.run.selectors import select
-
-    kept = look(directory, config)
-    run, places = kept.run(which), kept.places
-    chosen = select(run, selectors, where, states).tolist()
-    told = [(index, explaining.explain(run, index, places)) for index in chosen[:MOST]]
+    source = place.source()
+    chosen = list(islice(source.chosen(which, selectors, where, states), MOST + 1))
+    told = [(task, source.explain(which, task["index"])) for task in chosen[:MOST]]
     if as_json:
-        text.print_json([{"index": i, "name": run.plan.name(i)} | shapes.as_json(said) for i, said in told])
+        text.print_json([{"index": task["index"], "name": task["name"]} | said for task, said in told])
         return
-    for index, said in told:
-        click.echo(f"{run.plan.name(index)}: {text.state(said.state)}")
-        for line in lines(said.state, said.because):
+    for task, said in told:
+        click.echo(f"{task['name']}: {text.state(said['state'])}")
+        for line in lines(said["state"], said["because"]):
             click.echo(f"  {line}")
     if len(chosen) > MOST:
-        click.echo(f"and {len(chosen) - MOST:,} more; choose fewer with --param or --state", err=True)
+        click.echo("and more; choose fewer with --param or --state", err=True)
 
 
 def lines(state: str, because: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -95,6 +89,12 @@ def _moved(reason: Mapping[str, Any], state: str) -> str:
     return f"{text.when(reason['at'])}: {reason['state']}, {reason['cause']}{actor}"
 
 
+def _turn(reason: Mapping[str, Any]) -> str:
+    first = f"{text.plural(reason['first'], 'task')} of higher priority go first" if reason["first"] else ""
+    runs = f"{text.plural(reason['runs'], 'other run')} take turns with its own" if reason["runs"] else ""
+    return "; ".join(filter(None, (first, runs)))
+
+
 _LINES: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "parents": _parents,
     "generator": _generator,
@@ -103,6 +103,14 @@ _LINES: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "max_parallel": lambda r, _: f"{r['in_flight']:,} of its template run, and max_parallel is {r['limit']}",
     "limit": lambda r, _: f"it needs {r['needs']:g} of '{r['name']}', and {r['used']:g} of {r['of']:g} are in use",
     "delay": lambda r, _: f"it is tried again in {text.duration(r['seconds'])}",
+    "held": lambda r, _: f"nothing of its run is started: {r['message']}",
+    "pool": lambda r, _: r["message"],
+    "resource": lambda r, _: (
+        f"it needs {r['needs']:g} of '{r['name']}' on a machine of pool '{r['pool']}', "
+        f"and {r['used']:g} of {r['of']:g} are in use there"
+    ),
+    "reserved": lambda r, _: f"pool '{r['pool']}' keeps {', '.join(r['machines'])} free for a task that waited longer",
+    "turn": lambda r, _: _turn(r),
     "handed_out": lambda r, _: f"attempt {r['attempt']} was handed out and has not started",
     "ready": lambda r, _: f"it is ready; {r['ahead']:,} of its template are queued, with priority {r['priority']}",
 }

@@ -9,56 +9,40 @@ from typing import TYPE_CHECKING
 import click
 
 from daggy.cli import text
-from daggy.cli.options import config_option, directory_option, document_options
+from daggy.cli.options import document_options
+from daggy.cli.where import Where, where_options
 
 if TYPE_CHECKING:
-    from daggy.plan import ParentRow, Plan, SummaryRow
+    from daggy.plan import ParentRow, SummaryRow
 
 
 @click.command()
 @document_options
 @click.option("--format", "kind", type=click.Choice(["mermaid", "dot", "json"]), default="mermaid", show_default=True)
-@directory_option
-@config_option
+@where_options
 def graph(
+    place: Where,
     spec: str,
     parameters: dict[str, str],
     tags: dict[str, str],
     templating: str | None,
     kind: str,
-    directory: Path,
-    config: Path | None,
 ) -> None:
-    """Draw SPEC by template. Instead of a file: the id of a run in the directory, or 'last'."""
-    from daggy.plan import (
-        plan_as_json,  # help must not wait for these
-        summary,
-    )
-
-    plan = _plan(spec, parameters, tags, templating, directory, config)
-    if kind == "json":
-        text.print_json(plan_as_json(plan))
-        return
-    rows = summary(plan)
-    for line in mermaid(rows) if kind == "mermaid" else dot(rows):
-        click.echo(line)
-
-
-def _plan(
-    spec: str,
-    parameters: dict[str, str],
-    tags: dict[str, str],
-    templating: str | None,
-    directory: Path,
-    config: Path | None,
-) -> Plan:
-    from daggy.cli.document import read_document
+    """Draw SPEC by template. Instead of a file: the id of a run, or 'last'."""
+    from daggy.plan import plan_as_json, summary_of  # help must not wait for these
 
     if (spec == "last" or spec.isdigit()) and not Path(spec).exists():
-        from daggy.cli.look import look
+        plan = place.source().graph(spec)
+    else:
+        from daggy.cli.document import read_document
 
-        return look(directory, config).run(spec).plan
-    return read_document(spec, parameters, tags, templating).planned()
+        plan = plan_as_json(read_document(spec, parameters, tags, templating).planned())
+    if kind == "json":
+        text.print_json(plan)
+        return
+    rows = summary_of(plan)
+    for line in mermaid(rows) if kind == "mermaid" else dot(rows):
+        click.echo(line)
 
 
 def mermaid(rows: Sequence[SummaryRow]) -> Iterator[str]:

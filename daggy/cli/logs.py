@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from attrs import frozen
 
 from daggy.cli import text
-from daggy.cli.options import config_option, directory_option, json_option, narrowing_options, run_argument
+from daggy.cli.options import json_option, narrowing_options, run_argument
+from daggy.cli.where import Where, where_options
 from daggy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ class Output:
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on, with each task as it ends, until the run has ended.")
 @click.option("--all", "everything", is_flag=True, help=f"More than {MOST} tasks too.")
-@directory_option
-@config_option
+@where_options
 @json_option
 def logs(
+    place: Where,
     which: str,
     selectors: tuple[str, ...],
     where: dict[str, str],
@@ -58,39 +58,70 @@ def logs(
     tail: int | None,
     follow: bool,
     everything: bool,
-    directory: Path,
-    config: Path | None,
     as_json: bool,
 ) -> None:
     """Print what tasks wrote: standard output, then standard error. RUN is an id, or 'last'.
 
     Several tasks have a header each, those that failed first. Without a SELECTOR: all tasks.
     """
-    from daggy.cli.look import look  # help must not wait for these
+    from daggy.cli.source import Directory, Served  # help must not wait for these
+
+    source = place.source()
+    if isinstance(source, Served):
+        from daggy.cli.served_logs import Asked, logs_as_json, print_logs
+
+        asked = Asked(stream, attempt, tail, follow, None if everything else MOST)
+        if as_json:
+            text.print_json(logs_as_json(source, which, selectors, where, states, asked))
+        else:
+            print_logs(source, which, selectors, where, states, asked)
+        return
+    assert isinstance(source, Directory)
+    wanted = Wanted(which, selectors, where, states, stream, attempt, tail, follow, everything, as_json)
+    _of_directory(source.kept, wanted)
+
+
+@frozen
+class Wanted:
+    """What the command line asks for."""
+
+    which: str
+    selectors: tuple[str, ...]
+    where: dict[str, str]
+    states: tuple[str, ...]
+    stream: str | None
+    attempt: int | None
+    tail: int | None
+    follow: bool
+    everything: bool
+    as_json: bool
+
+
+def _of_directory(kept: Kept, asked: Wanted) -> None:
+    """Print what tasks of a run in a directory wrote."""
     from daggy.cli.outputs import Reader
     from daggy.run.selectors import select
 
-    kept = look(directory, config)
     shown: set[tuple[int, int]] = set()
     while True:
-        run = kept.run(which)
-        chosen = _in_order(run, select(run, selectors, where, states).tolist())
-        most = len(chosen) if everything or follow else MOST
-        wanted = [output for index in chosen[:most] for output in _outputs(kept, run, index, attempt)]
+        run = kept.run(asked.which)
+        chosen = _in_order(run, select(run, asked.selectors, asked.where, asked.states).tolist())
+        most = len(chosen) if asked.everything or asked.follow else MOST
+        wanted = [output for index in chosen[:most] for output in _outputs(kept, run, index, asked.attempt)]
         fresh = [output for output in wanted if (output.index, int(output.row["attempt"])) not in shown]
         reader = Reader(kept, run.id)
-        if as_json:
-            text.print_json([_as_json(run, reader, output, stream, tail) for output in fresh])
+        if asked.as_json:
+            text.print_json([_as_json(run, reader, output, asked.stream, asked.tail) for output in fresh])
             return
         for output in fresh:
             if len(chosen) > 1:
                 click.echo(header(run, output))
-            reader.write(output.version, output.row, stream, tail)
+            reader.write(output.version, output.row, asked.stream, asked.tail)
             shown.add((output.index, int(output.row["attempt"])))
-        if not follow or run.is_ended:
+        if not asked.follow or run.is_ended:
             break
         time.sleep(PAUSE)  # a directory tells nobody that it changed
-    _say_what_is_left(run, chosen, most, shown, attempt)
+    _say_what_is_left(run, chosen, most, shown, asked.attempt)
 
 
 def _say_what_is_left(run: Run, chosen: list[int], most: int, shown: set[tuple[int, int]], attempt: int | None) -> None:
@@ -116,14 +147,14 @@ def _in_order(run: Run, indexes: list[int]) -> list[int]:
 
 def _outputs(kept: Kept, run: Run, index: int, attempt: int | None) -> Iterator[Output]:
     """Yield the attempt of a task that is to be shown, if it has ended."""
-    from daggy.cli.look import attempts_of
+    from daggy.engine.engine import attempts_of
     from daggy.run.shapes import version_of
 
     number, row = int(run.frontier.last[index]) - 1, run.last_row(index)
     if row is not None and attempt in (None, int(row["attempt"])):
         yield Output(index, version_of(run, number), row, run.ledger.messages.get(number, ""))
     elif attempt is not None:
-        chosen = [one for one in attempts_of(kept, run, index) if int(one[1]["attempt"]) == attempt]
+        chosen = [one for one in attempts_of(run, index, kept.tracker) if int(one[1]["attempt"]) == attempt]
         for version, earlier, message in chosen[-1:]:
             yield Output(index, version, earlier, message)
 

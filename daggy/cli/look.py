@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
-from daggy.attempt import Rows
 from daggy.engine.configuration import Configuration, read_configuration
 from daggy.engine.directory import StateDirectory
 from daggy.errors import UsageError
@@ -82,21 +80,3 @@ def look(directory: Path, config: Path | None = None) -> Kept:
     opened = StateDirectory.look(directory)
     configuration = read_configuration(config, os.environ)
     return Kept(opened, configuration, configuration.look(opened.path, KEPT))
-
-
-def attempts_of(kept: Kept, run: Run, index: int) -> Sequence[tuple[int, Rows, str]]:
-    """Return all ended attempts of a task in the order in which they ended: version, row and message of each."""
-    import numpy as np  # for the indexes of earlier versions only
-
-    found: list[tuple[int, Rows, str]] = []
-    indexes = {run.version: index}
-    for version in sorted(run.translations, reverse=True):
-        changes = run.translations[version]
-        known = 0 <= index < changes.new.size  # what grew under the later version has no earlier index
-        here = int(changes.back(np.array([index], np.int64))[0]) if known else -1
-        indexes[version] = index = here
-    for asked in {here for here in indexes.values() if here >= 0}:
-        for batch in kept.tracker.attempts(run.id, 0, 1 << 30, asked):
-            if indexes.get(batch.version) == asked:
-                found += [(batch.version, row, batch.messages.get(place, "")) for place, row in enumerate(batch.rows)]
-    return sorted(found, key=lambda one: int(one[1]["attempt"]))

@@ -24,6 +24,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "run": Entry("daggy.cli.run:run", "Run a spec to its end."),
     "serve": Entry("daggy.cli.serve:serve", "Serve runs to whoever has the token."),
+    "submit": Entry("daggy.cli.submit:submit", "Submit a spec to a server."),
     "check": Entry("daggy.cli.check:check", "Validate a spec, and show what it comes to."),
     "schema": Entry("daggy.cli.schema:schema", "Print the JSON Schema of run specs."),
     "graph": Entry("daggy.cli.graph:graph", "Draw a spec or a run, by template."),
@@ -33,6 +34,13 @@ COMMANDS = {
     "logs": Entry("daggy.cli.logs:logs", "Print what tasks wrote."),
     "explain": Entry("daggy.cli.explain:explain", "Say why tasks do not run, or why they ran again."),
     "token": Entry("daggy.cli.token:token", "Print what whoever asks the server has to show."),
+    "wait": Entry("daggy.cli.wait:wait", "Wait until a run has ended."),
+    "watch": Entry("daggy.cli.wait:watch", "Show how a run goes until it has ended."),
+    "kill": Entry("daggy.cli.commands:kill", "Kill a run, or tasks of it."),
+    "resume": Entry("daggy.cli.commands:resume", "Put what failed back in the queue."),
+    "requeue": Entry("daggy.cli.commands:requeue", "Run tasks again, and what is downstream."),
+    "plan": Entry("daggy.cli.commands:plan", "Show what an edit of a run would do."),
+    "edit": Entry("daggy.cli.commands:edit", "Replace the spec of a run."),
     "completion": Entry("daggy.cli.completion:completion", "Print a script that completes commands in a shell."),
     "version": Entry("daggy.cli.version:version", "Print which Daggy this is."),
 }

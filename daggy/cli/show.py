@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 
 from daggy.cli import text
-from daggy.cli.options import config_option, directory_option, json_option, run_argument
-
-if TYPE_CHECKING:
-    from daggy.run.shapes import RunShape
+from daggy.cli.options import json_option, run_argument
+from daggy.cli.where import Where, where_options
 
 
 @click.command()
 @run_argument
-@directory_option
-@config_option
+@where_options
 @json_option
-def show(which: str, directory: Path, config: Path | None, as_json: bool) -> None:
+def show(place: Where, which: str, as_json: bool) -> None:
     """Show a run with its counts. RUN is an id, or 'last'."""
-    from daggy.cli.look import look  # help must not wait for these
-    from daggy.run import shapes
-
-    run = shapes.describe(look(directory, config).run(which))
+    run = place.source().run(which)
     if as_json:
-        text.print_json(shapes.as_json(run))
+        text.print_json(run)
         return
     for line in lines(run):
         click.echo(line)
 
 
-def lines(run: RunShape) -> Iterator[str]:
+def lines(run: Mapping[str, Any]) -> Iterator[str]:
     """Yield a run as people read it."""
-    counts = run.counts or {}
-    title = f"run {run.run_id}" + (f" '{run.name}'" if run.name else "")
-    yield f"{title}: {text.state(run.state)}, version {run.version}"
-    for key, value in run.tags.items():
+    counts = run["counts"]
+    title = f"run {run['run_id']}" + (f" '{run['name']}'" if run["name"] else "")
+    yield f"{title}: {text.state(run['state'])}, version {run['version']}"
+    for key, value in run["tags"].items():
         yield f"  tag {key}: {value}"
-    yield f"  created {text.when(run.created)}, started {text.when(run.started)}, ended {text.when(run.ended)}"
+    created, started, ended = (text.when(run[name]) for name in ("created", "started", "ended"))
+    yield f"  created {created}, started {started}, ended {ended}"
     shown = [state for state, count in counts.items() if count]
     rows = [
         (
-            text.group(template.name), ",".join(template.parameters) or "-", template.tasks,
-            *(template.counts[state] for state in shown),
+            text.group(template["name"]), ",".join(template["parameters"]) or "-", template["tasks"],
+            *(template["counts"][state] for state in shown),
         )
-        for template in run.templates or ()
+        for template in run["templates"]
     ]  # fmt: skip
     total = ("total", "", sum(counts.values()), *(counts[state] for state in shown))
     yield from text.columns(("TEMPLATE", "PARAMETERS", "TASKS", *(state.upper() for state in shown)), [*rows, total])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +30,6 @@ BYTES = 1 << 16
 
 WIDTH = 1000
 """Characters of a line."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a task writes must not steer somebody's terminal
 
 
 @frozen
@@ -87,7 +84,7 @@ async def _tell_failure(ending: Ending, index: int) -> None:
     row = run.last_row(index)
     if ending.tails and row is not None:
         for line in await _tail(ending, row, version_of(run, int(run.frontier.last[index]) - 1)):
-            click.echo(f"    {_CONTROL.sub('', line)[:WIDTH]}", err=True)
+            click.echo(f"    {text.harmless(line, WIDTH)}", err=True)
 
 
 async def _tail(ending: Ending, row: Rows, version: int) -> list[str]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a task writes must not steer somebody's terminal."""
 
 COLOURS = {
     "completed": "green",
@@ -69,18 +73,36 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def when(seconds: float | None) -> str:
-    """Return a time of day with its date in this machine's zone, to the second; "-" for none."""
+def when(moment: float | str | None) -> str:
+    """Return a time of day with its date in this machine's zone, to the second; "-" for none.
+
+    `moment` is in seconds since 1970, or a text as the API gives it.
+    """
     import datetime as dt  # not needed for help
 
-    if seconds is None:
+    if moment is None:
         return "-"
-    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    known = dt.datetime.fromisoformat(moment) if isinstance(moment, str) else dt.datetime.fromtimestamp(moment, dt.UTC)
+    return known.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def between(started: str | None, ended: str | None) -> str:
+    """Return the seconds between two times as the API gives them; "-" if one is not there."""
+    import datetime as dt
+
+    if started is None or ended is None:
+        return "-"
+    return f"{(dt.datetime.fromisoformat(ended) - dt.datetime.fromisoformat(started)).total_seconds():.3f}"
 
 
 def group(name: str) -> str:
     """Return what a group of tasks is called: templates without parameters have no name together."""
     return name if name and not name.endswith("/") else f"{name}(without parameters)"
+
+
+def harmless(line: str, width: int = 500) -> str:
+    """Return what a task wrote without what would steer a terminal, cut to a width."""
+    return CONTROL.sub("", line)[:width]
 
 
 def write_bytes(data: bytes) -> None:

@@ -10,4 +10,5 @@ from daggy.plan.summary import (
     SummaryRow as SummaryRow,
     plan_as_json as plan_as_json,
     summary as summary,
+    summary_of as summary_of,
 )

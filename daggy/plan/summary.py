@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -108,3 +108,19 @@ def _row_as_json(row: SummaryRow) -> dict[str, Any]:
         for parent in row.parents
     ]
     return {"name": row.name, "parameters": list(row.parameters), "tasks": row.tasks, "parents": parents}
+
+
+def summary_of(plan: Mapping[str, Any]) -> list[SummaryRow]:
+    """Return the rows of what `plan_as_json` gave."""
+    return [
+        SummaryRow(
+            row["name"],
+            tuple(row["parameters"]),
+            row["tasks"],
+            tuple(
+                ParentRow(parent["task"], tuple(parent["match"]), On[parent["on"].upper()], parent["edges"])
+                for parent in row["parents"]
+            ),
+        )
+        for row in plan["templates"]
+    ]

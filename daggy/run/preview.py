@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from attrs import evolve, frozen
@@ -110,6 +111,12 @@ def shape(run: Run, changes: Difference, moves: Sequence[Moved]) -> DifferenceSh
     rows = changes.rows()
     causes = _causes(run, moves, {row.name for row in rows})
     return DifferenceShape(run.version, [_row(row, causes.get(row.name, [])) for row in rows])
+
+
+def difference_of(told: Mapping[str, Any]) -> DifferenceShape:
+    """Return the difference that plain JSON data tells."""
+    templates = [TemplateDifference(**{**row, "why": [Why(**why) for why in row["why"]]}) for row in told["templates"]]
+    return DifferenceShape(told["version"], templates)
 
 
 def _row(row: DifferenceRow, whys: list[Why]) -> TemplateDifference:

@@ -1,0 +1,48 @@
+"""`daggy submit`: a spec to a server."""
+
+from __future__ import annotations
+
+import click
+
+from daggy.cli import text
+from daggy.cli.options import document_options, json_option
+from daggy.cli.where import Where, where_options
+
+
+@click.command()
+@document_options
+@click.option("--wait", is_flag=True, help="Show how it goes until it has ended; the exit code tells how.")
+@click.option("--key", default="", help="Submitted again under the same key within a day, it is the same run.")
+@where_options
+@json_option
+def submit(
+    place: Where,
+    spec: str,
+    parameters: dict[str, str],
+    tags: dict[str, str],
+    templating: str | None,
+    wait: bool,
+    key: str,
+    as_json: bool,
+) -> int:
+    """Submit SPEC, a file or '-' for standard input, to the server; print the run's id."""
+    from daggy.cli.document import read_document  # help must not wait for these
+    from daggy.errors import SpecError
+
+    call = read_document(spec, parameters, tags, templating)
+    client = place.client()
+    try:
+        run = client.submit(call.raw(), key=key)
+    except SpecError as error:
+        raise SpecError(error.problems, call.document.source) from None
+    if not wait:
+        if as_json:
+            text.print_json({"run_id": run})
+        else:
+            click.echo(run)
+        return 0
+    from daggy.cli.watching import conclude, watch_run
+
+    if not as_json:
+        click.echo(run)
+    return conclude(client, watch_run(client, run), as_json=as_json)

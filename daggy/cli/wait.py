@@ -1,0 +1,40 @@
+"""`daggy wait` and `daggy watch`: until a run ends."""
+
+from __future__ import annotations
+
+import click
+
+from daggy.cli.options import json_option, run_argument
+from daggy.cli.where import Where, where_options
+
+
+@click.command()
+@run_argument
+@where_options
+@json_option
+def wait(place: Where, which: str, as_json: bool) -> int:
+    """Wait until RUN, an id or 'last', has ended; the exit code tells how. Ctrl-C only detaches."""
+    return _until_end(place, which, quiet=True, as_json=as_json)
+
+
+@click.command()
+@run_argument
+@where_options
+@json_option
+def watch(place: Where, which: str, as_json: bool) -> int:
+    """Show how RUN, an id or 'last', goes until it has ended. Ctrl-C only detaches."""
+    return _until_end(place, which, quiet=False, as_json=as_json)
+
+
+def _until_end(place: Where, which: str, *, quiet: bool, as_json: bool) -> int:
+    from daggy.cli.source import Served  # help must not wait for these
+    from daggy.cli.watching import conclude, watch_run
+
+    client = place.client()
+    run = Served(client).number(which)
+    try:
+        told = watch_run(client, run, quiet=quiet)
+    except KeyboardInterrupt:
+        click.echo(f"run {run} goes on; 'daggy watch {run}' looks at it again", err=True)
+        raise
+    return conclude(client, told, as_json=as_json)

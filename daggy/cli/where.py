@@ -1,0 +1,90 @@
+"""Where a command looks or acts: a server, or a directory that no server uses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import frozen
+
+from daggy.cli.options import config_option, directory_option
+
+if TYPE_CHECKING:
+    from daggy.cli.source import Source
+    from daggy.client import Client
+
+
+@frozen
+class Where:
+    """What the command line says of it.
+
+    Args:
+        directory: The state directory.
+        config: The file that configures the trackers and pools of a directory without a server.
+        server: A server's address; empty: that of the directory.
+        token: Its token; empty: the directory's.
+    """
+
+    directory: Path
+    config: Path | None
+    server: str
+    token: str
+
+    def client(self) -> Client:
+        """Return a client of the server.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        from daggy.client import Client  # help must not wait for it
+        from daggy.errors import UnavailableError
+
+        client = Client.find(self.directory, self.server, self.token)
+        if not self.server:
+            try:
+                client.ready()
+            except UnavailableError:
+                raise UnavailableError(
+                    f"no server uses '{self.directory}' any more; start one with 'daggy serve --dir {self.directory}'"
+                ) from None
+        return client
+
+    def source(self) -> Source:
+        """Return what to read from: the server, if there is one, else the directory."""
+        from daggy.errors import UnavailableError
+
+        if self.server or (self.directory / "address").exists():
+            from daggy.cli.source import Served
+
+            try:
+                return Served(self.client())
+            except UnavailableError:
+                if self.server or not (self.directory / "daggy.db").exists():
+                    raise
+        from daggy.cli.look import look
+        from daggy.cli.source import Directory
+
+        return Directory(look(self.directory, self.config))
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--dir, --config, --server, --token`; the command gets them as `place`, a `Where`."""
+
+    @functools.wraps(command)
+    def with_place(directory: Path, config: Path | None, server: str, token: str, **others: Any) -> Any:
+        return command(place=Where(directory.absolute(), config, server, token), **others)
+
+    for option in (
+        click.option("--token", envvar="DAGGY_TOKEN", default="", help="Its token (DAGGY_TOKEN)."),
+        click.option(
+            "--server", envvar="DAGGY_SERVER", default="", metavar="URL",
+            help="Ask this server (DAGGY_SERVER), not that of the directory.",
+        ),
+        config_option,
+        directory_option,
+    ):  # fmt: skip
+        with_place = option(with_place)
+    return with_place

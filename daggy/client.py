@@ -1,0 +1,387 @@
+"""The client of a Daggy server: what the command line uses, and scripts may.
+
+    client = Client.find()                       # the server of this machine
+    run = client.submit({"directory": "/tmp", "tasks": {"hello": {"details": {"command": ["echo", "hello"]}}}})
+    print(client.wait(run)["state"])
+
+Answers are the API's shapes, as plain JSON data. Errors are those of `daggy.errors`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+from urllib.parse import urlsplit
+
+import httpx
+from attrs import frozen
+
+from daggy.errors import (
+    ConflictError,
+    DaggyError,
+    NoRoomError,
+    NotFoundError,
+    PreconditionError,
+    Problem,
+    SpecError,
+    TooLargeError,
+    UnavailableError,
+    UsageError,
+)
+
+API = "/api/v1"
+
+ENDED = ("completed", "errored", "killed")
+"""States of runs that have ended."""
+
+PIECE = 1 << 20
+"""Bytes that are sent or read at a time."""
+
+CONNECT = 5.0
+"""Seconds for a connection."""
+
+ANSWER = 600.0
+"""Seconds for an answer: a large spec takes its time."""
+
+RECONNECT = 1.0
+"""Seconds before a stream of events that broke is opened again."""
+
+Json = Any
+
+
+@frozen
+class Event:
+    """One event: `number` is None for those that are not kept; `kind` is run, reset or forgotten."""
+
+    number: int | None
+    kind: str
+    data: Mapping[str, Any]
+
+
+class Client:
+    """Talks to one server. Not for several threads at once."""
+
+    def __init__(self, url: str, token: str) -> None:
+        """Keep where and with what; nothing is sent yet."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"'{url}' is no address of a server; write one such as http://127.0.0.1:2503")
+        self.url = url.rstrip("/")
+        is_near = parts.hostname in ("127.0.0.1", "::1", "localhost")
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(ANSWER, connect=CONNECT),
+            trust_env=not is_near,
+        )
+
+    @classmethod
+    def find(cls, directory: Path | None = None, server: str = "", token: str = "") -> Self:
+        """Return a client of the server named, else of the one that uses a state directory on this machine.
+
+        Args:
+            directory: The state directory; None: `$DAGGY_DIR`, else `$XDG_STATE_HOME/daggy`.
+            server: Its address; empty: `$DAGGY_SERVER`, else what the directory says.
+            token: Its token; empty: `$DAGGY_TOKEN`, else the directory's.
+
+        Raises:
+            UnavailableError: no server uses the directory, or its token cannot be read.
+        """
+        place = directory or _default_directory()
+        address = server or os.environ.get("DAGGY_SERVER", "") or _read(place / "address")
+        if not address:
+            raise UnavailableError(
+                f"no server uses '{place}'; start one with 'daggy serve --dir {place}', or name one with --server"
+            )
+        shown = token or os.environ.get("DAGGY_TOKEN", "") or _read(place / "token")
+        if not shown:
+            raise UnavailableError(f"no token for {address}: give it with --token, or as DAGGY_TOKEN")
+        return cls(address, shown)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close its connections."""
+        self.close()
+
+    # Runs.
+
+    def submit(self, spec: bytes | Path | Mapping[str, Any], *, key: str = "", dry_run: bool = False) -> Any:
+        """Submit a spec: JSON bytes, a JSON file, or plain data; return the run's id, with `dry_run` the plan.
+
+        Args:
+            spec: The spec; it needs a `directory`.
+            key: A second submission under the same key within a day is the first one.
+            dry_run: Only plan it.
+
+        Raises:
+            SpecError: everything that is wrong with it.
+        """
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        content: bytes | Iterable[bytes] = b""
+        if isinstance(spec, Path):
+            with spec.open("rb") as file:
+                answer = self._call("POST", "/runs", {"dry_run": dry_run}, _pieces(file), headers)
+        else:
+            content = spec if isinstance(spec, bytes) else json.dumps(spec).encode()
+            answer = self._call("POST", "/runs", {"dry_run": dry_run}, content, headers)
+        return answer if dry_run else answer["run_id"]
+
+    def runs(self, **filters: Any) -> Json:
+        """Return a page of runs, newest first; filters as the API's: tag, state, name, since, until, limit, cursor."""
+        return self._call("GET", "/runs", filters)
+
+    def last(self) -> int:
+        """Return the id of the newest run.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        items = self.runs(limit=1)["items"]
+        if not items:
+            raise NotFoundError(f"{self.url} has no runs yet")
+        return int(items[0]["run_id"])
+
+    def run(self, run: int) -> Json:
+        """Return a run with its counts."""
+        return self._call("GET", f"/runs/{run}")
+
+    def spec(self, run: int, version: int | None = None) -> bytes:
+        """Return a version of a run's spec, as it is kept; by default the present one."""
+        return self._send("GET", f"/runs/{run}/spec", {"version": version}).content
+
+    def graph(self, run: int) -> Json:
+        """Return the plan of a run by template."""
+        return self._call("GET", f"/runs/{run}/graph")
+
+    def change(self, run: int, asked: Mapping[str, Any], *, spec: bytes = b"", dry_run: bool = False) -> Json:
+        """Edit, resume or requeue a run; return it, with `dry_run` the difference.
+
+        Args:
+            run: The run.
+            asked: `resume`, `requeue`, `keep_downstream`.
+            spec: The new version of its spec, JSON.
+            dry_run: Change nothing.
+        """
+        members = [json.dumps(key).encode() + b":" + json.dumps(value).encode() for key, value in asked.items()]
+        members += [b'"spec":' + spec] if spec else []
+        body = b"{" + b",".join(members) + b"}"
+        return self._call("PATCH", f"/runs/{run}", {"dry_run": dry_run}, body, {"Content-Type": "application/json"})
+
+    def kill(self, run: int, selector: Any = None) -> Json:
+        """Kill a run, or what a selector chooses of it."""
+        body = b"{}" if selector is None else json.dumps({"selector": selector}).encode()
+        return self._call("POST", f"/runs/{run}/kill", None, body, {"Content-Type": "application/json"})
+
+    def forget(self, run: int) -> Json:
+        """Remove a run that has ended."""
+        return self._call("DELETE", f"/runs/{run}", {"forget": True})
+
+    def wait(self, run: int) -> Json:
+        """Return a run once it has ended."""
+        for _ in self.following(run):
+            told = self.run(run)
+            if told["state"] in ENDED:
+                return told
+        return self.run(run)
+
+    # Tasks.
+
+    def tasks(self, run: int, **filters: Any) -> Json:
+        """Return a page of tasks; filters as the API's: state, template, param, name, limit, cursor."""
+        return self._call("GET", f"/runs/{run}/tasks", filters)
+
+    def all_tasks(self, run: int, **filters: Any) -> Iterator[Json]:
+        """Yield all tasks that match, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.tasks(run, **filters, cursor=cursor)
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def task(self, run: int, index: int) -> Json:
+        """Return all about a task."""
+        return self._call("GET", f"/runs/{run}/tasks/{index}")
+
+    def explain(self, run: int, index: int) -> Json:
+        """Return why a task is where it is."""
+        return self._call("GET", f"/runs/{run}/tasks/{index}/explain")
+
+    def log(self, run: int, index: int, stream: str = "stdout", **asked: Any) -> Iterator[bytes]:
+        """Yield what an attempt wrote; `attempt, offset, limit, follow` as the API's."""
+        path = f"{API}/runs/{run}/tasks/{index}/logs/{stream}"
+        try:
+            with self._http.stream("GET", path, params=_query(asked), timeout=httpx.Timeout(None)) as response:
+                if response.is_error:
+                    response.read()
+                _check(response)
+                yield from response.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    # The server.
+
+    def ready(self) -> Json:
+        """Return whether work goes on as it should, with the reason if not."""
+        try:
+            return self._http.get("/ready").json()
+        except (httpx.TransportError, ValueError) as error:
+            raise self._unreachable(error) from error
+
+    def pools(self) -> Json:
+        """Return all pools."""
+        return self._call("GET", "/pools")
+
+    def events(self, run: int | None = None, after: int | None = None) -> Iterator[Event]:
+        """Yield what happens to one run, or to all; the present state first, or what came after an event.
+
+        A stream that breaks is taken up again where it broke.
+
+        Raises:
+            UnavailableError: the server has gone.
+        """
+        path = f"{API}/events" if run is None else f"{API}/runs/{run}/events"
+        failures = 0
+        while True:
+            headers = {} if after is None else {"Last-Event-ID": str(after)}
+            try:
+                with self._http.stream("GET", path, headers=headers, timeout=httpx.Timeout(60, connect=CONNECT)) as got:
+                    if got.is_error:
+                        got.read()
+                    _check(got)
+                    for event in _events(got.iter_lines()):
+                        failures = 0
+                        after = event.number if event.number is not None else after
+                        yield event
+            except httpx.TransportError as error:
+                failures += 1
+                if failures > 3:
+                    raise self._unreachable(error) from error
+            time.sleep(RECONNECT)
+
+    def following(self, run: int) -> Iterator[Event]:
+        """Yield the events of a run until it has ended, or is no more."""
+        for event in self.events(run):
+            yield event
+            if event.kind == "forgotten" or event.data.get("state") in ENDED:
+                return
+
+    # The wire.
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        return self._send(method, path, query, content, headers).json()
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        try:
+            response = self._http.request(
+                method, API + path, params=_query(query or {}), content=content, headers=dict(headers or {})
+            )
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        _check(response)
+        return response
+
+    def _unreachable(self, error: Exception) -> UnavailableError:
+        told = str(error) or type(error).__name__
+        return UnavailableError(f"the server at {self.url} does not answer: {told.lower()}; is it running?")
+
+
+ERRORS: Mapping[int, type[DaggyError]] = {
+    400: UsageError,
+    404: NotFoundError,
+    409: ConflictError,
+    412: PreconditionError,
+    413: TooLargeError,
+    503: UnavailableError,
+    507: NoRoomError,
+}
+
+
+def _check(response: httpx.Response) -> None:
+    """Raise what an answer that is no success says."""
+    if not response.is_error:
+        return
+    try:
+        error = response.json()["error"]
+        message, problems = str(error["message"]), error["problems"]
+    except (ValueError, KeyError, TypeError):
+        raise DaggyError(f"the server answered {response.status_code}: {response.text[:200]}") from None
+    if response.status_code == 422 and problems:
+        raise SpecError([Problem(one["path"], one["message"], one["mend"]) for one in problems])
+    if response.status_code in (401, 403, 421):
+        raise UnavailableError(f"the server refuses: {message}")
+    raise ERRORS.get(response.status_code, DaggyError)(message)
+
+
+def _query(asked: Mapping[str, Any]) -> httpx.QueryParams:
+    """Return query parameters: what is None or False is left out, a list is given several times."""
+    pairs: list[tuple[str, str | int | float | bool | None]] = []
+    for name, value in asked.items():
+        if value is None or value is False or value == "":
+            continue
+        values: Sequence[Any] = value if isinstance(value, (list, tuple)) else [value]
+        pairs += [(name, "true" if one is True else str(one)) for one in values]
+    return httpx.QueryParams(pairs)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield piece
+
+
+def _events(lines: Iterable[str]) -> Iterator[Event]:
+    number: int | None = None
+    kind, data = "run", ""
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "id":
+            number = int(value)
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data += value
+        elif not line and data:
+            yield Event(number, kind, json.loads(data))
+            number, kind, data = None, "run", ""
+
+
+def _default_directory() -> Path:
+    named = os.environ.get("DAGGY_DIR")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "daggy"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise UnavailableError(f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}") from error
