@@ -106,7 +106,7 @@ def edit(place: Where, which: str, keep_downstream: bool, as_json: bool, **docum
 
 
 def _run(place: Where, which: str) -> tuple[Client, int]:
-    from daggy.cli.source import Served  # help must not wait for it
+    from daggy.cli.served import Served  # help must not wait for it
 
     client = place.client()
     return client, Served(client).number(which)

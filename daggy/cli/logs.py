@@ -64,7 +64,8 @@ def logs(
 
     Several tasks have a header each, those that failed first. Without a SELECTOR: all tasks.
     """
-    from daggy.cli.source import Directory, Served  # help must not wait for these
+    from daggy.cli.served import Served  # help must not wait for these
+    from daggy.cli.unserved import Directory
 
     source = place.source()
     if isinstance(source, Served):

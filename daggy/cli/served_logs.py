@@ -10,7 +10,7 @@ import click
 from attrs import frozen
 
 from daggy.cli import text
-from daggy.cli.source import Served
+from daggy.cli.served import Served
 from daggy.client import Client
 from daggy.errors import NotFoundError, UsageError
 

@@ -27,7 +27,7 @@ def watch(place: Where, which: str, as_json: bool) -> int:
 
 
 def _until_end(place: Where, which: str, *, quiet: bool, as_json: bool) -> int:
-    from daggy.cli.source import Served  # help must not wait for these
+    from daggy.cli.served import Served  # help must not wait for these
     from daggy.cli.watching import conclude, watch_run
 
     client = place.client()

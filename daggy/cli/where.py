@@ -57,7 +57,7 @@ class Where:
         from daggy.errors import UnavailableError
 
         if self.server or (self.directory / "address").exists():
-            from daggy.cli.source import Served
+            from daggy.cli.served import Served
 
             try:
                 return Served(self.client())
@@ -65,7 +65,7 @@ class Where:
                 if self.server or not (self.directory / "daggy.db").exists():
                     raise
         from daggy.cli.look import look
-        from daggy.cli.source import Directory
+        from daggy.cli.unserved import Directory
 
         return Directory(look(self.directory, self.config))
 
