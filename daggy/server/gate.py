@@ -1,58 +1,92 @@
-"""Who may ask, and how: the token, the name that was asked for, sizes and patience, in front of every route."""
+"""Who may ask: the token, the name that was asked for, and what a browser says of the page that asks; in front of all."""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
 import json
-import socket
-from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from urllib.parse import parse_qs
 
-import trio
-from attrs import define
+from attrs import define, field, frozen
 
+from daggy.server.exchange import App, Exchange, Header, Receive, Scope, Send
 from daggy.server.problems import body
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/ready", "/api/v1/ready")
 """What needs no token."""
+
+ENTRANCES = ("/", "/docs")
+"""Where a browser may bring the token in the address."""
 
 SAFE = ("GET", "HEAD")
 
 LONGEST_QUERY = 8192
 """Bytes of a query string."""
 
-PATIENCE = 30.0
-"""Seconds between two pieces of a body."""
-
-MOST = 1000
+MOST = 900
 """Requests at once."""
 
-POLICY = (
-    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    b"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
-"""What pages of this server may load: nothing from elsewhere."""
-
-HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", POLICY),
-]
+MONTH = 2_592_000
+"""Seconds for which a browser keeps the token."""
 
 
-class _Slow(Exception):  # noqa: N818 - it leads to an answer, not to a fault
-    """A body does not come."""
+@frozen
+class Refusal:
+    """Why a request is not passed on."""
+
+    status: int
+    message: str
+    headers: Sequence[Header] = ()
+
+
+@frozen
+class Door:
+    """What a server answers to: its token and its names.
+
+    Args:
+        token: What has to be shown.
+        port: Where it listens; it names the cookie, for cookies know no ports.
+        names: Names of this server besides localhost, lower case.
+        is_remote: Whether it listens where other machines can reach it: then any address may be its own.
+    """
+
+    token: str
+    port: int
+    names: frozenset[str] = frozenset()
+    is_remote: bool = False
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie."""
+        return f"daggy_{self.port}"
+
+    def is_token(self, shown: str | bytes) -> bool:
+        """Return whether this is the token; how much of it is right does not show in the time it takes."""
+        given = shown.encode(errors="replace") if isinstance(shown, str) else shown
+        return hmac.compare_digest(given, self.token.encode())
+
+    def answers_to(self, host: str) -> bool:
+        """Return whether a Host header names this server.
+
+        Any other name may be somebody's who has it lead here, to have a browser take this server's pages for his.
+        """
+        name, _, port = host.rpartition(":") if ":" in host and not host.endswith("]") else (host, "", "")
+        if port and not (port.isascii() and port.isdigit()):
+            return False
+        name = name.lower().rstrip(".")
+        if name == "localhost" or name in self.names:
+            return True
+        try:
+            address = ipaddress.ip_address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
+        except ValueError:
+            return False
+        return address.is_loopback or self.is_remote
+
+
+def names_of(names: Iterable[str]) -> frozenset[str]:
+    """Return names as they are compared."""
+    return frozenset(name.lower().rstrip(".") for name in names if name)
 
 
 @define(eq=False)
@@ -61,148 +95,88 @@ class Gate:
 
     Args:
         app: The application.
-        token: What has to be shown.
-        ip: Where the server listens.
-        port: The same; it names the cookie, for cookies know no ports.
+        door: What the server answers to.
+        count: Takes method, route and status of every request that was answered.
     """
 
     app: App
-    token: str
-    ip: str
-    port: int
-    _open: int = 0
-
-    @property
-    def cookie(self) -> str:
-        """The name of the cookie."""
-        return f"daggy_{self.port}"
+    door: Door
+    count: Callable[[str, str, int], None] = field(default=lambda *_: None)
+    _asking: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, and pass it on."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
-            return
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        refusal = self._refusal(scope, headers)
-        if refusal is not None:
-            await _answer(send, *refusal)
-            return
-        if self._is_entrance(scope):
-            await self._enter(scope, send)
-            return
-        self._open += 1
-        try:
-            await self._pass(scope, receive, send)
-        finally:
-            self._open -= 1
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        else:
+            await self._answer(scope, Exchange({name.lower(): value for name, value in scope["headers"]}, receive, send))
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str, list[tuple[bytes, bytes]]] | None:
-        """Return why a request is not passed on: status, text, headers."""
-        if not self._is_host(headers.get(b"host", b"")):
-            return 421, "the Host header names another server; ask for the address that the server printed", []
-        if len(scope.get("query_string", b"")) > LONGEST_QUERY:
-            return 414, f"the query is longer than {LONGEST_QUERY} bytes", []
+    async def _answer(self, scope: Scope, exchange: Exchange) -> None:
+        self._asking += 1
+        try:
+            refusal = self._refusal(scope, exchange.headers)
+            if refusal is None and _is_entrance(scope):
+                refusal = self._enter(scope)
+            if refusal is None:
+                await self.app(scope, exchange.receive, exchange.send)
+            else:
+                content = json.dumps(body(refusal.status, refusal.message)).encode() if refusal.message else b""
+                await exchange.answer(refusal.status, content, refusal.headers)
+            await exchange.finish()
+        finally:
+            self._asking -= 1
+            self.count(scope["method"], scope.get("path_template", ""), exchange.status)
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
+        """Return why a request is not passed on; None if it is."""
+        if not self.door.answers_to(headers.get(b"host", b"").decode("latin-1")):
+            return Refusal(421, "the Host header names another server; ask for the address that this one printed")
+        if len(scope["query_string"]) > LONGEST_QUERY:
+            return Refusal(400, f"the query is longer than {LONGEST_QUERY} bytes")
         if scope["path"] in OPEN:
             return None
-        if self._open >= MOST:
-            return 503, f"{MOST} requests are being answered; try again", [(b"retry-after", b"1")]
-        if self._is_entrance(scope):
+        if self._asking > MOST:
+            return Refusal(503, f"{MOST} requests are being answered; try again", [(b"retry-after", b"1")])
+        if _is_entrance(scope):
             return None
-        if self._is_shown(headers.get(b"authorization", b"")):
+        kind, _, shown = headers.get(b"authorization", b"").partition(b" ")
+        if kind.lower() == b"bearer" and self.door.is_token(shown.strip()):
             return None
-        if not self._is_known(headers.get(b"cookie", b"")):
+        if not any(self.door.is_token(value) for value in _cookies(headers.get(b"cookie", b""), self.door.cookie)):
             message = "a token is needed: 'daggy token' prints it; send it as 'Authorization: Bearer TOKEN'"
-            return 401, message, [(b"www-authenticate", b'Bearer realm="daggy"')]
+            return Refusal(401, message, [(b"www-authenticate", b'Bearer realm="daggy"')])
         if scope["method"] not in SAFE and not _is_same_origin(headers):
-            return 403, "the cookie counts only for requests of this server's own pages; send the token instead", []
+            message = "the cookie counts only for requests of this server's own pages; send the token instead"
+            return Refusal(403, message)
         return None
 
-    def _is_host(self, header: bytes) -> bool:
-        """Return whether a Host header names this server: another name may be somebody's who has it lead here."""
-        text = header.decode("latin-1")
-        name, colon, port = (text, "", "") if text.endswith("]") else text.rpartition(":")
-        if not colon:
-            name, port = text, ""
-        if port and not port.isdigit():
-            return False
-        name = name.strip("[]").lower().rstrip(".")
-        if name == "localhost":
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return not _is_loopback(self.ip) and name in (socket.gethostname().lower(), socket.getfqdn().lower())
-        return address.is_loopback or not _is_loopback(self.ip)
-
-    def _is_shown(self, header: bytes) -> bool:
-        kind, _, shown = header.partition(b" ")
-        return kind.lower() == b"bearer" and hmac.compare_digest(shown.strip(), self.token.encode())
-
-    def _is_known(self, header: bytes) -> bool:
-        try:
-            morsel = SimpleCookie(header.decode("latin-1")).get(self.cookie)
-        except CookieError:
-            return False
-        return morsel is not None and hmac.compare_digest(morsel.value.encode(), self.token.encode())
-
-    @staticmethod
-    def _is_entrance(scope: Scope) -> bool:
-        """Return whether somebody follows the address that the server printed, with the token in it."""
-        return scope["method"] in SAFE and scope["path"] in ("/", "/docs") and b"token=" in scope["query_string"]
-
-    async def _enter(self, scope: Scope, send: Send) -> None:
+    def _enter(self, scope: Scope) -> Refusal:
         """Give a browser the token as a cookie, and lead it to the same page without it."""
         shown = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if not hmac.compare_digest(shown.encode(), self.token.encode()):
-            await _answer(send, 401, "this token is not, or no longer, the server's; 'daggy token' prints it", [])
-            return
-        cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
-        location = [(b"location", scope["path"].encode()), (b"set-cookie", cookie.encode())]
-        await send({"type": "http.response.start", "status": 303, "headers": [*location, *HEADERS]})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def patient() -> Message:
-            with trio.move_on_after(PATIENCE) as scope_:
-                return await receive()
-            assert scope_.cancelled_caught
-            raise _Slow
-
-        async def guarded(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                known = {name.lower() for name, _ in message["headers"]}
-                extra = [(name, value) for name, value in HEADERS if name not in known]
-                if b"cache-control" not in known:
-                    extra.append((b"cache-control", b"no-store"))
-                message["headers"] = [*message["headers"], *extra]
-            await send(message)
-
-        has_body = scope["method"] not in SAFE
-        try:
-            await self.app(scope, patient if has_body else receive, guarded)
-        except _Slow:
-            if not started:
-                await _answer(send, 408, f"the body did not come for {PATIENCE:g} s", [(b"connection", b"close")])
+        if not self.door.is_token(shown):
+            return Refusal(401, "this token is not, or no longer, the server's; 'daggy token' prints it")
+        cookie = f"{self.door.cookie}={self.door.token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={MONTH}"
+        return Refusal(303, "", [(b"location", scope["path"].encode()), (b"set-cookie", cookie.encode())])
 
 
-def _is_loopback(ip: str) -> bool:
-    return ipaddress.ip_address(ip).is_loopback
+def _is_entrance(scope: Scope) -> bool:
+    """Return whether somebody follows the address that the server printed, with the token in it."""
+    return scope["method"] in SAFE and scope["path"] in ENTRANCES and b"token=" in scope["query_string"]
+
+
+def _cookies(header: bytes, name: str) -> Iterator[bytes]:
+    """Yield the cookies of a name, whatever else others on this machine have put beside them."""
+    for pair in header.split(b";"):
+        key, _, value = pair.strip().partition(b"=")
+        if key == name.encode():
+            yield value.strip(b'"')
 
 
 def _is_same_origin(headers: dict[bytes, bytes]) -> bool:
-    origin = headers.get(b"origin", b"")
-    if not origin:
-        return headers.get(b"sec-fetch-site", b"") == b"same-origin"
-    return origin.partition(b"://")[2] == headers.get(b"host", b"")
-
-
-async def _answer(send: Send, status: int, message: str, headers: list[tuple[bytes, bytes]]) -> None:
-    content = json.dumps(body(status, message)).encode()
-    told = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*told, *headers, *HEADERS]})
-    await send({"type": "http.response.body", "body": content})
+    """Return whether a browser says that the page which asks came from this server."""
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site == b"same-origin"
+    return headers.get(b"origin", b"").partition(b"://")[2] == headers[b"host"]

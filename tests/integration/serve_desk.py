@@ -1,243 +1,137 @@
-"""`daggy serve` as a process of its own: started, asked over HTTP, ended by its process id."""
+"""A real `daggy serve`, for tests: on a free port, ended by its process id."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-import socket
-import stat
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-DEADLINE = 60.0
-PROGRAM = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
-API = "/api/v1"
-ENDED = ("completed", "errored", "killed")
+DAGGY = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
+
+PATIENCE = 60.0
+"""Seconds that anything may take here before it counts as broken."""
+
+Json = Any
 
 
-class ServeDesk:
-    """A state directory, and one server after another in it.
+def environment(**more: str) -> dict[str, str]:
+    """What a server and its commands run with: nothing of Daggy's from outside."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("DAGGY_")}
+    return clean | more
 
-    `url` and `token` are the present server's; `http` a client that shows the token, with `/api/v1` in front of paths.
-    """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.state = path / "state"
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("DAGGY_")}
-        self.environment = {**kept, "XDG_STATE_HOME": str(path / "home"), "NO_COLOR": "1", "COLUMNS": "120"}
-        self.url = self.token = ""
-        self._processes: list[subprocess.Popen[str]] = []
-        self._clients: list[httpx.Client] = []
-        self._said: list[str] = []
+class Server:
+    """One server process and a client of it."""
 
-    # The process.
-
-    def start(self, *options: str, kept: bool = True, umask: int = -1, ready: bool = True) -> subprocess.Popen[str]:
-        """Start a server on a free port and return once it is ready; `kept`: in SQLite, in `state`."""
-        where = ["--dir", str(self.state)] if kept else []
-        process = self.launch("--port", "0", *where, *options, umask=umask)
-        self.find(process, self.state if kept else self.path / "home" / "daggy")
-        if ready:
-            self.until(lambda: self.http.get("/ready").is_success, process)
-        return process
-
-    def launch(self, *options: str, umask: int = -1, command: str = "serve") -> subprocess.Popen[str]:
-        """Start the program and wait for nothing."""
-        process = subprocess.Popen(
-            [*PROGRAM, command, *options],
-            cwd=self.path,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            umask=umask,
+    def __init__(self, directory: Path, *arguments: str, keep: bool = True, **variables: str) -> None:
+        self.directory = directory
+        place = {"XDG_STATE_HOME": str(directory.parent)} | variables
+        named = ["--dir", str(directory)] if keep else []
+        self.errors = directory.parent / f"{directory.name}.err"
+        with self.errors.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [*DAGGY, "serve", "--port", "0", *named, *arguments], stderr=errors, env=environment(**place)
+            )
+        self.home = directory if keep else directory.parent / "daggy"
+        self.address = self._address()
+        self.token = (self.home / "token").read_text().strip()
+        self.http = httpx.Client(
+            base_url=self.address,
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=PATIENCE,
+            trust_env=False,
         )
-        self._processes.append(process)
-        self._said = []
-        threading.Thread(target=self._hear, args=(process, self._said), daemon=True).start()
-        return process
+        self.until(lambda: self.http.get("/ready").status_code == 200)
 
-    @staticmethod
-    def _hear(process: subprocess.Popen[str], said: list[str]) -> None:
-        assert process.stderr is not None
-        said.extend(iter(process.stderr.readline, ""))
+    def _address(self) -> str:
+        path = self.home / "address"
+        self.until(lambda: path.exists() and path.read_text().endswith("\n"))
+        return path.read_text().strip()
 
-    @property
-    def said(self) -> str:
-        """What the last server said so far."""
-        return "".join(self._said)
-
-    def find(self, process: subprocess.Popen[str], directory: Path) -> None:
-        """Wait until a server has said where it listens."""
-        self.until(lambda: "listens on" in self.said, process)
-        self.url = (directory / "address").read_text().strip()
-        self.token = (directory / "token").read_text().strip()
-
-    def end(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
-        """Send a signal; return the exit code."""
-        process.send_signal(number)
-        return process.wait(DEADLINE)
-
-    def close(self) -> None:
-        for client in self._clients:
-            client.close()
-        for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-            assert process.stderr is not None
-            process.stderr.close()
-
-    def until(self, condition: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
-        """Look until it is so: other processes tell nobody."""
-        deadline = time.monotonic() + DEADLINE
+    def until(self, condition: Any) -> None:
+        """Look again until it holds, or this server has ended, or patience has."""
+        deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert process is None or process.poll() is None, f"ended too early ({process.returncode}): {self.said}"
-            assert time.monotonic() < deadline, f"never happened: {self.said}"
-            time.sleep(0.01)
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the server does not: {self.errors.read_text()[-3000:]}")
+            time.sleep(0.02)  # there is no event of another process to wait for
 
-    # What it is asked.
+    def api(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Ask the API."""
+        return self.http.request(method, f"/api/v1{path}", **more)
 
-    @property
-    def http(self) -> httpx.Client:
-        """A client of the present server."""
-        if not self._clients or str(self._clients[-1].base_url).rstrip("/") != self.url + API:
-            self._clients.append(self.client({"Authorization": f"Bearer {self.token}"}))
-        return self._clients[-1]
+    def get(self, path: str, **query: Any) -> Json:
+        """Return what a route answers."""
+        response = self.api("GET", path, params=query)
+        assert response.status_code == 200, response.text
+        return response.json()
 
-    def client(self, headers: Mapping[str, str]) -> httpx.Client:
-        """Another one, that shows no token by itself."""
-        return httpx.Client(base_url=self.url + API, headers=dict(headers), timeout=DEADLINE, trust_env=False)
+    def submit(self, tasks: Json, **keys: Any) -> int:
+        """Submit a spec; return the run's id."""
+        response = self.api("POST", "/runs", json={"directory": str(self.directory.parent), "tasks": tasks, **keys})
+        assert response.status_code == 201, response.text
+        return int(response.json()["run_id"])
 
-    def submit(self, tasks: Mapping[str, Any], **more: Any) -> int:
-        """Submit a run of these tasks; return its id."""
-        spec = {"directory": str(self.path), "tasks": tasks, **more}
-        answer = self.http.post("/runs", content=json.dumps(spec))
-        assert answer.status_code == 201, answer.text
-        return int(answer.json()["run_id"])
+    def ended(self, run: int) -> Json:
+        """Return a run once it has ended."""
+        self.until(lambda: self.get(f"/runs/{run}")["ended"] is not None)
+        return self.get(f"/runs/{run}")
 
-    def run(self, run: int) -> dict[str, Any]:
-        answer = self.http.get(f"/runs/{run}")
-        assert answer.status_code == 200, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
-
-    def ended(self, run: int) -> dict[str, Any]:
-        """Wait for the end of a run; return it."""
-        told: dict[str, Any] = {}
-
-        def has_ended() -> bool:
-            told.update(self.run(run))
-            return told["state"] in ENDED
-
-        self.until(has_ended)
-        return told
-
-    def events(self, path: str, headers: Mapping[str, str] | None = None, **query: Any) -> Events:
-        """Open a stream of events."""
-        return Events(self.http, path, headers or {}, query)
-
-    # Beneath HTTP.
-
-    def connect(self, receive_buffer: int = 0) -> socket.socket:
-        """Return a connection to the server on which nothing was said."""
-        parts = urlsplit(self.url)
-        connection = socket.socket()
-        if receive_buffer:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.settimeout(DEADLINE)
-        connection.connect((parts.hostname, parts.port))
-        return connection
-
-    def say(self, *lines: str, body: bytes = b"") -> bytes:
-        """Send lines as they are, an empty one at the end, and a body; return all that comes until the server closes."""
-        with self.connect() as connection:
-            try:
-                connection.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # it has answered and gone
-            return read_all(connection)
-
-
-class Events:
-    """Server-sent events as they come: `next()` returns (id or None, kind, data)."""
-
-    def __init__(self, http: httpx.Client, path: str, headers: Mapping[str, str], query: Mapping[str, Any]) -> None:
-        self._stream = http.stream("GET", path, headers=dict(headers), params=dict(query))
-        self.response = self._stream.__enter__()
-        self._lines = self.response.iter_lines()
-
-    def __enter__(self) -> Events:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.__exit__(None, None, None)
-
-    def next(self) -> tuple[int | None, str, Any]:
-        fields: dict[str, str] = {}
-        for line in self._lines:
-            name, _, value = line.partition(": ")
-            if name in ("id", "event", "data"):
-                fields[name] = value
-            elif not line and fields:
-                number = fields.get("id")
-                return (None if number is None else int(number)), fields["event"], json.loads(fields["data"])
-        raise EOFError("the stream has ended")
-
-    def until(self, condition: Callable[[Any], bool]) -> list[tuple[int | None, str, Any]]:
-        """Return events up to the first whose data is so."""
-        found = [self.next()]
-        while not condition(found[-1][2]):
-            found.append(self.next())
-        return found
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """Return what comes until the other side closes, in whatever way."""
-    pieces: list[bytes] = []
-    try:
-        while piece := connection.recv(1 << 16):
-            pieces.append(piece)
-    except ConnectionResetError:
-        pass
-    return b"".join(pieces)
-
-
-def status_of(answer: bytes) -> int:
-    """Return the status of an answer as it came over the wire; 0 if none came."""
-    return int(answer.split(b" ", 2)[1]) if answer else 0
-
-
-def modes(directory: Path, ignored: Sequence[str] = ()) -> dict[str, str]:
-    """Return the mode of everything beneath a directory, itself included; sockets are as reachable as their folder."""
-    found = {}
-    for path in [directory, *directory.rglob("*")]:
-        mode = path.lstat().st_mode
-        if not stat.S_ISSOCK(mode) and path.name not in ignored:
-            found[str(path.relative_to(directory))] = oct(stat.S_IMODE(mode))
-    return found
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it; return its exit code."""
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager
-def serve_desk(path: Path) -> Iterator[ServeDesk]:
-    made = ServeDesk(path)
+def serving(directory: Path, *arguments: str, keep: bool = True, **variables: str) -> Iterator[Server]:
+    """Serve, and end it whatever happens."""
+    server = Server(directory, *arguments, keep=keep, **variables)
     try:
-        yield made
+        yield server
     finally:
-        made.close()
+        if server.process.poll() is None:
+            server.stop()
+        with contextlib.suppress(ProcessLookupError):
+            server.process.kill()
+        server.process.wait()
+
+
+def command(*arguments: str, cwd: Path, stdin: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line to its end."""
+    return subprocess.run(
+        [*DAGGY, *arguments], cwd=cwd, input=stdin, capture_output=True, text=True, timeout=PATIENCE,
+        env=environment(**variables), check=False,
+    )  # fmt: skip
+
+
+def task(*words: str, parents: Sequence[Any] = (), **keys: Any) -> Json:
+    """A template that runs a command."""
+    return {"details": {"command": list(words)}, "parents": list(parents), **keys}
+
+
+def shell(script: str, parents: Sequence[Any] = (), **keys: Any) -> Json:
+    """A template that runs a script."""
+    return {"details": {"shell": script}, "parents": list(parents), **keys}
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    """Server-sent events as dicts with `id`, `event`, `data`."""
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":"))
+        if "data" in fields:
+            found.append({**fields, "data": json.loads(fields["data"])})
+    return found
