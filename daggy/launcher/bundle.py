@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-PROGRAM = ("wire", "task", "journal", "outputs", "processes", "start", "launcher")
+PROGRAM = ("wire", "task", "journal", "outputs", "processes", "start", "linger", "launcher", "program")
 """The modules that the launcher consists of, each after those that it imports: standard library only, Python 3.8."""
 
 _LOADER = """\

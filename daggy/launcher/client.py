@@ -16,10 +16,12 @@ from daggy.launcher import frames, launcher
 
 PYTHON = ("-I", "-S", "-E", "-X", "utf8")
 """Flags that have the interpreter up in milliseconds, whatever its site and environment hold."""
-BOOT = "import sys; sys.path.append(sys.argv[1]); from daggy.launcher.launcher import main; main()"
+BOOT = "import sys; sys.path.append(sys.argv[1]); from daggy.launcher.program import main; main()"
 """Runs the launcher as a module, so that its compiled form is found again."""
 OWNER = "pool"
 """File in a launcher's folder: the name of its pool."""
+LEFT: list[trio.Process] = []
+"""Launchers that were left alone: nobody waits for them."""
 PIPE = 1 << 16
 """Bytes that a pipe holds."""
 HEAR_OUT = 5.0
@@ -45,6 +47,7 @@ class Client:
     _outbox: bytearray = field(factory=bytearray)
     _bell: list[trio.Event] = field(factory=lambda: [trio.Event()])
     _closing: list[bool] = field(factory=lambda: [False])
+    _leaving: list[bool] = field(factory=lambda: [False])
 
     @classmethod
     async def start(cls, number: int, command: Sequence[str], hello: bytes, log: IO[bytes] | int) -> Client:
@@ -84,23 +87,32 @@ class Client:
         except OSError:  # it has gone, or we have let it go: reading tells
             self._outbox.clear()
 
-    def close(self) -> None:
-        """Let the launcher go once everything is sent: it ends what it still runs."""
+    @property
+    def is_left(self) -> bool:
+        """Whether it was let alone: it goes on, and another engine meets it."""
+        return self._leaving[0]
+
+    def close(self, *, leave: bool = False) -> None:
+        """Let the launcher go once everything is sent: it ends what it still runs, unless it is left alone."""
         self._closing[0] = True
+        self._leaving[0] = leave
         self._bell[0].set()
 
     async def serve(self, hear: Callable[[list[frames.Answer]], None]) -> None:
-        """Carry frames both ways until the launcher has ended and been waited for.
+        """Carry frames both ways until the launcher has ended and been waited for, or is left alone.
 
         Args:
             hear: Takes what each wake-up brought; never blocks.
         """
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
+                nursery.start_soon(self._write, nursery.cancel_scope)
                 await self._read(hear)
                 nursery.cancel_scope.cancel()
-            await self.process.wait()
+            if self.is_left:
+                LEFT.append(self.process)
+            else:
+                await self.process.wait()
         finally:
             self._drop()
 
@@ -123,7 +135,7 @@ class Client:
                 await self.process.wait()
             self.process.kill()
 
-    async def _write(self) -> None:
+    async def _write(self, scope: trio.CancelScope) -> None:
         """Write what did not go at once, and close our end when all is written."""
         assert isinstance(self.process.stdin, trio.lowlevel.FdStream)
         try:
@@ -134,6 +146,8 @@ class Client:
                     await trio.lowlevel.wait_writable(self.process.stdin.fileno())
                     self._push()
             await self.process.stdin.aclose()
+            if self.is_left:
+                scope.cancel()
         except (OSError, trio.ClosedResourceError):
             pass  # we have let it go
 

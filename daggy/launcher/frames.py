@@ -93,6 +93,7 @@ def hello(
     environment: Mapping[str, str],
     inherit: bool,
     output_bytes: int,
+    linger: bool = False,
 ) -> bytes:
     """Return the first command: whose launcher it is, and where it keeps things."""
     return frame(
@@ -106,6 +107,7 @@ def hello(
             "environment": dict(environment),
             "inherit": inherit,
             "output_bytes": output_bytes,
+            "linger": linger,
         },
     )
 
@@ -181,6 +183,17 @@ def reports(payload: bytes | memoryview) -> Told:
     keys = kinds_and_keys(memoryview(own))
     messages = msgspec.json.decode(memoryview(payload)[end:], type=dict[int, str]) if len(payload) > end else {}
     return Told(Reports(rows, messages), keys)
+
+
+def joined(told: Sequence[Told]) -> Reports:
+    """Return several frames of reports as one batch."""
+    messages: dict[int, str] = {}
+    first = 0
+    for one in told:
+        messages.update({first + at: text for at, text in one.reports.messages.items()})
+        first += len(one.reports.rows)
+    data = bytearray().join(one.reports.rows.tobytes() for one in told)
+    return Reports(np.frombuffer(data, REPORT), messages)
 
 
 def answer(kind: int, payload: bytes) -> Answer:

@@ -5,11 +5,9 @@ that have nothing of ours.
 """
 
 import collections
-import gc
 import heapq
 import json
 import os
-import resource
 import select
 import signal
 import struct
@@ -17,9 +15,10 @@ import time
 from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from daggy.launcher.journal import ACCEPTED, PAIR, PROCESS, TICKET, Spool
+from daggy.launcher.linger import IDLE, Door, Lingering
 from daggy.launcher.outputs import Outputs
 from daggy.launcher.processes import carriers, signal_all
-from daggy.launcher.start import Starter
+from daggy.launcher.start import Starter, make_room
 from daggy.launcher.task import ENDED, RUNNING, WAITING, Key, Lane, Task
 from daggy.launcher.wire import (
     ANSWER,
@@ -46,11 +45,12 @@ TRY_AGAIN = 0.5
 LEAVE = 10.0
 
 
-class Launcher:
+class Launcher(Lingering):
     """The whole: lanes of waiting tasks, the processes that run, and what is still to be told."""
 
     def __init__(self, stream: Stream) -> None:
         """Serve one stream."""
+        super().__init__()
         self.stream = stream
         self.spool: Optional[Spool] = None
         self.outputs: Outputs
@@ -89,7 +89,9 @@ class Launcher:
             with open("/proc/sys/kernel/random/boot_id") as file:
                 boot = file.read().strip()
             header = {"version": VERSION, "launcher": launcher, "instance": instance, "boot": boot}
-            self.spool = Spool("%s/launchers/%d" % (directory, launcher), header, self.restate)
+            folder = "%s/launchers/%d" % (directory, launcher)
+            self.spool = Spool(folder, header, self.restate)
+            self.door = Door(folder) if more["linger"] else None
         self.stream.send(b"H", json.dumps({"version": VERSION, "pid": os.getpid()}).encode())
 
     def restate(self) -> List[bytes]:
@@ -116,7 +118,7 @@ class Launcher:
         slots = sum(lane.width for lane in self.lanes.values())
         if slots > self.slots:
             self.slots = slots
-            make_room(slots)
+            make_room(2 * slots + SPARE_DESCRIPTORS)
         new = [Task((run, version, one[0], epoch, one[1]), line, one) for one in tasks]
         self.tasks.update((task.key, task) for task in new)
         line.waiting.extend(new)
@@ -162,6 +164,7 @@ class Launcher:
         elif kind == ord("a"):
             if self.spool:
                 self.spool.forget(order["seq"])
+                self.forget(order["seq"])
         elif kind == ord("r"):
             self.recall(self.chosen(order["tickets"]))
         elif kind == ord("k"):
@@ -345,6 +348,7 @@ class Launcher:
         self.journal.clear()
         self.accepted = False
         self.unnoted = 0
+        self.keep(self.held)
         for row, message in self.held:
             if message:
                 self.messages[len(self.told)] = message
@@ -363,11 +367,11 @@ class Launcher:
 
     def tell(self) -> None:
         """Send what may be told, as one frame."""
-        if self.told:
+        if self.told and self.stream.open:
             extra = json.dumps(self.messages).encode() if self.messages else b""
             self.stream.send(b"R", struct.pack("<I", len(self.told)) + b"".join(self.told) + extra)
-            self.told.clear()
-            self.messages.clear()
+        self.told.clear()
+        self.messages.clear()
         self.send_by = self.stuck_until
         if not self.ended and not self.held:
             for lane in self.narrowed:
@@ -392,8 +396,11 @@ class Launcher:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         poller.register(self.stream.source, select.POLLIN)
-        full = False
+        known: Set[int] = set()
         while not self.over():
+            if self.door and self.door.descriptor not in known:
+                known.add(self.door.descriptor)
+                poller.register(self.door.descriptor, select.POLLIN)
             for descriptor, _ in poller.poll(self.patience()):
                 if descriptor == wake:
                     os.read(wake, 4096)
@@ -401,18 +408,24 @@ class Launcher:
                 elif descriptor == self.stream.source:
                     for kind, payload in self.stream.receive():
                         self.obey(kind, payload)
-                else:
+                elif descriptor == self.stream.sink:
                     self.stream.flush()
-            if (asked or not self.stream.open) and not self.leave_by:
-                self.leave(poller)
+                elif self.door:
+                    self.visit(descriptor, poller)
+            if not self.leave_by:
+                if asked or (not self.stream.open and (self.stopping or not self.door)):
+                    self.leave(poller)
+                elif not self.stream.open and not self.alone_since:
+                    self.lose(poller)
             self.turn(time.monotonic())
-            if self.stream.open and bool(self.stream.outbox) != full:
-                full = not full
-                poller.register(self.stream.sink, select.POLLOUT if full else 0)
+            if self.stream.open and bool(self.stream.outbox) != self.full:
+                self.full = not self.full
+                poller.register(self.stream.sink, select.POLLOUT if self.full else 0)
 
     def leave(self, poller: "select.poll") -> None:
         """Begin to end: the engine has gone, or this machine goes down."""
-        poller.unregister(self.stream.source)
+        if self.stream.source >= 0:
+            poller.unregister(self.stream.source)
         self.stop(False)
         grace = max([task.grace for task in self.tasks.values()], default=0.0)
         self.leave_by = time.monotonic() + grace + LEAVE
@@ -420,7 +433,7 @@ class Launcher:
     def over(self) -> bool:
         """Tell whether everything has ended and is written down, or cannot be."""
         if not self.leave_by or self.processes or self.dying:
-            return False
+            return self.is_forgotten()
         told = not (self.ended or self.held or self.journal or (self.stream.open and self.stream.outbox))
         return told or time.monotonic() > self.leave_by
 
@@ -451,6 +464,8 @@ class Launcher:
         if self.more:
             return 0
         due = [when for when in (self.send_by, self.stuck_until, self.leave_by) if when]
+        if self.alone_since and not self.tasks:
+            due.append(self.alone_since + IDLE)
         if self.timers:
             due.append(self.timers[0][0])
         if self.fresh:
@@ -462,36 +477,3 @@ class Launcher:
         if self.output_bytes and self.processes:
             due.append(self.ticks / 5)
         return max(0, int((min(due) - time.monotonic()) * 1000) + 1) if due else -1
-
-
-def make_room(slots: int) -> None:
-    """See that as many tasks can run at once: each takes two descriptors, and a few more while it starts."""
-    needed = 2 * slots + SPARE_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if needed > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard < 0 else min(needed, hard), hard))
-
-
-def main() -> None:
-    """Serve standard input and output."""
-    gc.disable()  # nothing here is cyclic
-    source, sink, null = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    launcher = Launcher(Stream(source, sink))
-    wake, bell = os.pipe()
-    os.set_blocking(wake, False)
-    os.set_blocking(bell, False)
-    asked: List[int] = []
-    signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGIO):  # SIGIO: somebody opened a file while it was leased
-        signal.signal(number, lambda *_: None)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: asked.append(number))
-    launcher.serve(wake, asked)
-    if launcher.spool:
-        launcher.spool.leave()
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from daggy.attempt import LINKED, REPORT, Kind, Reason, Reports, Rows
 from daggy.errors import DirectoryError
 from daggy.launcher import logs, spool
 from daggy.launcher.client import OWNER
+from daggy.launcher.connection import Met, meet
 from daggy.launcher.frames import Key, about
 from daggy.launcher.processes import carriers, processes, signal_all
 
@@ -55,23 +56,41 @@ class Remains:
         return int(rows["seq"][-1]) if len(rows) else 0
 
 
-async def recover(directory: Path, instance: str, others: Collection[str] = ()) -> list[Remains]:
-    """Return what earlier launchers of a state directory left; their processes have ended when it returns.
+async def recover(
+    directory: Path, instance: str, others: Collection[str] = (), hello: Callable[[int], bytes] | None = None
+) -> tuple[list[Remains], list[Met]]:
+    """Return what dead launchers of a state directory left, and those that live on.
 
-    Those still ending their tasks are waited for, for as long as they said and a little more, and then killed. Those of
-    the pools `others` are left alone: they may be at work.
+    Those still ending their tasks are waited for, for as long as they said and a little more, and then killed; so are
+    those that do not answer. Those of the pools `others` are left alone: they may be at work.
+
+    Args:
+        directory: The state directory.
+        instance: Its text.
+        others: Pools whose launchers are not looked at.
+        hello: Gives the first frame for a launcher that lives on; without it none is spoken to.
     """
     homes = [home for home in (directory / "launchers").glob("*") if home.name.isdigit() and any(home.iterdir())]
     homes = [home for home in homes if _owner(home) not in others]
-    found = []
+    found: list[Remains] = []
+    alive: list[Met] = []
     for home in sorted(homes, key=lambda home: int(home.name)):
+        met = await meet(home, hello(int(home.name))) if hello and _keeper(home) else None
+        if met is not None:
+            alive.append(met)
+            continue
         await _gone(home)
         remains = await trio.to_thread.run_sync(read, directory, instance, int(home.name))
         if remains.last or remains.damage:
             found.append(remains)
         else:
             remove(directory, remains.launcher)
-    return found
+    return found, alive
+
+
+async def until_gone(directory: Path, launcher: int) -> None:
+    """Return when a launcher that was told to leave has left."""
+    await _gone(directory / "launchers" / str(launcher))
 
 
 def _owner(home: Path) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import time
 from typing import Dict, List
@@ -124,3 +125,10 @@ def enter(directory: str) -> None:
     except OSError as error:
         words = {errno.ENOENT: "no such directory", errno.ENOTDIR: "not a directory"}
         raise UnstartableError("%s: '%s'" % (words.get(error.errno or 0, error.strerror), directory)) from None
+
+
+def make_room(needed: int) -> None:
+    """See that so many descriptors can be open at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard < 0 else min(needed, hard), hard))

@@ -19,7 +19,7 @@ LINKED, ANSWER, STOPPED = 1, 2, 4
 
 
 class Stream:
-    """Frames over a pair of descriptors; a socket that is served instead would take its place."""
+    """Frames over a pair of descriptors: two pipes, or a socket twice."""
 
     def __init__(self, source: int, sink: int) -> None:
         """Read frames from `source`, write them to `sink`, never waiting for either."""
@@ -27,6 +27,14 @@ class Stream:
         self.inbox, self.outbox = bytearray(), bytearray()
         os.set_blocking(source, False)
         os.set_blocking(sink, False)
+
+    def close(self) -> None:
+        """Let go of both."""
+        for descriptor in {self.source, self.sink} - {-1}:
+            os.close(descriptor)
+        self.source = self.sink = -1
+        self.open = False
+        self.outbox.clear()
 
     def receive(self) -> List[Tuple[int, bytes]]:
         """Return the whole frames that have come; `open` tells whether more can."""

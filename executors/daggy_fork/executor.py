@@ -27,8 +27,9 @@ from daggy.executor import (
     Work,
 )
 from daggy.launcher import logs
+from daggy.launcher.connection import Met
 from daggy.launcher.recovery import Remains, acknowledge, recover
-from daggy_fork.launchers import LocalLaunchers
+from daggy_fork.launchers import LocalLaunchers, greeting
 from daggy_fork.settings import ForkSettings
 
 
@@ -45,6 +46,7 @@ class ForkExecutor(Executor):
         self._machine = Machine(socket.gethostname(), totals)
         self._epoch = 0
         self._remains: dict[int, Remains] = {}
+        self._met: list[Met] = []
         self._launchers: LocalLaunchers | None = None
 
     def capacity(self) -> Sequence[Machine]:
@@ -56,6 +58,11 @@ class ForkExecutor(Executor):
         """Return True: this machine is all there is."""
         return True
 
+    @property
+    def trouble(self) -> str:
+        """Why no task can be started at this moment; empty if all is well."""
+        return self._launchers.trouble if self._launchers else ""
+
     def check(self, work: Work) -> Iterable[Problem]:
         """Return what this executor does not know: options, and ways of running that are not a process."""
         if work.options not in (None, {}):
@@ -66,17 +73,21 @@ class ForkExecutor(Executor):
             )
 
     async def recover(self, epoch: int) -> Reports:
-        """Return what earlier launchers of this directory finished, and their unfinished tasks as LOST."""
+        """Return what earlier launchers of this directory finished, what those that live on still run, and what dead
+        ones did not finish as LOST.
+        """
         self._epoch = epoch
-        found = await recover(self._site.directory, self._site.instance, self._site.others)
-        self._remains = {one.launcher: one for one in found}
-        rows = [one.reports.rows for one in self._remains.values()]
+        site = self._site
+        hello = partial(greeting, self._settings, site, epoch)
+        dead, self._met = await recover(site.directory, site.instance, site.others, hello)
+        self._remains = {one.launcher: one for one in dead}
+        known = [*(one.reports for one in dead), *(one.reports for one in self._met)]
         messages: dict[int, str] = {}
         start = 0
-        for one in self._remains.values():
-            messages.update({start + at: text for at, text in one.reports.messages.items()})
-            start += len(one.reports.rows)
-        return Reports(np.concatenate(rows) if rows else np.zeros(0, REPORT), messages)
+        for reports in known:
+            messages.update({start + at: text for at, text in reports.messages.items()})
+            start += len(reports.rows)
+        return Reports(np.concatenate([np.zeros(0, REPORT), *(reports.rows for reports in known)]), messages)
 
     async def run(
         self,
@@ -89,6 +100,9 @@ class ForkExecutor(Executor):
             launchers = LocalLaunchers(self._settings, self._site, self._epoch, nursery, report, self._remains)
             self._launchers = launchers
             try:
+                for one in self._met:
+                    launchers.elders.take(one, nursery)
+                self._met = []
                 await launchers.start_one()
                 await self._listen(requests, launchers)
             finally:
@@ -117,8 +131,11 @@ class ForkExecutor(Executor):
                 launchers.on_kill(tickets, message)
             case Ack(launcher, seq):
                 self._acknowledge(launchers, launcher, seq)
-            case Stop(immediate):
-                launchers.on_stop(immediate=immediate)
+            case Stop(immediate, leave):
+                if leave and self._site.linger:
+                    launchers.on_leave()
+                else:
+                    launchers.on_stop(immediate=immediate)
 
     def _acknowledge(self, launchers: LocalLaunchers, launcher: int, seq: int) -> None:
         """Let a launcher forget; for one that is dead, remove its spool once all of it is kept."""

@@ -17,7 +17,9 @@ from daggy.errors import DaggyError, InternalError
 from daggy.executor import Kind, Launches, Reports, Rows, Site, Ticket
 from daggy.launcher import frames, recovery
 from daggy.launcher.client import Client, claim, local_command
+from daggy.launcher.connection import Connection
 from daggy.launcher.frames import Key
+from daggy_fork.elders import Elders
 from daggy_fork.lanes import Lane, Share, Waiting
 from daggy_fork.settings import ForkSettings
 
@@ -48,7 +50,7 @@ class LocalLauncher:
         seq: The last sequence number that it reported.
         acked: The last one that it may forget.
         greeted: Whether it has answered.
-        stuck: Whether it has no room to write down what happens, and cannot report it for so long.
+        stuck: Why it cannot write down what happens, and report it, at this moment; empty if it can.
     """
 
     client: Client
@@ -58,11 +60,27 @@ class LocalLauncher:
     seq: int = 0
     acked: int = 0
     greeted: bool = False
-    stuck: bool = False
+    stuck: str = ""
 
     def of_lane(self, lane: Lane) -> list[Key]:
         """Return what it has of a lane, in the order sent."""
         return [key for key, (other, _) in self.out.items() if other is lane]
+
+
+def greeting(settings: ForkSettings, site: Site, epoch: int, number: int) -> bytes:
+    """Return the first frame for a launcher: whose it is, and what all its tasks share."""
+    environment = settings.environment if settings.inherit else {"PATH": os.defpath, **settings.environment}
+    return frames.hello(
+        epoch=epoch,
+        launcher=number,
+        directory=str(site.directory),
+        instance=site.instance,
+        durable=site.durable,
+        environment=environment,
+        inherit=settings.inherit,
+        output_bytes=settings.output_bytes,
+        linger=site.linger,
+    )
 
 
 class LocalLaunchers:
@@ -84,9 +102,10 @@ class LocalLaunchers:
         self._lanes: dict[int, Lane] = {}
         self._most = min(len(os.sched_getaffinity(0)), settings.workers)
         self._starting = self._stillborn = 0
-        self._stopping = False
+        self._stopping = self._ending = False
         self._reads: dict[int, trio.MemorySendChannel[bytes | None]] = {}
         self._read_number = 0
+        self.elders = Elders(site, report, remains, self._on_excerpt, self._on_rested)
         self.idle = trio.Event()
         self.gone = trio.Event()
 
@@ -96,7 +115,9 @@ class LocalLaunchers:
         try:
             number = claim(self._site.directory, self._site.pool)
             with (self._site.directory / "launchers" / str(number) / "log").open("wb") as log:
-                client = await Client.start(number, local_command(), self._hello(number), log)
+                client = await Client.start(
+                    number, local_command(), greeting(self._settings, self._site, self._epoch, number), log
+                )
         finally:
             self._starting -= 1
         launcher = self._launchers[number] = LocalLauncher(client)
@@ -106,24 +127,13 @@ class LocalLaunchers:
         for lane in self._lanes.values():
             self._feed(lane, reshare=True)
 
-    def _hello(self, number: int) -> bytes:
-        inherit, environment = self._settings.inherit, self._settings.environment
-        return frames.hello(
-            epoch=self._epoch,
-            launcher=number,
-            directory=str(self._site.directory),
-            instance=self._site.instance,
-            durable=self._site.durable,
-            environment=environment if inherit else {"PATH": os.defpath, **environment},
-            inherit=inherit,
-            output_bytes=self._settings.output_bytes,
-        )
-
     async def _serve(self, launcher: LocalLauncher) -> None:
         await launcher.client.serve(partial(self._hear, launcher))
         if not launcher.greeted and not self._stopping:
             self._check_birth(launcher)
-        if not launcher.client.closing or launcher.out:
+        if launcher.client.is_left:
+            pass  # it goes on
+        elif not launcher.client.closing or launcher.out:
             await self._bury(launcher)
         elif not self._site.durable or launcher.acked >= launcher.seq:
             recovery.remove(self._site.directory, launcher.client.number)
@@ -248,18 +258,31 @@ class LocalLaunchers:
                     lane = self._lanes[number]
                     lane.narrowed(launcher.client.number, width, running)
                     self._feed(lane, reshare=True)
-                case frames.Excerpt(number, data):
-                    if number in self._reads:
-                        self._reads.pop(number).send_nowait(data)
+                case frames.Excerpt():
+                    self._on_excerpt(answer)
                 case frames.Hello():
                     launcher.greeted = True
                     self._stillborn = 0
                 case frames.Trouble(message):
                     number = launcher.client.number
-                    launcher.stuck = bool(message)
+                    launcher.stuck = message
                     LOG.warning("launcher %d %s", number, f"cannot go on: {message}" if message else "goes on")
                     if self._stopping:
                         self._rest()
+
+    def _on_excerpt(self, excerpt: frames.Excerpt) -> None:
+        if excerpt.number in self._reads:
+            self._reads.pop(excerpt.number).send_nowait(excerpt.data)
+
+    def _on_rested(self) -> None:
+        if self._stopping:
+            self._rest()
+
+    @property
+    def trouble(self) -> str:
+        """Why a launcher cannot go on; empty if all can."""
+        stuck = next((launcher.stuck for launcher in self._launchers.values() if launcher.stuck), self.elders.trouble)
+        return f"a launcher cannot go on: {stuck}; make room, and it goes on by itself" if stuck else ""
 
     def _told(self, launcher: LocalLauncher, told: frames.Told) -> None:
         """Take in reports, pass them on, and send what there is room for now."""
@@ -340,6 +363,7 @@ class LocalLaunchers:
             if there:
                 launcher.moving.difference_update(there)  # whoever moves it, it is the engine's to hear of
                 launcher.client.send(command(there))
+        self.elders.send(keys, command)
 
     def _recall_waiting(self, keys: set[Key] | None = None) -> None:
         """Give back what waits here, or those of these keys that do."""
@@ -357,28 +381,42 @@ class LocalLaunchers:
         if launcher is not None:
             launcher.acked = max(seq, launcher.acked)
             launcher.client.send(frames.ack(seq))
+        else:
+            self.elders.ack(number, seq)
 
     def on_stop(self, *, immediate: bool) -> None:
         """Give back what waits and end what runs; `idle` is set when that is done."""
-        self._stopping = True
+        self._stopping = self._ending = True
         self._recall_waiting()
         for launcher in self._launchers.values():
             launcher.moving.clear()
             launcher.client.send(frames.stop(immediate=immediate))
+        self.elders.stop(immediate=immediate)
         self._rest()
 
-    def dismiss(self) -> None:
-        """Let all launchers go, which end what they still run; `gone` is set when they have."""
+    def on_leave(self) -> None:
+        """Give back what waits and let what runs go on; `idle` is set at once."""
         self._stopping = True
+        self._recall_waiting()
         for launcher in self._launchers.values():
-            launcher.client.close()
+            launcher.moving.clear()
+            launcher.client.send(frames.recall([key for key in launcher.out if key not in launcher.started]))
+        self.idle.set()
+
+    def dismiss(self) -> None:
+        """Let all launchers go, which end what they still run unless they linger; `gone` is set when they have."""
+        self._stopping = True
+        self.elders.leave()
+        for launcher in self._launchers.values():
+            launcher.client.close(leave=self._site.linger and not self._ending)
         self._rest()
 
     def _rest(self) -> None:
         """Note whether nothing is left to wait for: a launcher without room says nothing before it has some."""
-        if not any(launcher.out and not launcher.stuck for launcher in self._launchers.values()):
+        busy = any(launcher.out and not launcher.stuck for launcher in self._launchers.values())
+        if not busy and not self.elders.running:
             self.idle.set()
-        if not self._launchers and not self._starting:
+        if not self._launchers and not self._starting and not len(self.elders):
             self.gone.set()
 
     async def read(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes | None:
@@ -387,21 +425,23 @@ class LocalLaunchers:
         for launcher in self._launchers.values():
             for key in launcher.started:
                 if (*key[:3], key[4]) == task and not launcher.client.closing:
-                    return await self._ask(launcher, key, stream, offset, limit)
+                    return await self._ask(launcher.client, key, stream, offset, limit)
+        if found := self.elders.runs(task):
+            return await self._ask(*found, stream, offset, limit)
         return None
 
-    async def _ask(self, launcher: LocalLauncher, key: Key, stream: str, offset: int, limit: int) -> bytes | None:
+    async def _ask(self, client: Client | Connection, key: Key, stream: str, offset: int, limit: int) -> bytes | None:
         self._read_number += 1
         number = self._read_number
         sender, receiver = trio.open_memory_channel[bytes | None](1)
         self._reads[number] = sender
-        launcher.client.send(frames.read(number, key, stream, offset, limit))
+        client.send(frames.read(number, key, stream, offset, limit))
         try:
             with trio.move_on_after(5):
                 return await receiver.receive()
         finally:
             self._reads.pop(number, None)
-        raise InternalError(f"launcher {launcher.client.number} does not answer")
+        raise InternalError(f"launcher {client.number} does not answer")
 
 
 def _last_line(text: str) -> str:

@@ -158,7 +158,7 @@ def launchers_of(directory: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"daggy.launcher.launcher" in (process / "cmdline").read_bytes() and any(
+            if b"daggy.launcher.program" in (process / "cmdline").read_bytes() and any(
                 str(link.readlink()).startswith(str(directory)) for link in (process / "fd").iterdir()
             ):
                 found.append(int(process.name))
