@@ -6,9 +6,11 @@ one that is to fail says so with `; echo "exit code $?"`. A `json` block with ta
 shows an error of its file.
 """
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,8 +63,8 @@ def matches(expected: str, printed: str) -> bool:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Path:
-    """Return an empty directory, with `daggy` beside it in `bin`."""
+def shell(tmp_path: Path) -> Iterator[Path]:
+    """Give an empty directory, with `daggy` beside it in `bin`; end the servers that a page started and did not end."""
     program = tmp_path / "bin" / "daggy"
     program.parent.mkdir()
     program.write_text(
@@ -70,7 +72,10 @@ def shell(tmp_path: Path) -> Path:
     )
     program.chmod(0o755)
     (tmp_path / "page").mkdir()
-    return tmp_path / "page"
+    yield tmp_path / "page"
+    for lock in (tmp_path / "page").glob("*/lock"):
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            os.kill(int(lock.read_text()), signal.SIGTERM)
 
 
 def run(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
