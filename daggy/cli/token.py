@@ -11,8 +11,10 @@ from daggy.cli.options import directory_option
 
 @click.command()
 @directory_option
-def token(directory: Path) -> None:
+@click.option("--url", is_flag=True, help="Print the address that a browser opens, with the token in it.")
+def token(directory: Path, url: bool) -> None:
     """Print the token of the directory's server."""
-    from daggy.server.token import load  # help must not wait for it
+    from daggy.server.token import entrance, load  # help must not wait for these
 
-    click.echo(load(directory.absolute()))
+    place = directory.absolute()
+    click.echo(entrance(place) if url else load(place))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 from attrs import evolve
 
 from daggy.engine.dispatch import Dispatcher, Line
@@ -63,9 +64,10 @@ def _samples(block: Block) -> Iterator[Template]:
     if len(block.templates) <= MOST_TEMPLATES or block.policy_of is None:
         yield from block.templates[:MOST_TEMPLATES] if len(block.templates) <= MOST_TEMPLATES else block.templates[:1]
         return
-    rows = block.policy_of.tolist()
-    for position in range(len(block.policies)):
-        yield block.templates[rows.index(position)]
+    first = np.zeros(len(block.policies), np.int64)
+    first[block.policy_of[::-1]] = np.arange(block.size)[::-1]
+    for row in first.tolist():
+        yield block.templates[row]
 
 
 def _unmet(spec: RunSpec, policy: Policy, line: Line, place: str) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ Settings = Mapping[str, Any]
 
 @frozen
 class ServerSettings:
-    """Where a server listens."""
+    """Where a server listens, and by what names it is asked for besides localhost and its addresses."""
 
     ip: str = "127.0.0.1"
     port: int = 2503
+    names: Sequence[str] = ()
 
 
 @frozen

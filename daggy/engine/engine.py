@@ -16,6 +16,7 @@ from daggy.engine import core
 from daggy.engine.admission import check_needs
 from daggy.engine.core import Core
 from daggy.engine.dispatch import Line
+from daggy.engine.intake import Intake
 from daggy.engine.shelf import Shelf
 from daggy.errors import ConflictError, DirectoryError, NotFoundError, SpecError
 from daggy.executor import Kill
@@ -37,7 +38,7 @@ KEYS_SECONDS = 86_400.0
 """How long a submission's key is remembered."""
 
 LARGE = 1 << 16
-"""Bytes of a spec from which a run is read back in a thread."""
+"""Bytes of a spec from which a run is not read back on the loop."""
 
 NOT_CURRENT = "it is no longer part of its run"
 
@@ -52,6 +53,7 @@ class Engine(Core):
     def _begin(self) -> None:
         self._last_run = self.tracker.last_run()
         self._shelf = Shelf(self.runs)
+        self._intake = Intake()
         self._reading: dict[int, trio.Lock] = {}
         self._expect(lambda run: self._record(run) is not None)
 
@@ -139,10 +141,12 @@ class Engine(Core):
 
     async def _restored(self, record: RunRecord) -> Run:
         history = await self._history(record.run)
-        rebuild = partial(restore, record, history, self.epoch, self.now())
-        if self.reader.twin is not None and sum(len(version.spec) for version in history.versions) > LARGE:
-            return await trio.to_thread.run_sync(rebuild)
-        return rebuild()
+        made = {}
+        if self._threads:
+            large = [version for version in history.versions if len(version.spec) > LARGE]
+            made = {version.version: await self._intake.plan(version.spec) for version in large}
+        rebuild = partial(restore, record, history, self.epoch, self.now(), made)
+        return await trio.to_thread.run_sync(rebuild) if made else rebuild()
 
     async def fresh(self, run_id: int) -> Run:
         """Return a copy of a run as it is kept, to try something on; the engine knows nothing of it.
@@ -313,11 +317,9 @@ class Engine(Core):
             SpecError: as `submit`; nothing has changed.
             NotFoundError: there is no such run.
         """
-        run = await self.find(run_id)
         base = made or plan(spec)
-        new = edit.replan(run, spec, base)
-        check_needs(new, self.dispatcher)
-        changes = difference(run.plan, new)
+        run, changes = await self._compared(run_id, base)
+        check_needs(changes.new, self.dispatcher)
         entry = Submitted(
             run_id,
             run.version + 1,
@@ -329,9 +331,18 @@ class Engine(Core):
             keep_downstream=keep_downstream,
             actor=actor,
         )
-        edit.on_edit(run, new, entry, self.now(), actor)
+        edit.on_edit(run, changes, entry, self.now(), actor)
         await self._commit(run)
         return changes
+
+    async def _compared(self, run_id: int, base: Plan) -> tuple[Run, Difference]:
+        """Return a run, and what leads from its present plan to that of another spec."""
+        while True:
+            run = await self.find(run_id)
+            compare = partial(difference, run.plan, edit.replan(run, base.spec, base))
+            changes = await trio.to_thread.run_sync(compare) if self._threads else compare()
+            if self.runs.get(run_id) is run and run.plan is changes.old:  # else a generator has answered meanwhile
+                return run, changes
 
     async def resume(self, run_id: int, actor: str = "") -> None:
         """Put what is errored, killed or upstream_failed back in the queue.

@@ -20,8 +20,10 @@ BOOT = "import sys; sys.path.append(sys.argv[1]); from daggy.launcher.program im
 """Runs the launcher as a module, so that its compiled form is found again."""
 OWNER = "pool"
 """File in a launcher's folder: the name of its pool."""
+LOCK = "lock"
+"""File in a launcher's folder that it keeps locked while it lives; once it is removed nobody can."""
 LEFT: list[trio.Process] = []
-"""Launchers that were left alone: nobody waits for them."""
+"""Launchers that this process started and left alone: to be waited for, some time after they have ended."""
 PIPE = 1 << 16
 """Bytes that a pipe holds."""
 HEAR_OUT = 5.0
@@ -56,6 +58,7 @@ class Client:
         Raises:
             OSError: it cannot be started.
         """
+        LEFT[:] = [left for left in LEFT if left.poll() is None]
         process = await trio.lowlevel.open_process(
             list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True, cwd="/"
         )
@@ -109,12 +112,12 @@ class Client:
                 nursery.start_soon(self._write, nursery.cancel_scope)
                 await self._read(hear)
                 nursery.cancel_scope.cancel()
-            if self.is_left:
-                LEFT.append(self.process)
-            else:
+            if not self.is_left:
                 await self.process.wait()
         finally:
             self._drop()
+            if self.process.returncode is None:
+                LEFT.append(self.process)
 
     async def _read(self, hear: Callable[[list[frames.Answer]], None]) -> None:
         assert isinstance(self.process.stdout, trio.lowlevel.FdStream)
@@ -172,11 +175,14 @@ def claim(directory: Path, pool: str = "") -> int:
     while number < 1 << 16:
         try:
             (home / str(number)).mkdir(mode=0o700)
+            (home / str(number) / LOCK).touch(mode=0o600)
         except FileExistsError:
             number += 1
             continue
         if pool:
-            (home / str(number) / OWNER).write_text(pool)
+            owner = home / str(number) / OWNER
+            owner.touch(0o600)
+            owner.write_text(pool)
         _sweep(home, taken)
         return number
     raise ValueError(f"all launcher numbers of '{directory}' are used up; begin a new state directory")

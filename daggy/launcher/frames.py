@@ -14,6 +14,7 @@ from attrs import frozen
 from daggy.attempt import REPORT, Kind, Reports, Rows, Ticket
 from daggy.errors import DaggyError
 from daggy.executor import Launch, Launches
+from daggy.launcher.wire import VERSION
 
 FRAME = struct.Struct("<IB")
 KEYS = struct.Struct("<8xBIIIII69x")
@@ -42,9 +43,19 @@ class Told:
 
 @frozen
 class Hello:
-    """A launcher is there: its process id."""
+    """A launcher is there.
+
+    Args:
+        pid: Its process id.
+        version: Of its wire.
+        epoch: Of the engine that it works for.
+        lanes: Of what it told before to have started, in that order, the lanes; -1: in none any more.
+    """
 
     pid: int
+    version: int = VERSION
+    epoch: int = 0
+    lanes: tuple[int, ...] = ()
 
 
 @frozen
@@ -93,12 +104,16 @@ def hello(
     environment: Mapping[str, str],
     inherit: bool,
     output_bytes: int,
-    linger: bool = False,
+    linger: float = 0.0,
 ) -> bytes:
-    """Return the first command: whose launcher it is, and where it keeps things."""
+    """Return the first command: whose launcher it is, and where it keeps things.
+
+    `linger`: seconds that it waits for another engine when it has none, and no work; 0: it leaves with its engine.
+    """
     return frame(
         "h",
         {
+            "version": VERSION,
             "epoch": epoch,
             "launcher": launcher,
             "directory": directory,
@@ -214,7 +229,8 @@ def answer(kind: int, payload: bytes) -> Answer:
             case "T":
                 return Trouble(msgspec.json.decode(payload, type=str))
             case "H":
-                return Hello(msgspec.json.decode(payload, type=dict[str, Any])["pid"])
+                said = msgspec.json.decode(payload, type=dict[str, Any])
+                return Hello(said["pid"], said["version"], said.get("epoch", 0), tuple(said.get("lanes", ())))
     except (msgspec.MsgspecError, struct.error, ValueError, KeyError) as error:
         raise WireError(f"a frame of kind {chr(kind)!r} cannot be read: {error}") from error
     raise WireError(f"a frame has the unknown kind {kind}")

@@ -30,10 +30,16 @@ class Spool:
     """What this launcher has accepted, started and finished, for whoever comes after it."""
 
     def __init__(self, folder: str, header: Dict[str, Any], restate: Callable[[], List[bytes]]) -> None:
-        """Lock the folder for as long as this process lives; OSError if somebody else has it."""
-        os.makedirs(folder + "/spool", mode=0o700, exist_ok=True)
-        self.lock = os.open(folder + "/lock", os.O_RDWR | os.O_CREAT, 0o600)
+        """Lock the folder for as long as this process lives; OSError if somebody else has it.
+
+        The lock is made with the folder. Whoever finds it free removes it, and may then take this launcher for dead
+        for ever, however late it is.
+        """
+        self.lock = os.open(folder + "/lock", os.O_RDWR)
         fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(self.lock).st_nlink:
+            raise FileNotFoundError("'%s/lock' was removed: this launcher was taken for dead" % folder)
+        os.makedirs(folder + "/spool", mode=0o700, exist_ok=True)
         self.folder, self.restate = folder, restate
         self.header = b"H" + json.dumps(header).encode()
         self.segments: List[Tuple[str, int]] = []  # closed ones, and the last sequence number of each

@@ -15,7 +15,7 @@ import time
 from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from daggy.launcher.journal import ACCEPTED, PAIR, PROCESS, TICKET, Spool
-from daggy.launcher.linger import IDLE, Door, Lingering
+from daggy.launcher.linger import Door, Lingering
 from daggy.launcher.outputs import Outputs
 from daggy.launcher.processes import carriers, signal_all
 from daggy.launcher.start import Starter, make_room
@@ -74,9 +74,10 @@ class Launcher(Lingering):
         self.stopping = self.accepted = self.more = False
         self.trouble = self.instance = ""
 
-    def hello(self, epoch: int, launcher: int, directory: str, instance: str, **more: Any) -> None:
+    def hello(self, version: int, epoch: int, launcher: int, directory: str, instance: str, **more: Any) -> None:
         """Learn whose launcher this is, and where it keeps things."""
-        if epoch < self.epoch:
+        if version != VERSION or self.number:  # it was said before: later engines say it at the door
+            self.greet(self.stream)
             self.stream.open = False
             return
         self.epoch, self.number, self.instance = epoch, launcher, instance
@@ -91,8 +92,9 @@ class Launcher(Lingering):
             header = {"version": VERSION, "launcher": launcher, "instance": instance, "boot": boot}
             folder = "%s/launchers/%d" % (directory, launcher)
             self.spool = Spool(folder, header, self.restate)
-            self.door = Door(folder) if more["linger"] else None
-        self.stream.send(b"H", json.dumps({"version": VERSION, "pid": os.getpid()}).encode())
+            self.linger = more["linger"]
+            self.door = Door(folder) if self.linger else None
+        self.greet(self.stream)
 
     def restate(self) -> List[bytes]:
         """Return records of everything accepted that has not been reported as ended."""
@@ -367,7 +369,7 @@ class Launcher(Lingering):
 
     def tell(self) -> None:
         """Send what may be told, as one frame."""
-        if self.told and self.stream.open:
+        if self.told and self.stream.sink >= 0:
             extra = json.dumps(self.messages).encode() if self.messages else b""
             self.stream.send(b"R", struct.pack("<I", len(self.told)) + b"".join(self.told) + extra)
         self.told.clear()
@@ -465,7 +467,7 @@ class Launcher(Lingering):
             return 0
         due = [when for when in (self.send_by, self.stuck_until, self.leave_by) if when]
         if self.alone_since and not self.tasks:
-            due.append(self.alone_since + IDLE)
+            due.append(self.alone_since + self.linger)
         if self.timers:
             due.append(self.timers[0][0])
         if self.fresh:

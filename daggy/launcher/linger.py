@@ -8,14 +8,13 @@ import json
 import os
 import select
 import time
-from typing import Deque, Dict, List, Optional, Tuple
+from typing import Any, Deque, Dict, List, Optional, Tuple
 
-from daggy.launcher.task import RUNNING, WAITING, Key, Lane, Task
+from daggy.launcher.task import ENDED, WAITING, Key, Lane, Task
 from daggy.launcher.wire import FINISHED, STARTED, VERSION, Stream
 
-IDLE = 60.0  # seconds without an engine and without work, after which it leaves
-
 KIND = 8  # where a REPORT has its kind, behind its sequence number
+NO_LANE = -1
 
 
 class Door:
@@ -35,9 +34,12 @@ class Door:
         self.descriptor = self.socket.fileno()
         self.strangers: Dict[int, Stream] = {}
 
-    def knock(self) -> int:
-        """Take in whoever knocks; return the descriptor to listen to."""
-        descriptor, _ = self.socket._accept()  # type: ignore[attr-defined] # noqa: SLF001 - without the module above it
+    def knock(self) -> Optional[int]:
+        """Take in whoever knocks; return the descriptor to listen to, None if nobody is there any more."""
+        try:
+            descriptor, _ = self.socket._accept()  # type: ignore[attr-defined] # noqa: SLF001 - the module above is slow
+        except OSError:
+            return None
         self.strangers[descriptor] = Stream(descriptor, os.dup(descriptor))
         return int(descriptor)
 
@@ -57,17 +59,21 @@ class Lingering:
     stream: Stream
     tasks: Dict[Key, Task]
     lanes: Dict[int, Lane]
+    journal: List[bytes]
+    held: List[Tuple[bytes, str]]
     told: List[bytes]
     messages: Dict[int, str]
     narrowed: "set[Lane]"
     epoch: int
     number: int
+    trouble: str
 
     def __init__(self) -> None:
         """Begin with an engine."""
         self.door: Optional[Door] = None
         self.kept: Deque[Tuple[bytes, str]] = collections.deque()  # ends that nobody has acknowledged
         self.alone_since = 0.0
+        self.linger = 0.0  # seconds without an engine and without work, after which it leaves
         self.full = False  # whether the stream takes no more at the moment
 
     def recall(self, tasks: List[Task]) -> None:
@@ -96,19 +102,27 @@ class Lingering:
         while self.kept and int.from_bytes(self.kept[0][0][:KIND], "little") <= seq:
             self.kept.popleft()
 
+    def greet(self, stream: Stream, lanes: Tuple[int, ...] = ()) -> None:
+        """Say who this is, and in which lanes runs what was told to have started."""
+        hello: Dict[str, Any] = {"version": VERSION, "pid": os.getpid(), "epoch": self.epoch, "lanes": lanes}
+        stream.send(b"H", json.dumps(hello).encode())
+
     def visit(self, descriptor: int, poller: "select.poll") -> None:
         """Let in whoever knocks. A hello of no older epoch takes the place of the engine that there was."""
         assert self.door
         if descriptor == self.door.descriptor:
-            poller.register(self.door.knock(), select.POLLIN)
+            stranger = self.door.knock()
+            if stranger is not None:
+                poller.register(stranger, select.POLLIN)
+            return
+        if descriptor not in self.door.strangers:  # the engine whose place was taken a moment ago
             return
         stream, frames = self.door.hear(descriptor)
         if stream is None:
             return
         poller.unregister(descriptor)
-        kind, payload = frames[0] if frames else (0, b"")
-        epoch = json.loads(payload)["epoch"] if kind == ord("h") else -1
-        if epoch < self.epoch:
+        epoch = self.epoch_of(stream, frames)
+        if epoch < 0:
             stream.close()
             return
         self.lose(poller)
@@ -117,6 +131,19 @@ class Lingering:
         self.welcome()
         for kind, payload in frames[1:]:
             self.obey(kind, payload)
+
+    def epoch_of(self, stream: Stream, frames: List[Tuple[int, bytes]]) -> int:
+        """Return the epoch of an engine that is let in, -1 of one that is not: it is told whom it has met."""
+        try:
+            kind, payload = frames[0]
+            order = json.loads(payload) if kind == ord("h") else {}
+            version, epoch = order["version"], int(order["epoch"])
+        except (IndexError, KeyError, TypeError, ValueError):
+            return -1
+        if version == VERSION and epoch >= self.epoch:
+            return epoch
+        self.greet(stream)
+        return -1
 
     def lose(self, poller: "select.poll") -> None:
         """Go on without an engine: what it said and was not read is nothing any more."""
@@ -132,18 +159,31 @@ class Lingering:
         self.alone_since = time.monotonic()
 
     def welcome(self) -> None:
-        """Tell an engine what earlier ones have not acknowledged and what runs; what has not started is its to send."""
+        """Tell an engine what earlier ones have not acknowledged and what runs; what has not started is its to send.
+
+        What has ended and found no room to be written down is told as running: that it ended will be told once it is
+        kept. Lanes begin anew: what ran before counts in none of them.
+        """
         self.recall([task for task in self.tasks.values() if task.state == WAITING])
+        self.lanes.clear()
         self.settle()
         self.told[:] = [row for row, _ in self.kept]
         self.messages.clear()
         self.messages.update((at, message) for at, (_, message) in enumerate(self.kept) if message)
-        self.told += [task.row(STARTED, 0, self.number) for task in self.tasks.values() if task.state == RUNNING]
+        running = list(self.tasks.values())
+        self.told += [task.row(STARTED, 0, self.number) for task in running]
+        unkept = [bytes(KIND) + bytes([STARTED]) + row[KIND + 1 :] for row, _ in self.held if row[KIND] == FINISHED]
+        self.told += unkept
         self.tell()
-        self.stream.send(b"H", json.dumps({"version": VERSION, "pid": os.getpid()}).encode())
+        if self.trouble:
+            self.stream.send(b"T", json.dumps(self.trouble).encode())
+        self.greet(self.stream, (*(task.lane.number for task in running), *[NO_LANE] * len(unkept)))
 
     def is_forgotten(self) -> bool:
         """Tell whether there has been no engine and no work for so long that none will come."""
-        if self.alone_since and self.tasks:
-            self.alone_since = time.monotonic()
-        return bool(self.alone_since) and time.monotonic() > self.alone_since + IDLE
+        if not self.alone_since or not self.door:
+            return False
+        untold = self.tasks or self.held or self.journal
+        if any(task.state != ENDED for task in self.tasks.values()) or (untold and os.path.exists(self.door.path)):
+            self.alone_since = time.monotonic()  # what cannot be kept now may be later, unless all was removed
+        return time.monotonic() > self.alone_since + self.linger

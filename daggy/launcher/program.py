@@ -23,8 +23,9 @@ def main() -> None:
     signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGIO):  # SIGIO: somebody opened a file while it was leased
         signal.signal(number, lambda *_: None)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
+    signal.signal(signal.SIGHUP, lambda number, _: None if launcher.door else asked.append(number))
     launcher.serve(wake, asked)
     if launcher.spool:
         launcher.spool.leave()

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from attrs import frozen
 
 from daggy.attempt import LINKED, REPORT, Kind, Reason, Reports, Rows
 from daggy.errors import DirectoryError
+from daggy.executor import Site
 from daggy.launcher import logs, spool
-from daggy.launcher.client import OWNER
+from daggy.launcher.client import LOCK, OWNER
 from daggy.launcher.connection import Met, meet
 from daggy.launcher.frames import Key, about
 from daggy.launcher.processes import carriers, processes, signal_all
@@ -56,41 +57,44 @@ class Remains:
         return int(rows["seq"][-1]) if len(rows) else 0
 
 
-async def recover(
-    directory: Path, instance: str, others: Collection[str] = (), hello: Callable[[int], bytes] | None = None
-) -> tuple[list[Remains], list[Met]]:
-    """Return what dead launchers of a state directory left, and those that live on.
+async def recover(site: Site, epoch: int, hello: Callable[[int], bytes]) -> tuple[list[Remains], list[Met]]:
+    """Return what dead launchers of a site's state directory left, and those that live on and have been met.
 
-    Those still ending their tasks are waited for, for as long as they said and a little more, and then killed; so are
-    those that do not answer. Those of the pools `others` are left alone: they may be at work.
+    Launchers of pools that are no more are the site's from here on; those of its other pools are left alone: they may
+    be at work.
 
     Args:
-        directory: The state directory.
-        instance: Its text.
-        others: Pools whose launchers are not looked at.
-        hello: Gives the first frame for a launcher that lives on; without it none is spoken to.
+        site: Whose launchers.
+        epoch: The engine's.
+        hello: Gives the first frame for a launcher.
+
+    Raises:
+        DirectoryError: a launcher lives on that this engine cannot use, or one does not even end when it is killed.
     """
-    homes = [home for home in (directory / "launchers").glob("*") if home.name.isdigit() and any(home.iterdir())]
-    homes = [home for home in homes if _owner(home) not in others]
+    homes = [home for home in (site.directory / "launchers").glob("*") if home.name.isdigit() and any(home.iterdir())]
     found: list[Remains] = []
     alive: list[Met] = []
     for home in sorted(homes, key=lambda home: int(home.name)):
-        met = await meet(home, hello(int(home.name))) if hello and _keeper(home) else None
+        if (owner := _owner(home)) in site.others:
+            continue
+        if owner != site.pool:
+            with contextlib.suppress(OSError):  # no room: then another pool will find it too
+                (home / OWNER).write_text(site.pool)
+        met = await _meet_or_bury(home, hello(int(home.name)), epoch)
         if met is not None:
             alive.append(met)
             continue
-        await _gone(home)
-        remains = await trio.to_thread.run_sync(read, directory, instance, int(home.name))
+        remains = await trio.to_thread.run_sync(read, site.directory, site.instance, int(home.name))
         if remains.last or remains.damage:
             found.append(remains)
         else:
-            remove(directory, remains.launcher)
+            remove(site.directory, remains.launcher)
     return found, alive
 
 
 async def until_gone(directory: Path, launcher: int) -> None:
-    """Return when a launcher that was told to leave has left."""
-    await _gone(directory / "launchers" / str(launcher))
+    """Return when a launcher that has hung up is dead; one that does not end is killed."""
+    await _meet_or_bury(directory / "launchers" / str(launcher), None, 0)
 
 
 def _owner(home: Path) -> str:
@@ -101,31 +105,42 @@ def _owner(home: Path) -> str:
         return ""
 
 
-async def _gone(home: Path) -> None:
-    """Wait for the lock of a launcher, and kill it if it takes too long."""
+async def _meet_or_bury(home: Path, hello: bytes | None, epoch: int) -> Met | None:
+    """Meet a launcher that lives on; return None when it is dead.
+
+    One that has said by when it leaves is given that time and a little more; one that has not, and does not answer for
+    UNSAID seconds, is killed.
+    """
     asked = False
     begun = trio.current_time()
     while (keeper := _keeper(home)) is not None:
         pid, leave_by = keeper
-        patience = max(leave_by - time.time(), 0.0) + SPARE if leave_by else UNSAID - (trio.current_time() - begun)
-        if leave_by and time.time() > leave_by + SPARE:
-            patience = 0.0
-        if patience <= 0 and pid and not asked:
+        patience = leave_by + SPARE - time.time() if leave_by else begun + UNSAID - trio.current_time()
+        if patience > 0 and hello and not leave_by:
+            with trio.move_on_after(patience):
+                if met := await meet(home, hello, epoch):
+                    return met
+        elif patience <= 0 and pid and not asked:
             signal_all([pid], signal.SIGKILL)
             asked = True
         elif patience <= -UNSAID:
             raise DirectoryError(f"'{home}' is locked by process {pid}, which does not end; end it, then start again")
         await trio.sleep(LOOK_AGAIN)
+    return None
 
 
 def _keeper(home: Path) -> tuple[int, float] | None:
-    """Return the pid that holds a launcher's lock, and when it said to be gone (0: it did not); None: it is dead."""
+    """Return the pid that holds a launcher's lock, and when it said to be gone (0: it did not); None: it is dead.
+
+    A lock that nobody holds is removed, so that nobody ever will: its launcher may only just be starting.
+    """
     try:
-        descriptor = os.open(home / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(home / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (home / LOCK).unlink(missing_ok=True)
     except BlockingIOError:
         words = os.pread(descriptor, 100, 0).split()
         return (int(words[0]), float(words[1])) if len(words) == 2 else (0, 0.0)

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from daggy.spec.model import Policy, RunSpec, Template, Value, Values
+from daggy.spec.packed import PackedTemplates
 
 Indexes = NDArray[np.int64]
 """Indexes of tasks in their run, or numbers of gates in their array."""
@@ -84,6 +85,12 @@ class Block:
     def template(self, index: int) -> Template:
         """Return the template of the task with this index in the run."""
         return self.templates[index - self.start if self.explicit else 0]
+
+    def template_name(self, index: int) -> str:
+        """Return the name of the template of the task with this index, scope included."""
+        row = index - self.start if self.explicit else 0
+        templates = self.templates
+        return self.full(templates.name(row) if isinstance(templates, PackedTemplates) else templates[row].name)
 
     def full(self, name: str) -> str:
         """Return a template's name with the scope of this block before it."""

@@ -104,6 +104,11 @@ class Similar:
         before, after = self.before, self.after
         return before.directory == after.directory and before.tags == after.tags
 
+    @property
+    def same_defaults(self) -> bool:
+        """Return whether the same entry of `tasks`, byte by byte, has the same definition in both."""
+        return self.same_run and self.before.defaults == self.after.defaults
+
     def surely(self, old: Template, new: Template) -> bool:
         """Return whether two definitions are equal; False if that cannot be seen without comparing them."""
         return (

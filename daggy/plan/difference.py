@@ -18,6 +18,7 @@ from daggy.plan.plans import Plan
 from daggy.plan.summary import FEW, group_name
 from daggy.plan.translation import RowTranslation, Translation, partner
 from daggy.spec.model import Template
+from daggy.spec.packed import PackedTemplates
 
 Changed = bool | NDArray[np.bool_]
 """Whether the tasks of a product block changed; one flag a row for an explicit one."""
@@ -165,8 +166,17 @@ def _definition_changes(
     """Yield rows of the new block whose definitions differ, with what does; `rows` is by row of the old block."""
     before, after = versions.old.spec, versions.new.spec
     alike = Similar(before, after)
-    for template, row in zip(old, rows.tolist(), strict=True):
-        if row >= 0 and not alike.surely(template, new[row]):
-            text = differences(definition(template, before), definition(new[row], after))
+    for place in _perhaps_changed(alike, rows, old, new).tolist():
+        template, other = old[place], new[int(rows[place])]
+        if not alike.surely(template, other):
+            text = differences(definition(template, before), definition(other, after))
             if text:
-                yield row, text
+                yield int(rows[place]), text
+
+
+def _perhaps_changed(alike: Similar, rows: Indexes, old: Sequence[Template], new: Sequence[Template]) -> Indexes:
+    """Return the old rows that are there, without those that are seen together to be written as they were."""
+    places = np.flatnonzero(rows >= 0)
+    if not (isinstance(old, PackedTemplates) and isinstance(new, PackedTemplates) and alike.same_defaults):
+        return places
+    return places[~old.alike(places, new, rows[places])]

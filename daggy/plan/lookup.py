@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from daggy.plan.blocks import Axis, Indexes, same_values
 from daggy.spec.model import Values
+from daggy.spec.packed import PackedValues
 from daggy.spec.parameters import RangeValues
 
 _LARGEST = 1 << 62  # numbers of a range beyond this would not fit the arithmetic of arrays
@@ -74,6 +75,8 @@ def lookup(here: Values, there: Values) -> Lookup:
         bounds = (abs(values.start) + abs(values.step) * values.size for values in (here, there))
         if sum(bounds) < _LARGEST:
             return Lookup(here, there, False, None)
+    if isinstance(here, PackedValues) and isinstance(there, PackedValues):
+        return Lookup(here, there, False, there.names.rows_of(here.names).astype(np.int32))
     size = len(here)
     places = (there.find(here.text(place)) for place in range(size))
     return Lookup(here, there, False, np.fromiter(places, dtype=np.int32, count=size))

@@ -96,7 +96,7 @@ class Plan:
     def template_name(self, index: int) -> str:
         """Return the full name of a task's template: its scope is part of it."""
         block = self.block_of(index)
-        return block.full(block.template(index).name)
+        return block.template_name(index)
 
     def name(self, index: int) -> str:
         """Return a task's name."""
@@ -108,7 +108,7 @@ class Plan:
         made = []
         for index in listed:
             block = self.block_of(index)
-            template = block.full(block.template(index).name)
+            template = block.template_name(index)
             made.append(template if block.explicit else names.join(template, block.texts(index)))
         return made
 

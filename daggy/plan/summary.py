@@ -76,7 +76,7 @@ def _explicit_row(plan: Plan, block: Block, index: int) -> SummaryRow:
             parents.append(ParentRow(_name(array.parent), (), array.on, array.parent.size))
         elif gate >= 0:
             parents += _explicit_parents(array, np.asarray(array.parents(gate)) - array.parent.start, 1)
-    return SummaryRow(block.full(block.template(index).name), (), 1, tuple(parents))
+    return SummaryRow(block.template_name(index), (), 1, tuple(parents))
 
 
 def _explicit_parents(array: GateArray, rows: Indexes, children: int) -> list[ParentRow]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import repeat
 
 import numpy as np
 from attrs import frozen
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from daggy.plan.blocks import Block, Indexes
 from daggy.plan.lookup import Lookup, chunks, lookup
 from daggy.plan.plans import Plan
+from daggy.spec.packed import rows_by_name
 
 
 @frozen(eq=False)
@@ -100,8 +100,7 @@ Translation = RowTranslation | AxisTranslation
 def translation(source: Block, target: Block) -> Translation | None:
     """Return how tasks of one block are found in another of the same name, None if names differ for all."""
     if source.explicit:
-        rows = target.rows
-        table = np.fromiter(map(rows.get, source.rows, repeat(-1)), dtype=np.int64, count=source.size)
+        table = rows_by_name(source.rows, target.rows)
         return RowTranslation(source, np.where(table >= 0, table + target.start, -1))
     if {name for name, _, _ in source.columns} != {name for name, _, _ in target.columns}:
         return None

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from daggy.errors import SpecError
-from daggy.plan import Difference, Plan, difference, grow, plan
+from daggy.plan import Difference, Plan, grow, plan
 from daggy.run import states
 from daggy.run.commands import run_again
 from daggy.run.frontier import PIECE, Frontier
@@ -55,17 +55,16 @@ def _regrow(run: Run, new: Plan, old_index: int, answer: bytes) -> Plan:
         return new  # it is gone, or what it said does not fit the new spec: should it run again, it is asked anew
 
 
-def on_edit(run: Run, new: Plan, submitted: Submitted, now: Now, actor: str = "") -> None:
+def on_edit(run: Run, changes: Difference, submitted: Submitted, now: Now, actor: str = "") -> None:
     """Replace the run's plan by a new version's, resume, and run again what changed and what was built on it.
 
     Args:
         run: The run, in any state.
-        new: `replan` of the run.
+        changes: From its present plan to what `replan` gave.
         submitted: The entry that records the new version.
         now: The moment.
         actor: Who edits.
     """
-    changes = difference(run.plan, new)
     run.record(submitted)
     take_version(run, changes, submitted.version)
     chosen: dict[str, Indexes] = {}

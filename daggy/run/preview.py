@@ -84,7 +84,7 @@ def preview(
     submitted = Submitted(
         run.id, run.version + 1, b"", new.digest, spec.name, spec.tags, now.wall, keep_downstream=keep_downstream
     )
-    on_edit(run, new, submitted, now)
+    on_edit(run, changes, submitted, now)
     if rerun is not None:
         on_requeue(run, rerun(run.plan), now)
     return shape(run, changes, run.moves[known:])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,23 +21,32 @@ from daggy.spec import parse, parse_fragment
 from daggy.tracker import Attempts, History, Moved, RunRecord, Version
 
 
-def restore(record: RunRecord, history: History, epoch: int, now: Now) -> Run:
+def restore(
+    record: RunRecord, history: History, epoch: int, now: Now, made: Mapping[int, Plan] = MappingProxyType({})
+) -> Run:
     """Return the run as its entries say: what was in flight is queued again, numbered above every attempt known.
+
+    Args:
+        record: The run.
+        history: What is kept of it.
+        epoch: The engine's.
+        now: The moment.
+        made: Plans of versions of its spec that were made already, without what was generated.
 
     Raises:
         DirectoryError: this Daggy would plan a version of its spec differently from the one that wrote it.
     """
     first = history.versions[0]
-    run = Run(record.run, _plan(first), created=record.created, epoch=epoch, version=first.version)
+    run = Run(record.run, _plan(first, made), created=record.created, epoch=epoch, version=first.version)
     run.started_at = record.started
     _grow_all(run, first)
     later = list(history.versions[1:])
     for entry in history.entries:
         while later and entry.version >= later[0].version:
-            _advance(run, later.pop(0))
+            _advance(run, later.pop(0), made)
         _apply(run, entry)
     while later:
-        _advance(run, later.pop(0))
+        _advance(run, later.pop(0), made)
     run.outbox.entries.clear()
     run.ledger.mark_given()
     _settle_states(run, now)
@@ -46,18 +56,14 @@ def restore(record: RunRecord, history: History, epoch: int, now: Now) -> Run:
     return run
 
 
-def _plan(version: Version) -> Plan:
-    made = plan(parse(version.spec, directory=None))
-    _check(made, version)
-    return made
-
-
-def _check(made: Plan, version: Version) -> None:
-    if made.digest != version.digest:
+def _plan(version: Version, made: Mapping[int, Plan]) -> Plan:
+    found = made.get(version.version) or plan(parse(version.spec, directory=None))
+    if found.digest != version.digest:
         raise DirectoryError(
             f"version {version.version} of the run's spec was planned differently by the Daggy that wrote it "
-            f"({version.digest}; this one: {made.digest}): continue it with that Daggy, or start in another directory"
+            f"({version.digest}; this one: {found.digest}): continue it with that Daggy, or start in another directory"
         )
+    return found
 
 
 def _grow_all(run: Run, version: Version) -> None:
@@ -75,8 +81,9 @@ def _grow_all(run: Run, version: Version) -> None:
             run.gates.grow()
 
 
-def _advance(run: Run, version: Version) -> None:
-    new = replan(run, parse(version.spec, directory=None))
+def _advance(run: Run, version: Version, made: Mapping[int, Plan]) -> None:
+    base = _plan(version, made)
+    new = replan(run, base.spec, base)
     run.frontier.recount()
     take_version(run, difference(run.plan, new), version.version)
     _grow_all(run, version)

@@ -15,11 +15,10 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from daggy.errors import DaggyError, NotFoundError, UsageError
 from daggy.server import events, metrics, pools, runs, tasks
+from daggy.server.coming import API as API
+from daggy.server.description import completed
 from daggy.server.problems import on_bug, on_daggy_error, on_http_error
 from daggy.server.service import Service
-
-API = "/api/v1"
-"""Where the API is."""
 
 STATIC = Path(__file__).parent / "static"
 
@@ -89,7 +88,7 @@ def _parameters(handler: Any) -> set[str]:
 @get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """Return the description of the API, OpenAPI 3.1."""
-    return Response(request.app.openapi_schema.to_schema())
+    return Response(completed(request.app.openapi_schema.to_schema()))
 
 
 @get("/docs", include_in_schema=False, media_type=MediaType.HTML)

@@ -1,60 +1,158 @@
-"""What the API's description says beyond what the routes' signatures do: bodies that are read by hand."""
+"""What the API's description says beyond the routes' signatures: bodies that are read by hand, errors, names."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+Json = dict[str, Any]
+
+API = "/api/v1"
+"""Where the API is."""
+
+NAMES = {
+    "submit": "submit_run",
+    "list_runs": "list_runs",
+    "show": "show_run",
+    "spec": "show_spec",
+    "versions": "list_versions",
+    "graph": "show_graph",
+    "state_of_tasks": "show_states",
+    "change": "change_run",
+    "kill": "kill_run",
+    "remove": "remove_run",
+    "list_tasks": "list_tasks",
+    "show_task": "show_task",
+    "explain": "explain_task",
+    "logs": "read_log",
+    "list_pools": "list_pools",
+    "ready": "ready",
+    "metrics": "metrics",
+    "all_events": "follow_all",
+    "run_events": "follow_run",
+}
+"""Names of operations, by the routes' functions: what a generated client calls its methods."""
+
+_SELECTOR: Json = {
+    "description": "An index, a task's name or a template; a list of these; or an object that narrows them."
+}
+_SPEC: Json = {
+    "type": "object",
+    "description": "A run spec; `daggy schema` prints its schema.",
+    "additionalProperties": True,
+}
+_EXAMPLE = {"directory": "/home/me", "tasks": {"hello": {"details": {"command": ["echo", "hello"]}}}}
+
+SCHEMAS: Mapping[str, Json] = {
+    "RunSpec": _SPEC,
+    "Change": {
+        "type": "object",
+        "description": "What to change; nothing: resume.",
+        "properties": {
+            "spec": {"$ref": "#/components/schemas/RunSpec"},
+            "resume": {"type": "boolean"},
+            "requeue": _SELECTOR,
+            "keep_downstream": {"type": "boolean"},
+        },
+        "additionalProperties": False,
+    },
+    "Kill": {
+        "type": "object",
+        "description": "Which tasks; nothing: the whole run.",
+        "properties": {"selector": _SELECTOR},
+        "additionalProperties": False,
+    },
+    "Problem": {
+        "type": "object",
+        "description": "One thing that is wrong: its place in the document, and what to do about it.",
+        "properties": {"path": {"type": "string"}, "message": {"type": "string"}, "mend": {"type": "string"}},
+        "required": ["path", "message", "mend"],
+    },
+    "ErrorBody": {
+        "type": "object",
+        "description": "What went wrong: `code` for programs, `message` for people.",
+        "properties": {
+            "code": {"type": "string"},
+            "message": {"type": "string"},
+            "problems": {"type": "array", "items": {"$ref": "#/components/schemas/Problem"}},
+        },
+        "required": ["code", "message", "problems"],
+    },
+    "Error": {
+        "type": "object",
+        "description": "What every answer that is not a success says.",
+        "properties": {"error": {"$ref": "#/components/schemas/ErrorBody"}},
+        "required": ["error"],
+    },
+}
+"""Beside those of the routes' answers."""
+
+BODIES: Mapping[str, tuple[str, bool, Json]] = {
+    "submit_run": ("RunSpec", True, _EXAMPLE),
+    "change_run": ("Change", False, {"requeue": "report"}),
+    "kill_run": ("Kill", False, {"selector": "report"}),
+}
+"""Of operations: schema, whether it must be there, an example."""
+
+ANYWHERE = {
+    "400": "what was asked is wrong",
+    "401": "the token is missing or wrong",
+    "404": "there is no such thing",
+    "503": "not at the moment",
+}
+"""Errors of all operations."""
+
+ELSEWHERE: Mapping[str, Json] = {
+    "submit_run": {
+        "409": "the key was used with another body",
+        "413": "too large",
+        "422": "the spec is wrong, with its problems",
+        "507": "nothing can be kept",
+    },
+    "change_run": {
+        "412": "somebody was faster (`If-Match`)",
+        "413": "too large",
+        "422": "the spec is wrong, with its problems",
+        "507": "nothing can be kept",
+    },
+    "kill_run": {"413": "too large", "422": "the body is wrong"},
+    "remove_run": {"202": "it is being killed", "409": "it has not ended"},
+    "read_log": {"416": "beyond what there is"},
+}
+"""Answers of some."""
 
 
-def _operation(
-    name: str, description: str, content: Schema, example: dict[str, Any], *, required: bool
-) -> type[Operation]:
-    body = RequestBody(
-        content={"application/json": OpenAPIMediaType(schema=content, example=example)},
-        description=description,
-        required=required,
-    )
-
-    class Described(Operation):
-        """An operation with this body."""
-
-        def __post_init__(self) -> None:
-            """Put the body in."""
-            self.request_body = body
-
-    Described.__name__ = name
-    return Described
+def completed(told: Json) -> Json:
+    """Return the description that the framework makes, completed."""
+    told["components"]["schemas"] |= SCHEMAS
+    for path, operation in _operations(told):
+        name = NAMES[_function(operation["operationId"])]
+        operation["operationId"] = name if path.startswith(API) else f"server_{name}"
+        if name in BODIES:
+            schema, required, example = BODIES[name]
+            content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+            operation["requestBody"] = {"required": required, "content": {"application/json": content}}
+        _add_errors(operation, name)
+    return told
 
 
-def _object(**properties: Schema) -> Schema:
-    return Schema(type=OpenAPIType.OBJECT, properties=dict(properties), additional_properties=False)
+def _operations(told: Json) -> Iterator[tuple[str, Json]]:
+    for path, item in told["paths"].items():
+        for operation in item.values():
+            yield path, operation
 
 
-_SPEC = {"directory": "/tmp", "tasks": {"hello": {"details": {"command": ["echo", "hello"]}}}}  # noqa: S108 - an example
-_FLAG = Schema(type=OpenAPIType.BOOLEAN)
-_SELECTOR = Schema(description="An index, a task's name, a template; a list of these; or an object that narrows them.")
-_ANY = Schema(type=OpenAPIType.OBJECT, description="A run spec; `daggy schema` says all.", additional_properties=True)
+def _function(generated: str) -> str:
+    """Return the function's name of which the framework made an operation's: the longest that it ends with."""
+    words = "".join("_" + letter.lower() if letter.isupper() else letter for letter in generated)
+    return max((name for name in NAMES if words.endswith("_" + name)), key=len)
 
-SPEC = _operation("SubmitOperation", "The run spec.", _ANY, _SPEC, required=True)
-"""Of a submission."""
 
-EDIT = _operation(
-    "EditOperation",
-    "What to change; empty: resume.",
-    _object(
-        spec=_ANY,
-        resume=_FLAG,
-        requeue=_SELECTOR,
-        keep_downstream=_FLAG,
-    ),
-    {"requeue": "report"},
-    required=False,
-)
-"""Of an edit."""
-
-KILL = _operation(
-    "KillOperation", "Which tasks; empty: the whole run.", _object(selector=_SELECTOR), {"selector": "report"},
-    required=False,
-)  # fmt: skip
-"""Of a kill."""
+def _add_errors(operation: Json, name: str) -> None:
+    answers = {**ANYWHERE, **ELSEWHERE.get(name, {})}
+    for status, description in answers.items():
+        if status < "400":
+            operation["responses"].setdefault(status, {**operation["responses"]["200"], "description": description})
+            continue
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        operation["responses"][status] = {"description": description, "content": content}

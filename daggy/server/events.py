@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Annotated
 
 import trio
@@ -12,9 +13,9 @@ from litestar import Response, get
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from daggy.engine.core import Core
+from daggy.engine.engine import Engine
 from daggy.engine.news import Follower, NewsItem, item_body
-from daggy.errors import UsageError
+from daggy.errors import UnavailableError, UsageError
 from daggy.server.runs import Asked, service_of
 
 KEEP_ALIVE = 15.0
@@ -23,8 +24,11 @@ KEEP_ALIVE = 15.0
 PAGE = 1000
 """Items that are read at once."""
 
+MOST = 500
+"""Streams at once."""
+
 LastEventId = Annotated[str, Parameter(header="Last-Event-ID", required=False)]
-After = Annotated[int | None, Parameter(ge=0, description="As Last-Event-ID.")]
+After = Annotated[int | None, Parameter(ge=0, lt=10**18, description="As Last-Event-ID.")]
 
 
 @get("/events", summary="What happens to all runs", media_type="text/event-stream")
@@ -34,20 +38,19 @@ async def all_events(request: Asked, last_event_id: LastEventId = "", after: Aft
     `event: run` has `run_id, at, state, version, counts` and `tasks`: by state the half-open ranges of indexes that
     went to it, null where the tasks are to be asked for anew. `event: reset`: what came meanwhile is no longer known,
     ask anew. `event: forgotten`: the run is no more. With `Last-Event-ID` (or `after`) it goes on behind that event;
-    without, it begins with the present state.
+    without, it begins with the present state of all runs that have not ended.
     """
-    return _stream(service_of(request).engine, None, _after(last_event_id, after), ())
+    return _stream(service_of(request).engine, None, _after(last_event_id, after))
 
 
 @get("/runs/{run_id:int}/events", summary="What happens to a run", media_type="text/event-stream")
 async def run_events(
     request: Asked, run_id: int, last_event_id: LastEventId = "", after: After = None
 ) -> Response[bytes]:
-    """Follow one run, as server-sent events; see `/events`."""
+    """Follow one run, as server-sent events; see `/events`. Without `Last-Event-ID` its present state comes first."""
     engine = service_of(request).engine
-    run = await engine.find(run_id)
-    now = [item_body(run, time.time(), None)]
-    return _stream(engine, run_id, _after(last_event_id, after), now)
+    await engine.find(run_id)
+    return _stream(engine, run_id, _after(last_event_id, after))
 
 
 def _after(header: str, query: int | None) -> int | None:
@@ -58,20 +61,21 @@ def _after(header: str, query: int | None) -> int | None:
     return int(header)
 
 
-def _stream(engine: Core, run: int | None, after: int | None, now: Sequence[bytes]) -> Response[bytes]:
+def _stream(engine: Engine, run: int | None, after: int | None) -> Response[bytes]:
+    if engine.news.followers >= MOST:
+        raise UnavailableError(f"{MOST} streams of events are open; close one of them")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    told = _told(engine, run, after, now)
+    told = _told(engine, run, after)
     return Stream(told, media_type="text/event-stream", headers=headers)  # type: ignore[return-value]
 
 
-async def _told(engine: Core, run: int | None, after: int | None, now: Sequence[bytes]) -> AsyncIterator[bytes]:
+async def _told(engine: Engine, run: int | None, after: int | None) -> AsyncIterator[bytes]:
     """Yield the stream: what was missed, or else the present; then what comes."""
     news = engine.news
     with news.follow(run) as follower:
         last = news.told if after is None else after
         if after is None:
-            present = now or [item_body(one, time.time(), None) for one in [*engine.runs.values()] if not one.is_ended]
-            for body in present:
+            for body in await _present(engine, run):
                 yield _event("run", body, last)
             yield b": now\n\n"
         else:
@@ -88,7 +92,16 @@ async def _told(engine: Core, run: int | None, after: int | None, now: Sequence[
             yield piece
 
 
+async def _present(engine: Engine, run: int | None) -> list[bytes]:
+    """Return what there is to tell at this moment of one run, or of all that have not ended."""
+    at = time.time()
+    if run is None:
+        return [item_body(one, at, None) for one in engine.runs.values() if not one.is_ended]
+    return [item_body(await engine.find(run), at, None)]
+
+
 async def _coming(follower: Follower, last: int) -> AsyncIterator[bytes]:
+    """Yield what comes above a number. Whoever is too slow for it is told so, and is followed no more."""
     while True:
         item: NewsItem | None = None
         is_silent = True
@@ -107,8 +120,9 @@ async def _coming(follower: Follower, last: int) -> AsyncIterator[bytes]:
             yield told_as(item)
 
 
+@lru_cache(maxsize=64)
 def told_as(item: NewsItem) -> bytes:
-    """Return an item as an event."""
+    """Return an item as an event; all who follow are told the same bytes."""
     kind = "forgotten" if b'"forgotten"' in item.body and "forgotten" in json.loads(item.body) else "run"
     return _event(kind, item.body, item.number)
 

@@ -10,7 +10,7 @@ import trio
 from attrs import define
 
 from daggy.errors import UsageError
-from daggy.server.problems import body
+from daggy.server.refusals import body
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -1,4 +1,4 @@
-"""Who may ask: the token, the name that was asked for, and what a browser says of the page that asks; in front of all."""
+"""Who may ask: the token, the name that was asked for, what a browser says of the page that asks; in front of all."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from urllib.parse import parse_qs
 
 from attrs import define, field, frozen
 
+from daggy.server.coming import OPEN
 from daggy.server.exchange import App, Exchange, Header, Receive, Scope, Send
-from daggy.server.problems import body
-
-OPEN = ("/ready", "/api/v1/ready")
-"""What needs no token."""
+from daggy.server.refusals import body
 
 ENTRANCES = ("/", "/docs")
 """Where a browser may bring the token in the address."""
@@ -111,7 +109,8 @@ class Gate:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
-            await self._answer(scope, Exchange({name.lower(): value for name, value in scope["headers"]}, receive, send))
+            headers = {name.lower(): value for name, value in scope["headers"]}
+            await self._answer(scope, Exchange(headers, receive, send))
 
     async def _answer(self, scope: Scope, exchange: Exchange) -> None:
         self._asking += 1

@@ -52,6 +52,7 @@ class Connection(TCPServer):
         shared = (known.app, known.config, known.context, known.task_group, known.connection_state)
         self.protocol = cast("Any", Http1(*shared, known.ssl, known.client, known.server, known.send))
         await super()._read_data()
+        await self.idle_task.stop()  # who has gone is not waited for
 
     async def protocol_send(self, event: Event) -> None:
         """Send; close if whoever asked takes nothing."""
@@ -95,6 +96,23 @@ class Bounded(trio.abc.Listener[trio.SocketStream]):
         await self.inner.aclose()
 
 
+def _most() -> int:
+    """Return how many connections there may be: files are needed for other things, too."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if files == resource.RLIM_INFINITY else min(MOST, max(10, files // 2))
+
+
+def _settings() -> Config:
+    config = Config()
+    config.keep_alive_timeout = IDLE
+    config.read_timeout = None  # an answer may take long, and whoever waits for it says nothing meanwhile
+    config.h11_max_incomplete_size = LONGEST_HEAD
+    config.errorlog = LOG
+    config.accesslog = None
+    config.include_server_header = False
+    return config
+
+
 @define(eq=False)
 class Listening:
     """An application on a socket that listens.
@@ -108,6 +126,7 @@ class Listening:
     app: App
     listener: socket.socket
     over: trio.Event = field(factory=trio.Event)
+    _config: Config = field(factory=_settings)
     _context: WorkerContext = field(factory=lambda: WorkerContext(None))
     _room: trio.Semaphore = field(factory=lambda: trio.Semaphore(_most()))
     _open: set[Connection] = field(factory=set)
@@ -115,51 +134,34 @@ class Listening:
     async def run(self) -> None:
         """Serve until it is over: idle connections are closed then, others have a moment."""
         inner = trio.SocketListener(trio.socket.from_stdlib_socket(self.listener))
-        async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(self._accept, Bounded(inner, self._room), connections)
-                await self.over.wait()
-                accepting.cancel_scope.cancel()
-            await self._context.terminated.set()
-            connections.cancel_scope.deadline = trio.current_time() + GRACE
-            connections.start_soon(self._cut)
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(self._accept, Bounded(inner, self._room), connections)
+                    await self.over.wait()
+                    accepting.cancel_scope.cancel()
+                await self._context.terminated.set()
+                connections.cancel_scope.deadline = trio.current_time() + GRACE
+                nursery.start_soon(self._cut)
+            nursery.cancel_scope.cancel()
 
     async def _accept(self, listener: Bounded, connections: trio.Nursery) -> None:
         await trio.serve_listeners(self._serve, [listener], handler_nursery=connections)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        app = ASGIWrapper(cast("Any", self.app))
-        state = ConnectionState(cast("Any", {}))
-        connection = Connection(app, _config(), self._context, cast("Any", state), cast("Any", stream))
+        app, state = ASGIWrapper(cast("Any", self.app)), ConnectionState(cast("Any", {}))
+        connection = Connection(app, self._config, self._context, cast("Any", state), cast("Any", stream))
         self._open.add(connection)
         try:
             await connection.run()
+        except Exception:  # whatever one connection runs into is not the others' fault
+            LOG.exception("a connection failed")
         finally:
             self._open.discard(connection)
             self._room.release()
 
     async def _cut(self) -> None:
         """Close what is still being sent when the moment has passed: whoever reads it does not."""
-        try:
-            while self._open:
-                await trio.sleep(GRACE / 100)
-        finally:
-            for connection in self._open:
-                connection.cut()
-
-
-def _most() -> int:
-    """Return how many connections there may be: files are needed for other things, too."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if files == resource.RLIM_INFINITY else max(10, min(MOST, files // 2))
-
-
-def _config() -> Config:
-    config = Config()
-    config.keep_alive_timeout = IDLE  # type: ignore[assignment]
-    config.read_timeout = None  # an answer may take long, and whoever waits for it says nothing meanwhile
-    config.h11_max_incomplete_size = LONGEST_HEAD
-    config.errorlog = LOG
-    config.accesslog = None
-    config.include_server_header = False
-    return config
+        await trio.sleep(GRACE)
+        for connection in self._open:
+            connection.cut()

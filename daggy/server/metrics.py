@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
+import trio
 from litestar import Response, get
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from daggy.attempt import Reason, RunState, State
@@ -14,6 +21,47 @@ from daggy.engine.engine import Engine
 from daggy.server.runs import Asked, service_of
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+BEAT = 0.1
+"""Seconds between two looks at how late the loop is."""
+
+METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+"""Everything else that somebody may ask is 'other'."""
+
+
+class Meter:
+    """The figures of one server: those counted as it goes, and those that its engine knows."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Begin at zero."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.registry.register(Figures(engine))
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "daggy_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self._late = Histogram(
+            "daggy_loop_late_seconds",
+            "How much later than asked for the loop came to something, looked at ten times a second.",
+            buckets=(0.002, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+            registry=self.registry,
+        )
+
+    def count(self, method: str, route: str, status: int) -> None:
+        """Count a request; `route` is the template of its path, empty if there is none."""
+        self._requests.labels(method if method in METHODS else "other", route or "other", str(status)).inc()
+
+    async def watch(self) -> None:
+        """Look at how late the loop is, until cancelled."""
+        while True:
+            due = trio.current_time() + BEAT
+            await trio.sleep_until(due)
+            self._late.observe(trio.current_time() - due)
+
+    def text(self) -> bytes:
+        """Return all figures."""
+        return generate_latest(self.registry)
 
 
 class Figures:
@@ -25,18 +73,14 @@ class Figures:
 
     def collect(self) -> Iterator[Metric]:
         """Yield all figures."""
+        engine = self._engine
         yield from self._runs()
         yield from self._pools()
-        engine = self._engine
-        ready = GaugeMetricFamily("daggy_ready", "Whether work goes on as it should.")
-        ready.add_metric([], 0.0 if engine.readiness() else 1.0)
-        yield ready
-        behind = GaugeMetricFamily("daggy_tracker_behind", "Batches of entries that are given and not kept yet.")
-        behind.add_metric([], engine.writer.last - engine.writer.done)
-        yield behind
-        followers = GaugeMetricFamily("daggy_followers", "Streams of events that are open.")
-        followers.add_metric([], engine.news.followers)
-        yield followers
+        yield _gauge("daggy_ready", "Whether work goes on as it should.", not engine.readiness())
+        behind = engine.writer.last - engine.writer.done
+        yield _gauge("daggy_tracker_behind", "Batches of entries that are given and not kept yet.", behind)
+        yield _gauge("daggy_tracker_trouble", "Whether nothing can be kept at this moment.", bool(engine.trouble))
+        yield _gauge("daggy_followers", "Streams of events that are open.", engine.news.followers)
         told = CounterMetricFamily("daggy_events", "Events that were told.")
         told.add_metric([], engine.news.last)
         yield told
@@ -55,8 +99,7 @@ class Figures:
             runs.add_metric([run_state.name.lower()], count)
         for state, count in counts.items():
             tasks.add_metric([state], count)
-        yield runs
-        yield tasks
+        yield from (runs, tasks)
 
     def _pools(self) -> Iterator[Metric]:
         attempts = CounterMetricFamily("daggy_attempts", "Attempts that ended.", labels=["pool", "reason"])
@@ -64,30 +107,43 @@ class Figures:
             for reason in Reason:
                 attempts.add_metric([pool, reason.name.lower()], float(reasons[reason]))
         yield attempts
+        trouble = GaugeMetricFamily("daggy_pool_trouble", "Whether a pool's executor is in trouble.", labels=["pool"])
         running = GaugeMetricFamily("daggy_running", "Tasks that run.", labels=["pool"])
         waiting = GaugeMetricFamily("daggy_sent_ahead", "Tasks that wait at launchers.", labels=["pool"])
         totals = GaugeMetricFamily("daggy_pool_total", "Resources of a pool's machines.", labels=["pool", "resource"])
         used = GaugeMetricFamily("daggy_pool_used", "Resources in use.", labels=["pool", "resource"])
         for pool, line in self._engine.dispatcher.lines.items():
-            machines = line.pool.machines.values()
-            shares = [share for one in machines for share in (*one.shares.values(), *one.adopted.values())]
+            machines = [(machine.totals, machine.used()) for machine in line.pool.machines.values()]
+            all_machines = line.pool.machines.values()
+            shares = [share for one in all_machines for share in (*one.shares.values(), *one.adopted.values())]
+            trouble.add_metric([pool], float(bool(line.trouble)))
             running.add_metric([pool], sum(share.running for share in shares))
             waiting.add_metric([pool], sum(share.waiting for share in shares))
-            for name in sorted({name for machine in machines for name in machine.totals}):
-                totals.add_metric([pool, name], sum(machine.totals.get(name, 0.0) for machine in machines))
-                used.add_metric([pool, name], sum(machine.used().get(name, 0.0) for machine in machines))
-        yield from (running, waiting, totals, used)
+            for name in sorted({name for total, _ in machines for name in total}):
+                totals.add_metric([pool, name], sum(total.get(name, 0.0) for total, _ in machines))
+                used.add_metric([pool, name], sum(use.get(name, 0.0) for _, use in machines))
+        yield from (trouble, running, waiting, totals, used)
+
+
+def _gauge(name: str, told: str, value: float) -> Metric:
+    gauge = GaugeMetricFamily(name, told)
+    gauge.add_metric([], float(value))
+    return gauge
+
+
+def meter_of(request: Asked) -> Meter:
+    """Return the server's meter; an application that nobody serves makes one when it is asked for."""
+    state = request.app.state
+    if "meter" not in state:
+        state["meter"] = Meter(service_of(request).engine)
+    meter: Meter = state["meter"]
+    return meter
 
 
 @get("/metrics", summary="Figures for Prometheus", media_type="text/plain")
 async def metrics(request: Asked) -> Response[bytes]:
     """Return figures in Prometheus' text form."""
-    registry = CollectorRegistry()
-    registry.register(Figures(service_of(request).engine))
-    ProcessCollector(registry=registry)
-    clock = GaugeMetricFamily("daggy_time_seconds", "This moment, in seconds since 1970.")
-    clock.add_metric([], time.time())
-    return Response(generate_latest(registry), headers={"Content-Type": TYPE})
+    return Response(meter_of(request).text(), headers={"Content-Type": TYPE})
 
 
 HANDLERS = [metrics]

@@ -28,6 +28,7 @@ from daggy.errors import (
     UnavailableError,
     UsageError,
 )
+from daggy.server.refusals import body as body
 
 LOG = logging.getLogger("daggy.server")
 
@@ -70,16 +71,6 @@ class ErrorShape:
     """What every answer that is not a success says."""
 
     error: ErrorBody
-
-
-CODES = {422: "invalid_spec", 413: "too_large", 416: "range", 503: "unavailable", 507: "no_room"}
-"""Names of statuses that HTTP calls otherwise."""
-
-
-def body(status: int, message: str, problems: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
-    """Return the body of an error."""
-    code = CODES.get(status) or HTTPStatus(status).name.lower()
-    return {"error": {"code": code, "message": message, "problems": list(problems)}}
 
 
 def status_of(error: DaggyError) -> int:

@@ -26,7 +26,6 @@ from daggy.run.ring import Indexes
 from daggy.run.run import Run
 from daggy.run.selectors import chosen
 from daggy.server.bodies import members, members_of, received
-from daggy.server.description import EDIT, KILL, SPEC
 from daggy.server.service import Service
 from daggy.server.shapes import (
     GraphShape,
@@ -120,7 +119,7 @@ def moment(text: str | None, name: str) -> float | None:
     return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
 
 
-@post("/runs", status_code=201, operation_class=SPEC, responses={}, summary="Submit a run")
+@post("/runs", status_code=201, summary="Submit a run")
 async def submit(
     request: Asked,
     dry_run: bool = False,
@@ -255,7 +254,7 @@ async def state_of_tasks(
     return answer(StatePage, told)
 
 
-@patch("/runs/{run_id:int}", operation_class=EDIT, summary="Edit, resume or requeue a run")
+@patch("/runs/{run_id:int}", summary="Edit, resume or requeue a run")
 async def change(
     request: Asked,
     run_id: int,
@@ -311,7 +310,7 @@ def _chosen_of(asked: object, plan: Plan) -> Indexes:
     return chosen(Run(0, plan, created=0.0, epoch=0), asked)
 
 
-@post("/runs/{run_id:int}/kill", status_code=200, operation_class=KILL, summary="Kill a run, or tasks of it")
+@post("/runs/{run_id:int}/kill", status_code=200, summary="Kill a run, or tasks of it")
 async def kill(request: Asked, run_id: int) -> Response[RunShape]:
     """Kill a run, or with `selector` some of its tasks: queued work first, then what runs."""
     service = service_of(request)

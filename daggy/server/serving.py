@@ -10,15 +10,13 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import trio
-from attrs import field, frozen
-from hypercorn.config import Config
-from hypercorn.trio import serve as serve_http
+from attrs import define, field, frozen
 
 from daggy.engine.configuration import Configuration
 from daggy.engine.directory import StateDirectory
@@ -26,24 +24,19 @@ from daggy.engine.engine import Engine
 from daggy.engine.intake import Intake
 from daggy.engine.retention import retain
 from daggy.errors import DirectoryError, UsageError
-from daggy.server.app import API, make_app
-from daggy.server.gate import Gate
-from daggy.server.service import Service
-from daggy.server.token import load_or_make
+from daggy.server.coming import API, Coming
+from daggy.server.gate import Door, Gate, names_of
+from daggy.server.listening import Listening
+from daggy.server.token import ADDRESS, load_or_make, page_address
 from daggy.tracker import Tracker
-
-LOG = logging.getLogger("daggy.server")
 
 KEPT = "sqlite"
 """The tracker of a directory that was named."""
 
-ADDRESS = "address"
-"""File in the state directory that says where its server listens."""
+PASSING = "passing"
+"""File in the state directory that says that what is in `runs` goes with its server."""
 
 INTERRUPTED = 130
-
-GRACE = 1.0
-"""Seconds that open requests are given at the end."""
 
 
 @frozen
@@ -67,6 +60,36 @@ class Request:
     say: Callable[[str], None] = field(kw_only=True)
 
 
+@define(eq=False)
+class Signals:
+    """Stops an engine in order at the first signal, at once at the second; what is not open yet does not open.
+
+    Args:
+        engine: The engine.
+        leave: Whether what runs goes on.
+        scope: What there is to cancel while the engine is being opened.
+        is_open: Whether it is.
+        received: The numbers of the signals.
+    """
+
+    engine: Engine
+    leave: bool
+    scope: trio.CancelScope
+    is_open: bool = False
+    received: list[int] = field(factory=list)
+
+    async def obey(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Wait for signals until cancelled."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                self.received.append(number)
+                if self.is_open:
+                    self.engine.stop(immediate=len(self.received) > 1, leave=self.leave)
+                else:
+                    self.scope.cancel()
+
+
 def serve(request: Request) -> int:
     """Serve until a signal; return the exit code.
 
@@ -74,22 +97,59 @@ def serve(request: Request) -> int:
         UsageError: it may not listen where it is told to.
         DirectoryError: the directory or the address cannot be used.
     """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("daggy").setLevel(logging.INFO)
     settings = request.configuration.server
     _check_address(settings.ip, allow_remote=request.allow_remote)
-    os.umask(0o077)
     with StateDirectory.open(request.directory) as directory:
+        _refuse_others(directory.path)
+        (directory.path / ADDRESS).unlink(missing_ok=True)  # of one that was killed
         tracker = request.configuration.make_tracker(directory.path, KEPT if request.is_kept else "memory")
         try:
             if request.leave_running and not tracker.durable:
                 raise UsageError("--leave-running needs runs that are kept; name a directory with --dir")
-            if not tracker.durable:
-                _clear(directory)
+            clear_passing(directory.path, is_kept=tracker.durable)
             twin = request.configuration.look(directory.path, KEPT) if tracker.durable else None
             with _listen(settings.ip, settings.port) as listener:
                 _tune()
                 return trio.run(_main, request, directory, tracker, twin, listener)
         finally:
             tracker.close()
+
+
+def _refuse_others(directory: Path) -> None:
+    """Refuse a directory in which somebody else could put a token, or a database.
+
+    Raises:
+        DirectoryError: it is one.
+    """
+    found = directory.stat()
+    if found.st_uid not in (os.geteuid(), 0):
+        raise DirectoryError(f"directory '{directory}' belongs to somebody else; name another with --dir")
+    if found.st_mode & 0o022:
+        raise DirectoryError(f"others can write to directory '{directory}'; 'chmod go-w {directory}' ends that")
+
+
+def clear_passing(directory: Path, *, is_kept: bool) -> None:
+    """Remove what a server without memory left: nobody knows those runs any more. Mark what this one will leave.
+
+    Args:
+        directory: The state directory, locked.
+        is_kept: Whether this server's runs outlive it.
+
+    Raises:
+        UsageError: runs are kept there, and this server would not know them.
+    """
+    mark, runs = directory / PASSING, directory / "runs"
+    has_kept = (directory / "daggy.db").exists()
+    if mark.exists():
+        for run in () if has_kept else runs.iterdir():
+            shutil.rmtree(run, ignore_errors=True)
+        mark.unlink()
+    if not is_kept:
+        if has_kept or any(runs.iterdir()):
+            raise UsageError(f"'{directory}' holds runs that are kept; serve them with --dir {directory}")
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def _check_address(ip: str, *, allow_remote: bool) -> None:
@@ -118,18 +178,6 @@ def _listen(ip: str, port: int) -> socket.socket:
     return listener
 
 
-def _clear(directory: StateDirectory) -> None:
-    """Remove what an earlier server without memory wrote: nobody knows those runs any more.
-
-    Raises:
-        UsageError: runs are kept there.
-    """
-    if (directory.path / "daggy.db").exists():
-        raise UsageError(f"'{directory.path}' holds runs that are kept; serve them with --dir {directory.path}")
-    for run in (directory.path / "runs").iterdir():
-        shutil.rmtree(run, ignore_errors=True)
-
-
 async def _main(
     request: Request, directory: StateDirectory, tracker: Tracker, twin: Tracker | None, listener: socket.socket
 ) -> int:
@@ -145,58 +193,63 @@ async def _main(
         follow=True,
     )
     token = load_or_make(directory.path)
-    service = Service(engine, configuration, Intake(configuration.limits), token)
     ip, port = listener.getsockname()[:2]
-    gate = Gate(cast("Any", make_app(service)), token, ip, port)
-    over, received = trio.Event(), list[int]()
+    coming = Coming(engine.readiness)
+    gate = Gate(coming, _door(token, ip, port, configuration.server.names))
+    listening = Listening(gate, listener)
     async with trio.open_nursery() as nursery:
-        await nursery.start(_obey, engine, request.leave_running, received)
-        async with engine.open():
-            nursery.start_soon(partial(serve_http, cast("Any", gate), _config(listener), shutdown_trigger=over.wait))
-            address = _write_address(directory.path, ip, port)
-            try:
-                _welcome(request, address, token)
-                nursery.start_soon(retain, engine, configuration.retention)
-                await engine.take_up()
-                await engine.stopping.wait()
-            finally:
-                (directory.path / ADDRESS).unlink(missing_ok=True)
-        over.set()
-        with trio.move_on_after(GRACE):
-            await trio.sleep_forever()
+        signals = Signals(engine, request.leave_running, nursery.cancel_scope)
+        await nursery.start(signals.obey)
+        async with trio.open_nursery() as serving:
+            async with engine.open():
+                signals.is_open = True
+                serving.start_soon(listening.run)
+                address = _write_address(directory.path, ip, port)
+                try:
+                    _welcome(request, tracker.durable, address, token)
+                    await _until_stopped(engine, configuration, partial(_load, engine, configuration, gate, coming))
+                finally:
+                    (directory.path / ADDRESS).unlink(missing_ok=True)
+            listening.over.set()
         nursery.cancel_scope.cancel()
     if twin is not None:
         twin.close()
-    return INTERRUPTED if received[:1] == [signal.SIGINT] else 0
+    return INTERRUPTED if signals.received[:1] == [signal.SIGINT] else 0
 
 
-async def _obey(
-    engine: Engine,
-    leave: bool,
-    received: list[int],
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Stop in order at the first signal, at once at the second."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            received.append(number)
-            engine.stop(immediate=len(received) > 1, leave=leave)
+def _door(token: str, ip: str, port: int, names: Sequence[str]) -> Door:
+    is_remote = not ipaddress.ip_address(ip).is_loopback
+    own = [socket.gethostname(), socket.getfqdn()] if is_remote else []
+    return Door(token, port, names_of([*own, *names]), is_remote)
 
 
-def _config(listener: socket.socket) -> Config:
-    config = Config()
-    config.bind = [f"fd://{os.dup(listener.fileno())}"]  # it closes what it is given
-    config.graceful_timeout = GRACE
-    config.shutdown_timeout = GRACE
-    config.keep_alive_timeout = 20
-    config.read_timeout = 30
-    config.errorlog = None
-    config.accesslog = None
-    config.include_server_header = False
-    config.alpn_protocols = ["http/1.1"]
-    config.h11_max_incomplete_size = 32_768
-    return config
+async def _until_stopped(engine: Engine, configuration: Configuration, load: Callable[[], Awaitable[None]]) -> None:
+    """Take up unfinished runs, forget old ones, load the application; return when the engine is told to stop."""
+    async with trio.open_nursery() as chores:
+        chores.start_soon(engine.take_up)
+        chores.start_soon(load)
+        chores.start_soon(retain, engine, configuration.retention)
+        await engine.stopping.wait()
+        chores.cancel_scope.cancel()
+
+
+async def _load(engine: Engine, configuration: Configuration, gate: Gate, coming: Coming) -> None:
+    """Load the application beside the engine, which is at work by then; afterwards look at how late the loop is."""
+
+    def make() -> tuple[Any, Any]:
+        from daggy.server.app import make_app  # what it needs takes as long to load as all the rest
+        from daggy.server.metrics import Meter
+        from daggy.server.service import Service
+
+        app = make_app(Service(engine, configuration, Intake(configuration.limits), gate.door.token))
+        meter = app.state["meter"] = Meter(engine)
+        return app, meter
+
+    app, meter = await trio.to_thread.run_sync(make)
+    gate.count = meter.count
+    coming.come(app)
+    gc.freeze()
+    await meter.watch()
 
 
 def _write_address(directory: Path, ip: str, port: int) -> str:
@@ -210,21 +263,18 @@ def _write_address(directory: Path, ip: str, port: int) -> str:
     return address
 
 
-def _welcome(request: Request, address: str, token: str) -> None:
-    kept = (
-        f"runs are kept in '{request.directory}'"
-        if request.is_kept
-        else ("runs are kept in memory and end with this process; --dir DIR keeps them")
-    )
+def _welcome(request: Request, is_kept: bool, address: str, token: str) -> None:
+    kept = f"runs are kept in '{request.directory}'"
+    if not is_kept:
+        kept = "runs are kept in memory and end with this process; --dir DIR keeps them"
     request.say(f"daggy listens on {address}; {kept}")
     where = f" --dir {request.directory}" if request.is_kept else ""
     request.say(f"submit with: daggy submit SPEC{where}    or POST to {address}{API}/runs")
-    request.say(f"the API, to read and try: {address}/docs?token={token}")
+    request.say(f"the API, to read and try: {page_address(address, token)}")
 
 
 def _tune() -> None:
     """Set this process up for one busy loop; see `daggy.cli.session`."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)
     sys.setswitchinterval(0.0005)

@@ -11,6 +11,9 @@ from daggy.errors import DirectoryError
 FILE = "token"
 """Its name in the state directory."""
 
+ADDRESS = "address"
+"""File in the state directory that says where its server listens."""
+
 
 def load_or_make(directory: Path) -> str:
     """Return the directory's token; make one if there is none.
@@ -47,6 +50,29 @@ def load(directory: Path) -> str:
         raise DirectoryError(
             f"'{directory}' has no token yet; 'daggy serve --dir {directory}' makes one at its first start"
         ) from None
+
+
+def entrance(directory: Path) -> str:
+    """Return the address that a browser opens: it turns the token in it into a cookie.
+
+    Raises:
+        DirectoryError: no server uses the directory, or `load` raises it.
+    """
+    token = load(directory)
+    try:
+        address = (directory / ADDRESS).read_text().strip()
+    except FileNotFoundError:
+        raise DirectoryError(
+            f"no server uses '{directory}' at this moment; 'daggy serve --dir {directory}' starts one"
+        ) from None
+    except OSError as error:
+        raise DirectoryError(f"'{directory / ADDRESS}' cannot be read: {str(error).lower()}") from error
+    return page_address(address, token)
+
+
+def page_address(address: str, token: str) -> str:
+    """Return where a server describes its API to a browser that has not been there."""
+    return f"{address}/docs?token={token}"
 
 
 def _load(path: Path) -> str:

@@ -124,24 +124,41 @@ def policy_given(task: PlainTask) -> dict[str, Any]:
 class Written:
     """The details of a plain task, in its own bytes until somebody asks."""
 
-    __slots__ = ("_inherited", "_raw")
+    __slots__ = ("inherited", "raw")
 
     def __init__(self, raw: bytes, inherited: Given) -> None:
         """Keep the task's JSON and the defaults of `details`."""
-        self._raw = raw
-        self._inherited = inherited
+        self.raw = raw
+        self.inherited = inherited
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are written alike; if not, they may still mean the same."""
+        if not isinstance(other, Written):
+            return NotImplemented
+        return self.raw == other.raw and (self.inherited is other.inherited or self.inherited == other.inherited)
+
+    __hash__ = None  # type: ignore[assignment]  # nobody keeps them by what they say
 
     def read(self) -> Details:
         """Return the details, decoded."""
-        details = _decode(self._raw).details
-        if details.shell is UNSET and not self._inherited and details.environment is UNSET:
-            command, rest = details.command, (details.directory, details.timeout, details.grace, details.stdin)
-            if rest == _NOTHING_ELSE and command is not UNSET:
-                return Details(tuple(command))
-        given = {name: value for name in _DETAILS if (value := getattr(details, name)) is not UNSET}
-        if "command" in given:
-            given["command"] = tuple(given["command"])
-        return merge_details(self._inherited, given)
+        return plain_details(_decode(self.raw), self.inherited)
+
+
+read_plain = _decode
+"""Returns the plain task that some bytes are known to be."""
+
+
+def plain_details(task: PlainTask, inherited: Given) -> Details:
+    """Return the details of a plain task, over the defaults."""
+    details = task.details
+    if details.shell is UNSET and not inherited and details.environment is UNSET:
+        command, rest = details.command, (details.directory, details.timeout, details.grace, details.stdin)
+        if rest == _NOTHING_ELSE and command is not UNSET:
+            return Details(tuple(command))
+    given = {name: value for name in _DETAILS if (value := getattr(details, name)) is not UNSET}
+    if "command" in given:
+        given["command"] = tuple(given["command"])
+    return merge_details(inherited, given)
 
 
 _NOTHING_ELSE = (UNSET,) * 4

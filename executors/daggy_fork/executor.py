@@ -78,8 +78,7 @@ class ForkExecutor(Executor):
         """
         self._epoch = epoch
         site = self._site
-        hello = partial(greeting, self._settings, site, epoch)
-        dead, self._met = await recover(site.directory, site.instance, site.others, hello)
+        dead, self._met = await recover(site, epoch, partial(greeting, self._settings, site, epoch))
         self._remains = {one.launcher: one for one in dead}
         known = [*(one.reports for one in dead), *(one.reports for one in self._met)]
         messages: dict[int, str] = {}

@@ -43,6 +43,7 @@ class Lane:
     Args:
         number: The engine's number for it.
         width: The most that may run at once, all launchers together.
+        asked: What the engine asked for: with it, what launchers run that outlived an earlier executor.
         waiting: Not yet sent to any launcher, first come first.
         shares: By launcher's number.
         pace: Seconds that a task takes, a moving mean.
@@ -51,6 +52,7 @@ class Lane:
 
     number: int
     width: int = 0
+    asked: int = 0
     waiting: OrderedDict[Key, Waiting] = field(factory=OrderedDict)
     shares: dict[int, Share] = field(factory=dict)
     pace: float = UNKNOWN

@@ -30,6 +30,8 @@ ONE_KEEPS_UP = 400.0
 SWIFT = 0.02
 """Seconds: of tasks shorter than this, fewer than FEW are not worth moving from one launcher to another."""
 FEW = 4
+LINGER = 60.0
+"""Seconds that a launcher without an engine and without work waits for another engine."""
 STILLBORN = 5
 """Launchers in a row that may be killed before they answer."""
 
@@ -79,7 +81,7 @@ def greeting(settings: ForkSettings, site: Site, epoch: int, number: int) -> byt
         environment=environment,
         inherit=settings.inherit,
         output_bytes=settings.output_bytes,
-        linger=site.linger,
+        linger=LINGER if site.linger else 0.0,
     )
 
 
@@ -105,7 +107,7 @@ class LocalLaunchers:
         self._stopping = self._ending = False
         self._reads: dict[int, trio.MemorySendChannel[bytes | None]] = {}
         self._read_number = 0
-        self.elders = Elders(site, report, remains, self._on_excerpt, self._on_rested)
+        self.elders = Elders(site, epoch, report, remains, self._on_excerpt, self._on_rested)
         self.idle = trio.Event()
         self.gone = trio.Event()
 
@@ -114,14 +116,16 @@ class LocalLaunchers:
         self._starting += 1
         try:
             number = claim(self._site.directory, self._site.pool)
-            with (self._site.directory / "launchers" / str(number) / "log").open("wb") as log:
+            said = self._site.directory / "launchers" / str(number) / "log"
+            with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
                 client = await Client.start(
                     number, local_command(), greeting(self._settings, self._site, self._epoch, number), log
                 )
         finally:
             self._starting -= 1
         launcher = self._launchers[number] = LocalLauncher(client)
-        if self._stopping:
+        if self._stopping:  # one that lingers would wait for another engine
+            client.send(frames.stop(immediate=True))
             client.close()
         self._nursery.start_soon(self._serve, launcher)
         for lane in self._lanes.values():
@@ -185,13 +189,18 @@ class LocalLaunchers:
         run, version, epoch = batch.run, batch.version, batch.epoch
         for one in batch.launches:
             lane.waiting[run, version, one.index, epoch, one.attempt] = batch, one
-        widened = lane.width != batch.width
-        lane.width, lane.epoch = batch.width, epoch
+        before = lane.width
+        lane.asked, lane.epoch = batch.width, epoch
+        lane.width = self._room(lane) if len(self.elders) else batch.width
         if self._stopping:
             return self._recall_waiting()
-        self._feed(lane, reshare=widened)
+        self._feed(lane, reshare=lane.width != before)
         self._grow(lane)
         return None
+
+    def _room(self, lane: Lane) -> int:
+        """Return what is left of a lane's width beside what elders run of it."""
+        return max(0, lane.asked - self.elders.occupied(lane.number))
 
     def _grow(self, lane: Lane) -> None:
         """Start another launcher where the tasks are so short that those there are cannot keep up."""
@@ -202,7 +211,11 @@ class LocalLaunchers:
 
     async def _start_another(self) -> None:
         self._starting -= 1  # `start_one` counts it from here on
-        await self.start_one()
+        try:
+            await self.start_one()
+        except (OSError, ValueError) as error:  # those that are there go on
+            LOG.warning("no other launcher can be started beside %d: %s", len(self._launchers), error)
+            self._most = max(1, len(self._launchers) + self._starting)
 
     def _feed(self, lane: Lane, *, reshare: bool = False) -> None:
         """Send each launcher what it can start, and a little more to go on with."""
@@ -274,7 +287,10 @@ class LocalLaunchers:
         if excerpt.number in self._reads:
             self._reads.pop(excerpt.number).send_nowait(excerpt.data)
 
-    def _on_rested(self) -> None:
+    def _on_rested(self, lanes: set[int]) -> None:
+        for lane in [self._lanes[number] for number in lanes if number in self._lanes]:
+            lane.width = self._room(lane)
+            self._feed(lane, reshare=True)
         if self._stopping:
             self._rest()
 
@@ -400,7 +416,8 @@ class LocalLaunchers:
         self._recall_waiting()
         for launcher in self._launchers.values():
             launcher.moving.clear()
-            launcher.client.send(frames.recall([key for key in launcher.out if key not in launcher.started]))
+            waiting = [key for key in launcher.out if key not in launcher.started]
+            launcher.client.send(frames.recall(waiting) if launcher.out else frames.stop(immediate=False))
         self.idle.set()
 
     def dismiss(self) -> None:

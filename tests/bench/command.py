@@ -19,6 +19,7 @@ from tests.bench.machine import load, machine
 from tests.bench.plans import explicit, memory, plans
 from tests.bench.processes import chain, latency, processes
 from tests.bench.sizes import FULL, QUICK, Sizes
+from tests.bench.stops import stops
 
 Bench = Callable[[Sizes, Path], Iterator[tuple[str, Measured]]]
 
@@ -31,6 +32,7 @@ BENCHES: Mapping[Bench, Sequence[str]] = {
     drains: ("drain.",),
     engine: ("engine.",),
     explicit: ("explicit.",),
+    stops: ("stop.",),
     cli: ("cli.",),
 }
 """Each bench and what the names of its rows begin with: one bench measures rows that share runs."""

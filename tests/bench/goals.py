@@ -94,6 +94,11 @@ GOALS: Mapping[str, Goal] = {
     "engine.sqlite": Goal("the same with SQLite", RATE, 60e3, 200e3),
     "explicit.time": Goal("an explicit spec of 1M tasks: read, validated, planned", SECONDS, 8.0, 4.0),
     "explicit.memory": Goal("the same, memory a task at the peak", BYTES, 1500, None),
+    "stop.submit": Goal(
+        "longest stop of the loop while 1M hand-written tasks are submitted", MILLISECONDS, 50e-3, 20e-3
+    ),
+    "stop.edit": Goal("the same, while one of them is edited", MILLISECONDS, 50e-3, 20e-3),
+    "stop.restore": Goal("the same, while they are read back", MILLISECONDS, 50e-3, 20e-3),
     "latency": Goal("from a task's end to its child's start, idle, p99", MILLISECONDS, 5e-3, 2e-3),
     "cli.run": Goal("`daggy run` of one task, whole process", SECONDS, 0.5, 0.3),
     "cli.help": Goal("`daggy --help`, whole process", SECONDS, 0.2, 0.1),

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,12 @@ class Server:
         place = {"XDG_STATE_HOME": str(directory.parent)} | variables
         named = ["--dir", str(directory)] if keep else []
         self.errors = directory.parent / f"{directory.name}.err"
+        self.home = directory if keep else directory.parent / "daggy"
+        (self.home / "address").unlink(missing_ok=True)  # of one that was killed
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*DAGGY, "serve", "--port", "0", *named, *arguments], stderr=errors, env=environment(**place)
             )
-        self.home = directory if keep else directory.parent / "daggy"
         self.address = self._address()
         self.token = (self.home / "token").read_text().strip()
         self.http = httpx.Client(
@@ -58,10 +59,10 @@ class Server:
         self.until(lambda: path.exists() and path.read_text().endswith("\n"))
         return path.read_text().strip()
 
-    def until(self, condition: Any) -> None:
+    def until(self, condition: Callable[[], Any]) -> None:
         """Look again until it holds, or this server has ended, or patience has."""
         deadline = time.monotonic() + PATIENCE
-        while not condition():
+        while not _holds(condition):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the server does not: {self.errors.read_text()[-3000:]}")
             time.sleep(0.02)  # there is no event of another process to wait for
@@ -93,6 +94,13 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(PATIENCE)
+
+
+def _holds(condition: Callable[[], Any]) -> bool:
+    try:
+        return bool(condition())
+    except httpx.TransportError:
+        return False  # it does not listen yet
 
 
 @contextmanager

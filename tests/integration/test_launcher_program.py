@@ -17,7 +17,8 @@ import pytest
 from daggy.attempt import STOPPED, Kind, Reason
 from daggy.executor import Launch, Launches
 from daggy.launcher import bundle, frames
-from daggy.launcher.client import PYTHON, local_command
+from daggy.launcher.client import PYTHON, claim, local_command
+from daggy.launcher.wire import VERSION
 
 DEADLINE = 20.0
 
@@ -38,6 +39,8 @@ class Wire:
     def hello(self, *, epoch: int = 5, durable: bool = False, directory: Path | None = None) -> None:
         more: dict[str, Any] = {"environment": {}, "inherit": True, "output_bytes": 0}
         home = str(directory or self.directory)
+        if durable:
+            assert claim(Path(home)) == 1
         self.send(frames.hello(epoch=epoch, launcher=1, directory=home, instance="t", durable=durable, **more))
 
     def launch(self, *argvs: list[str], epoch: int = 5, width: int = 2) -> None:
@@ -79,7 +82,7 @@ def test_the_bundle_runs_where_nothing_of_ours_is(tmp_path: Path) -> None:
         wire.launch(["true"], ["false"])
         wire.until(Kind.FINISHED, 0, 1)
         assert wire.told(Kind.FINISHED) == {0: Reason.OK, 1: Reason.EXIT}
-        assert frames.Hello(wire.process.pid) in wire.heard
+        assert frames.Hello(wire.process.pid, VERSION, 5) in wire.heard
 
 
 def test_launches_of_an_older_engine_are_given_back(tmp_path: Path) -> None:
@@ -99,6 +102,17 @@ def test_an_older_engine_is_hung_up_on(tmp_path: Path) -> None:
         while wire.hear():
             pass
         assert wire.process.wait() == 0
+
+
+def test_a_launcher_whose_engine_says_no_more_ends_its_tasks_and_says_so(tmp_path: Path) -> None:
+    with launcher(tmp_path) as wire:
+        wire.hello()
+        wire.launch(["sleep", "1000"])
+        wire.until(Kind.STARTED, 0)
+        assert wire.process.stdin is not None
+        wire.process.stdin.close()
+        wire.until(Kind.FINISHED, 0)
+        assert wire.told(Kind.FINISHED) == {0: Reason.KILLED}
 
 
 def test_a_launcher_asked_to_terminate_ends_its_tasks_and_says_so(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from daggy.tracker import (
     Told,
     Version,
 )
+from daggy_sqlite import blobs
 from daggy_sqlite.columns import READ, Integers, select
 from daggy_sqlite.schema import RUN_SHIFT
 from daggy_sqlite.writing import count_attempts
@@ -160,11 +161,18 @@ def _versions(connection: sqlite3.Connection, run: int) -> Sequence[Version]:
     ):
         generated.setdefault(row[1], []).append(Generated(*row))
     found = connection.execute(
-        "SELECT version, spec, digest, at, keep_downstream FROM specs WHERE run = ? ORDER BY version", (run,)
-    )
+        "SELECT rowid, version, digest, at, keep_downstream FROM specs WHERE run = ? ORDER BY version", (run,)
+    ).fetchall()
     return [
-        Version(version, spec, digest, at, bool(keep), tuple(generated.get(version, ())))
-        for version, spec, digest, at, keep in found
+        Version(
+            version,
+            blobs.read(connection, "specs", "spec", row),
+            digest,
+            at,
+            bool(keep),
+            tuple(generated.get(version, ())),
+        )
+        for row, version, digest, at, keep in found
     ]
 
 

@@ -23,6 +23,7 @@ from daggy.tracker import (
     Submitted,
     Told,
 )
+from daggy_sqlite import blobs
 from daggy_sqlite.columns import insert
 from daggy_sqlite.schema import RUN_SHIFT
 
@@ -132,18 +133,19 @@ class Writer:
 
     def _write_spec(self, entry: Submitted) -> None:
         try:
-            self.connection.execute(
-                "INSERT INTO specs VALUES (?, ?, ?, ?, ?, ?, ?)",
+            row = self.connection.execute(
+                f"INSERT INTO specs VALUES (?2, ?3, {blobs.VALUE}, ?4, ?5, ?6, ?7)",  # noqa: S608  # our own constant
                 (
+                    blobs.bound(entry.spec),
                     entry.run,
                     entry.version,
-                    entry.spec,
                     entry.digest,
                     entry.at,
                     entry.keep_downstream,
                     _text(entry.actor),
                 ),
-            )
+            ).lastrowid
+            blobs.fill(self.connection, "specs", "spec", row, entry.spec)
         except sqlite3.IntegrityError as error:
             raise InternalError(f"version {entry.version} of run {entry.run} is submitted twice") from error
 

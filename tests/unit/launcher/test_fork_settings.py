@@ -51,7 +51,8 @@ def test_options_and_unknown_ways_of_running_are_problems() -> None:
 
 def test_numbers_of_launchers_grow_and_empty_folders_go(tmp_path: Path) -> None:
     assert [claim(tmp_path) for _ in range(3)] == [1, 2, 3]
-    (tmp_path / "launchers" / "3" / "spool").mkdir()
+    for number in (1, 2):
+        (tmp_path / "launchers" / str(number) / "lock").unlink()
     assert claim(tmp_path) == 4
     assert sorted(entry.name for entry in (tmp_path / "launchers").iterdir()) == ["3", "4"]
 

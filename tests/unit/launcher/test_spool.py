@@ -181,6 +181,7 @@ class Written:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        (folder / "lock").touch()
         self.spool = journal.Spool(str(folder), {"boot": "b"}, lambda: [accepted(77)])
 
     def read(self) -> spool.Spooled:
@@ -248,6 +249,12 @@ def test_a_new_segment_that_finds_no_room_leaves_the_old_one_in_charge(
 def test_only_one_keeps_a_spool(written: Written) -> None:
     with pytest.raises(BlockingIOError):
         Written(written.folder)
+
+
+def test_nobody_keeps_a_spool_whose_lock_was_removed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        journal.Spool(str(tmp_path), {"boot": "b"}, list)
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_of_a_spool_are_reports(written: Written) -> None:

@@ -319,7 +319,7 @@ class Machine(RuleBasedStateMachine):
         assert set(new.names(range(new.size))) == set(fresh.tasks)
         changed = self.changed(new)
         entry = submitted(self.run, document, self.run.version + 1, now.wall, keep_downstream=keep)
-        edit.on_edit(self.run, new, entry, now)
+        edit.on_edit(self.run, difference(self.run.plan, new), entry, now)
         old = dict(self.reference.tasks)
         list(self.reference.edit(fresh, changed, keep_downstream=keep))
         self.document = document

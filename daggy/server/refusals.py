@@ -1,0 +1,16 @@
+"""The one shape of errors, for the application and for what stands in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+CODES = {422: "invalid_spec", 413: "too_large", 416: "range", 503: "unavailable", 507: "no_room"}
+"""Names of statuses that HTTP calls otherwise."""
+
+
+def body(status: int, message: str, problems: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+    """Return the body of an error."""
+    code = CODES.get(status) or HTTPStatus(status).name.lower()
+    return {"error": {"code": code, "message": message, "problems": list(problems)}}
