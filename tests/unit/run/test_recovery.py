@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from daggy.attempt import Kind, Reason, RunState
+from daggy.plan import difference
 from daggy.run import edit
 from daggy.run.commands import on_kill, on_requeue, on_resume
 from daggy.run.growth import on_generated
@@ -45,7 +46,9 @@ def back(book: Book, run: Run, at: float = 50.0) -> Run:
 
 def replaced(run: Run, document: Json, at: float = 20.0, *, keep: bool = False) -> None:
     new = edit.replan(run, spec_of(document))
-    edit.on_edit(run, new, submitted(run, document, run.version + 1, at, keep_downstream=keep), now(at))
+    edit.on_edit(
+        run, difference(run.plan, new), submitted(run, document, run.version + 1, at, keep_downstream=keep), now(at)
+    )
 
 
 def test_finished_work_is_not_repeated_whatever_order_it_is_heard_in() -> None:
