@@ -64,6 +64,11 @@ class Difference:
         """Return the old indexes of new tasks, -1 for those that were added."""
         return translation.translate(self.new, self.backward, indexes)
 
+    def back_range(self, block: Block, start: int, stop: int) -> slice | Indexes | None:
+        """Return the old indexes of a range of a new block, -1 for those that were added; None if all were."""
+        found = self.backward[block.number]
+        return None if found is None else found.of_range(start, stop)
+
     def cause(self, number: int) -> str:
         """Return in one text what changed in a block of `new`; empty if nothing did."""
         causes = Counter(self.why[number].values())

@@ -26,6 +26,10 @@ class RowTranslation:
         """Return the indexes in the other version, -1 where there is none."""
         return self.table[indexes - self.source.start]
 
+    def of_range(self, start: int, stop: int) -> Indexes:
+        """Return the indexes in the other version of a range of these, -1 where there is none."""
+        return self.table[start - self.source.start : stop - self.source.start]
+
     def common(self) -> int:
         """Return how many tasks both versions have."""
         return int(np.count_nonzero(self.table >= 0))
@@ -68,6 +72,12 @@ class AxisTranslation:
             made += position * stride
         made[missing] = -1
         return made
+
+    def of_range(self, start: int, stop: int) -> slice | Indexes:
+        """Return the indexes in the other version of a range of these, -1 where there is none."""
+        if self.shift is not None:
+            return slice(start + self.shift, stop + self.shift)
+        return self.of(np.arange(start, stop, dtype=np.int64))
 
     def common(self) -> int:
         """Return how many tasks both versions have."""
@@ -135,7 +145,7 @@ def translate(plan: Plan, by_block: Sequence[Translation | None], indexes: Index
     if not len(indexes):
         return made
     numbers: NDArray[np.intp] = np.searchsorted(plan.starts, indexes, side="right") - 1
-    for number in np.unique(numbers).tolist():
+    for number in np.flatnonzero(np.bincount(numbers)).tolist():
         found = by_block[number]
         if found is not None:
             mine = numbers == number

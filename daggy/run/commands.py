@@ -73,7 +73,7 @@ def on_requeue(run: Run, chosen: Indexes, now: Now, actor: str = "", *, keep_dow
 
 def run_again(
     run: Run, causes: Mapping[str, Indexes], now: Now, *, actor: str = "", keep_downstream: bool = False
-) -> None:
+) -> bool:
     """Make tasks wait again and invalidate what was built on them; what is in flight among them is ended first.
 
     Retry, crash and failure counts start anew; attempt numbers go on. What has not happened yet stays as it is: if
@@ -85,6 +85,9 @@ def run_again(
         now: The moment.
         actor: Who asks.
         keep_downstream: Leave what completed downstream as it is.
+
+    Returns:
+        Whether anything happened: the run was begun anew then.
     """
     frontier = run.frontier
     chosen = np.unique(np.concatenate([np.empty(0, np.int64), *causes.values()]))
@@ -97,13 +100,14 @@ def run_again(
     if len(chosen) and len(built_on):
         asked[f"invalidated: {_named(run, chosen)} again"] = built_on
     if not any(map(len, asked.values())):
-        return
+        return False
     _set_waiting(run, again)
     for cause, indexes in asked.items():
         run.record_move(State.WAITING, indexes, cause, actor, now)
     run.reopen(now)
     run.begin()
     run.settle(now)
+    return True
 
 
 def _set_waiting(run: Run, again: Indexes) -> None:

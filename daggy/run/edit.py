@@ -73,10 +73,10 @@ def on_edit(run: Run, changes: Difference, submitted: Submitted, now: Now, actor
     dying = np.array([index for index, doom in run.doomed.items() if doom is Doom.KILL], np.int64)
     failed = np.union1d(run.frontier.where(states.IS_FAILED), dying)
     chosen["resumed"] = np.setdiff1d(failed, np.concatenate([np.empty(0, np.int64), *chosen.values()]))
-    run_again(run, chosen, now, actor=actor, keep_downstream=submitted.keep_downstream)
-    run.reopen(now)
-    run.begin()
-    run.settle(now)
+    if not run_again(run, chosen, now, actor=actor, keep_downstream=submitted.keep_downstream):
+        run.reopen(now)
+        run.begin()
+        run.settle(now)
 
 
 def changed(changes: Difference) -> Iterator[tuple[str, Indexes]]:
@@ -99,11 +99,14 @@ def take_version(run: Run, changes: Difference, version: int) -> None:
     old, frontier = run.frontier, Frontier(changes.new)
     for block in changes.new.blocks:
         for start in range(block.start, block.stop, PIECE):
-            here = np.arange(start, min(start + PIECE, block.stop), dtype=np.int64)
-            there = changes.back(here)
-            here, there = here[there >= 0], there[there >= 0]
-            column = old.state[there]
-            frontier.state[here] = CARRIED[column]
+            stop = min(start + PIECE, block.stop)
+            there = changes.back_range(block, start, stop)
+            if there is None:
+                continue
+            here: slice | Indexes = slice(start, stop)
+            if not isinstance(there, slice) and (lost := there < 0).any():
+                here, there = np.flatnonzero(~lost) + start, there[~lost]
+            frontier.state[here] = CARRIED[old.state[there]]
             frontier.attempt[here] = old.attempt[there]
             frontier.last[here] = old.last[there]
     _move_flights(run, changes)

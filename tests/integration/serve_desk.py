@@ -44,6 +44,15 @@ class Server:
             self.process = subprocess.Popen(
                 [*DAGGY, "serve", "--port", "0", *named, *arguments], stderr=errors, env=environment(**place)
             )
+        try:
+            self._meet()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _meet(self) -> None:
+        """Wait until it is ready."""
         self.address = self._address()
         self.token = (self.home / "token").read_text().strip()
         self.http = httpx.Client(

@@ -4,9 +4,12 @@ nothing of Daggy's code, the tasks' own appends to a file, says what ran.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,3 +274,39 @@ def _events(server: Server, run: int, after: int) -> list[str]:
             if '"state":"completed"' in text:
                 break
     return [block for block in text.split("\n\n") if block]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of four megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], check=False).returncode:
+        pytest.skip("needs the right to mount a small filesystem")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_holds_everything_up_says_so_and_goes_on_with_room_again(small_disk: Path) -> None:
+    with serving(small_disk / "state") as server:
+        first = server.submit({"a": task("true")})
+        assert server.ended(first)["state"] == "completed"
+        filler = small_disk / "filler"
+        descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(descriptor, bytes(4096))
+        os.close(descriptor)
+        spec = {"directory": "/", "description": "x" * 500_000, "tasks": {"a": task("true")}}
+        waiting = threading.Thread(target=lambda: server.api("POST", "/runs", json=spec))
+        waiting.start()
+        server.until(lambda: server.http.get("/ready").status_code == 503)
+        assert "nothing can be kept" in server.http.get("/ready").json()["reason"]
+        refused = server.api("POST", "/runs", json={"directory": "/", "tasks": {"a": task("true")}})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (507, "no_room")
+        assert server.get(f"/runs/{first}")["state"] == "completed"
+        filler.unlink()
+        server.until(lambda: server.http.get("/ready").status_code == 200)
+        waiting.join()
+        later = server.submit({"a": task("true")})
+        assert server.ended(later)["state"] == "completed"
