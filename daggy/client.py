@@ -65,8 +65,8 @@ class Event:
 class Client:
     """Talks to one server. Not for several threads at once."""
 
-    def __init__(self, url: str, token: str) -> None:
-        """Keep where and with what; nothing is sent yet."""
+    def __init__(self, url: str, token: str, actor: str = "") -> None:
+        """Keep where and with what; nothing is sent yet. `actor` is kept with what is asked, for `explain`."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"'{url}' is no address of a server; write one such as http://127.0.0.1:2503")
@@ -74,19 +74,20 @@ class Client:
         is_near = parts.hostname in ("127.0.0.1", "::1", "localhost")
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}"} | ({"X-Daggy-Actor": actor} if actor else {}),
             timeout=httpx.Timeout(ANSWER, connect=CONNECT),
             trust_env=not is_near,
         )
 
     @classmethod
-    def find(cls, directory: Path | None = None, server: str = "", token: str = "") -> Self:
+    def find(cls, directory: Path | None = None, server: str = "", token: str = "", actor: str = "") -> Self:
         """Return a client of the server named, else of the one that uses a state directory on this machine.
 
         Args:
             directory: The state directory; None: `$DAGGY_DIR`, else `$XDG_STATE_HOME/daggy`.
             server: Its address; empty: `$DAGGY_SERVER`, else what the directory says.
             token: Its token; empty: `$DAGGY_TOKEN`, else the directory's.
+            actor: Who asks, kept with what is asked.
 
         Raises:
             UnavailableError: no server uses the directory, or its token cannot be read.
@@ -100,7 +101,7 @@ class Client:
         shown = token or os.environ.get("DAGGY_TOKEN", "") or _read(place / "token")
         if not shown:
             raise UnavailableError(f"no token for {address}: give it with --token, or as DAGGY_TOKEN")
-        return cls(address, shown)
+        return cls(address, shown, actor)
 
     def close(self) -> None:
         """Close its connections."""

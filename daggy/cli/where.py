@@ -42,7 +42,7 @@ class Where:
         from daggy.client import Client  # help must not wait for it
         from daggy.errors import UnavailableError
 
-        client = Client.find(self.directory, self.server, self.token)
+        client = Client.find(self.directory, self.server, self.token, _user())
         if not self.server:
             try:
                 client.ready()
@@ -68,6 +68,17 @@ class Where:
         from daggy.cli.unserved import Directory
 
         return Directory(look(self.directory, self.config))
+
+
+def _user() -> str:
+    """Return who types, as far as that can be sent in a header; empty if nobody knows."""
+    import getpass
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+    return name if name.isascii() and name.isprintable() else ""
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:

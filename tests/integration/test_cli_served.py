@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import pty
@@ -119,6 +120,7 @@ def test_tasks_are_requeued_killed_and_resumed(sh: Shell) -> None:
     sh.server.until(lambda: sh.server.get(f"/runs/{run}")["counts"]["running"] == 1)
     sh("kill", run)
     assert sh.json("wait", run, code=1)["state"] == "killed"
+    assert f"run killed by {getpass.getuser()}" in sh("explain", run, "a", "--param", "N=1000").stdout
     dry = sh("requeue", run, "a", "--param", "N=0", "-n").stdout
     assert "requeued (1)" in dry
     assert sh.json("requeue", run, "a", "--param", "N=0")["state"] in ("queued", "running")
