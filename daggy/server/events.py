@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Annotated
 
@@ -88,8 +89,9 @@ async def _told(engine: Engine, run: int | None, after: int | None) -> AsyncIter
             else:
                 last = news.told
                 yield _event("reset", b"{}", last)
-        async for piece in _coming(follower, last):
-            yield piece
+        async with aclosing(_coming(follower, last)) as coming:
+            async for piece in coming:
+                yield piece
 
 
 async def _present(engine: Engine, run: int | None) -> list[bytes]:
@@ -100,7 +102,7 @@ async def _present(engine: Engine, run: int | None) -> list[bytes]:
     return [item_body(await engine.find(run), at, None)]
 
 
-async def _coming(follower: Follower, last: int) -> AsyncIterator[bytes]:
+async def _coming(follower: Follower, last: int) -> AsyncGenerator[bytes, None]:
     """Yield what comes above a number. Whoever is too slow for it is told so, and is followed no more."""
     while True:
         item: NewsItem | None = None

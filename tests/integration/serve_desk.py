@@ -119,6 +119,7 @@ def serving(directory: Path, *arguments: str, keep: bool = True, **variables: st
     try:
         yield server
     finally:
+        server.http.close()
         if server.process.poll() is None:
             server.stop()
         with contextlib.suppress(ProcessLookupError):

@@ -148,6 +148,7 @@ def test_output_is_followed_until_the_task_ends(sh: Shell) -> None:
 
 def test_watching_draws_and_ctrl_c_only_detaches(sh: Shell) -> None:
     run = sh("submit", sh.write({"a": task("sleep", "1000")})).stdout.strip()
+    sh.server.until(lambda: sh.server.get(f"/runs/{run}")["counts"]["running"] == 1)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*DAGGY, "watch", run], stderr=theirs, stdout=theirs,
