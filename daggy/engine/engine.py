@@ -162,8 +162,11 @@ class Engine(Core):
 
     def _is_busy(self, run: Run) -> bool:
         """Return whether a run that has ended is still needed in memory."""
+        said = self._ends.get(run.id)
         return bool(
             not run.is_ended
+            or said is None
+            or not said.is_set()  # somebody may wait for that
             or run.orphans
             or run.outbox.entries
             or run.id in self._barriers
