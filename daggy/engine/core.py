@@ -271,6 +271,7 @@ class Core:
 
     def _apply(self, name: str, reports: Reports, now: Now) -> None:
         """Hand reports to their runs; what they free is free from here on."""
+        reports, in_order = self._recovered.postpone(name, reports, self.runs)
         rows = reports.rows
         self._fill_places(name, rows)
         reasons = rows["row"]["reason"][rows["kind"] == Kind.FINISHED]
@@ -283,7 +284,9 @@ class Core:
                 self._busy.touch(run)
                 for answer in run.outbox.answers:
                     self._acks.hold(answer.ticket)
-        if self.tracker.durable:
+        if not in_order:
+            self._recovered.told(name, rows)
+        elif self.tracker.durable:
             self._acks.note(name, rows)
 
     def _fill_places(self, name: str, rows: Rows) -> None:

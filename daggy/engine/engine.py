@@ -203,7 +203,7 @@ class Engine(Core):
             NotFoundError: there is no such run.
             SpecError: the pools have changed, and one of its tasks can never run any more (not with `hold`, `lenient`).
         """
-        record = self._record(run_id)
+        record = await self.reader.read(partial(_record_of, run_id))
         if record is None:
             raise _unknown(run_id)
         run = await self._restored(record)
@@ -219,6 +219,8 @@ class Engine(Core):
                 LOG.warning("run %d is held until it is edited or the pools are mended: %s", run_id, error)
         await self._recover(run)
         self._admit(run)
+        for pool, reports in self._recovered.take_postponed(run_id):
+            self._report(pool, reports)
         return run
 
     def held(self, run_id: int) -> str:

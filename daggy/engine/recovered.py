@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import numpy as np
 from attrs import define, field
@@ -29,6 +29,8 @@ class Recovered:
     """
 
     _batches: list[_Batch] = field(factory=list)
+    _postponed: list[tuple[str, Reports]] = field(factory=list)
+    _later: list[tuple[str, Rows]] = field(factory=list)
 
     def add(self, pool: str, reports: Reports) -> None:
         """Keep what a pool's executor said."""
@@ -37,6 +39,30 @@ class Recovered:
     def waiting(self, pool: str) -> set[int]:
         """Return the runs that have not taken their part of what a pool said."""
         return set().union(*(batch.runs for batch in self._batches if batch.pool == pool))
+
+    def postpone(self, pool: str, reports: Reports, in_memory: Container[int]) -> tuple[Reports, bool]:
+        """Set aside what is said of runs that have not taken their part yet: an adopted task may end at any moment.
+
+        Returns what is left, and whether it may be acknowledged now: a launcher is acknowledged in its own order.
+        """
+        if not (waiting := self.waiting(pool)):
+            return reports, True
+        unheard = {run for run in waiting if run not in in_memory}
+        kept: list[tuple[str, Reports]] = []
+        for (run, _), part in by_run(reports):
+            (self._postponed if run in unheard else kept).append((pool, part))
+        left = joined(kept)[0][1] if kept else Reports(np.zeros(0, REPORT))
+        return left, False
+
+    def told(self, pool: str, rows: Rows) -> None:
+        """Take note of reports that have been applied and are to be acknowledged after all that is still kept here."""
+        self._later.append((pool, rows))
+
+    def take_postponed(self, run: int) -> list[tuple[str, Reports]]:
+        """Return pool by pool, once, what was said of a run while it was read back."""
+        mine = [one for one in self._postponed if run in one[1].rows["run"]]
+        self._postponed = [one for one in self._postponed if run not in one[1].rows["run"]]
+        return mine
 
     def of_run(self, run: int) -> Reports:
         """Return what is known of a run, from all pools and all versions of its spec, as one batch."""
@@ -77,6 +103,13 @@ class Recovered:
         self._batches = [batch for batch in self._batches if batch.runs]
         for batch in done:
             yield batch.pool, batch.reports.rows
+        pools = {batch.pool for batch in self._batches}
+        later, self._later = self._later, []
+        for pool, rows in later:
+            if pool in pools:
+                self._later.append((pool, rows))
+            else:
+                yield pool, rows
 
 
 def tickets_of(rows: Rows, kind: Kind) -> Iterator[Ticket]:

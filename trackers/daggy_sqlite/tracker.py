@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -55,6 +56,7 @@ class SqliteTracker(Tracker):
 
     def _begin(self, connection: sqlite3.Connection, directory: Path) -> None:
         self._connection = connection
+        self._turn = threading.RLock()  # transactions belong to the connection, whichever thread began them
         self._path = directory / FILE
         self._counts: Counts | None = None  # None: ask the tables
         self._seen = -1  # data_version when the counts were right
@@ -194,7 +196,8 @@ class SqliteTracker(Tracker):
     @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:
         try:
-            yield
+            with self._turn:
+                yield
         except sqlite3.ProgrammingError as error:
             raise InternalError(f"'{self._path}': {error}") from error
         except FAULTS as error:
