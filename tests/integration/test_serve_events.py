@@ -186,7 +186,7 @@ def test_figures_follow_what_happens(server: Server, tmp_path: Path) -> None:
         labels = ("default", reason)
         assert after["daggy_attempts_total"][labels] - before["daggy_attempts_total"][labels] == more
     assert (after["daggy_ready"][()], after["daggy_tracker_trouble"][()]) == (1, 0)
-    assert after["daggy_events_total"][()] > before["daggy_events_total"][()]
+    server.until(lambda: figures(server)["daggy_events_total"][()] > before["daggy_events_total"][()])
     assert after["daggy_loop_late_seconds_count"][()] > 0
     assert after["process_resident_memory_bytes"][()] > 10_000_000
 
