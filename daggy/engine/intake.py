@@ -16,7 +16,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from attrs import define, field, frozen
 
 from daggy.engine.configuration import Limits
 from daggy.engine.intake_worker import Order, split
-from daggy.engine.parcel import make_memory, unpack, write_all
+from daggy.engine.parcel import make_memory, read_whole, unpack, write_all
 from daggy.errors import TooLargeError, UnavailableError
 from daggy.plan import Plan, plan
 from daggy.spec import parse
@@ -99,7 +99,7 @@ class Intake:
         if (size := await _size(body)) <= IN_THREAD:
             raw = await _bytes_of(body)
             return _planned(raw) if size <= AT_ONCE else await _in_thread(_planned, raw)
-        with _memory("copy") as copy:
+        async with _memory("copy") as copy:
             _, made = await self._read_apart(body, "", copy)
         assert made is not None
         return made
@@ -107,18 +107,19 @@ class Intake:
     async def read_member(self, body: bytes | Path, member: str) -> tuple[bytes, Accepted | None]:
         """Return a JSON object without one of its members, and that member read as a spec; None if it is not there.
 
+        What is no JSON object comes back whole.
+
         Raises:
-            UsageError: it is no JSON object.
             SpecError, TooLargeError, UnavailableError: as `read`.
         """
         if await _size(body) <= IN_THREAD:
             spec, rest = split(await _bytes_of(body), member)
             return rest, await self.read(spec) if spec else None
-        with _memory("copy") as copy:
+        async with _memory("copy") as copy:
             rest, made = await self._read_apart(body, member, copy)
             if made is None:
                 return rest, None
-            raw = await trio.to_thread.run_sync(os.pread, copy, os.fstat(copy).st_size, 0)
+            raw = await trio.to_thread.run_sync(read_whole, Path(f"/proc/self/fd/{copy}"))
         self.check(made.size)
         return rest, Accepted(made.spec, raw, made)
 
@@ -136,17 +137,16 @@ class Intake:
 
     async def _read_apart(self, body: bytes | Path, member: str, copy: int) -> tuple[bytes, Plan | None]:
         """Have a process read and plan a spec; return what stands around it, and its plan."""
-        async with self._turn:
-            with _memory("spec") as source, _memory("plan") as outcome:
-                if isinstance(body, bytes):
-                    await trio.to_thread.run_sync(write_all, source, body)
-                path = f"/proc/self/fd/{source}" if isinstance(body, bytes) else str(body)
-                await self._work(Order(path, member, outcome, copy), (source, outcome, copy))
-                pieces = unpack(outcome)
-                first = next(pieces)
-                if isinstance(first, Exception):
-                    raise first
-                return first.rest, await _last_of(pieces) if first.planned else None
+        async with self._turn, _memory("spec") as source, _memory("plan") as outcome:
+            if isinstance(body, bytes):
+                await trio.to_thread.run_sync(write_all, source, body)
+            path = f"/proc/self/fd/{source}" if isinstance(body, bytes) else str(body)
+            await self._work(Order(path, member, outcome, copy), (source, outcome, copy))
+            pieces = unpack(outcome)
+            first = next(pieces)
+            if isinstance(first, Exception):
+                raise first
+            return first.rest, await _last_of(pieces) if first.planned else None
 
     async def _work(self, order: Order, descriptors: tuple[int, ...]) -> None:
         """Run the process that carries out an order to its end; it ends with whoever waits for it.
@@ -214,13 +214,14 @@ async def _size(body: bytes | Path) -> int:
 
 
 async def _bytes_of(body: bytes | Path) -> bytes:
-    return body if isinstance(body, bytes) else await trio.Path(body).read_bytes()
+    return body if isinstance(body, bytes) else await trio.to_thread.run_sync(read_whole, body)
 
 
-@contextlib.contextmanager
-def _memory(name: str) -> Iterator[int]:
+@contextlib.asynccontextmanager
+async def _memory(name: str) -> AsyncIterator[int]:
     descriptor = make_memory(name)
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        with trio.CancelScope(shield=True):  # giving back what is not mapped takes tens of milliseconds
+            await trio.to_thread.run_sync(os.close, descriptor)

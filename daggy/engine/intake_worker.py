@@ -19,7 +19,7 @@ import msgspec
 from attrs import frozen
 
 from daggy.engine.parcel import pack, pieces_of, write_all
-from daggy.errors import DaggyError, InternalError, UnavailableError, UsageError
+from daggy.errors import DaggyError, InternalError, UnavailableError
 from daggy.plan import Plan, plan
 from daggy.spec import parse
 
@@ -65,7 +65,6 @@ def read(order: Order) -> tuple[Outcome, Plan | None]:
 
     Raises:
         SpecError: everything that is wrong with the spec.
-        UsageError: the document around it is not a JSON object.
     """
     data = Path(order.source).read_bytes()
     rest = b""
@@ -80,13 +79,12 @@ def read(order: Order) -> tuple[Outcome, Plan | None]:
 def split(data: bytes, member: str) -> tuple[bytes, bytes]:
     """Return a member of a JSON object, empty if it is not there, and the object without it.
 
-    Raises:
-        UsageError: it is no JSON object.
+    What is no object comes back whole: whoever reads the rest says what is wrong with it.
     """
     try:
         members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"the body is no JSON object: {error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return b"", data
     found = members.pop(member, None)
     return b"" if found is None else bytes(found), msgspec.json.encode(members)
 

@@ -13,6 +13,7 @@ import mmap
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -22,11 +23,15 @@ from attrs import define
 
 from daggy.errors import InternalError
 from daggy.plan import Plan
-from daggy.spec.packed import PackedNames, PackedValues, merge_templates, pack_templates
+from daggy.spec.packed import PackedValues, merge_templates, pack_templates
 from daggy.spec.parameters import ListValues
+from daggy.spec.texts import PackedNames
 
 LARGE = 4096
 """Bytes from which an array is mapped, and entries from which templates and values are packed."""
+
+PIECE = 1 << 20
+"""Bytes that are read in one step."""
 
 TOGETHER = 32
 """Blocks, templates or gate arrays in one piece."""
@@ -45,6 +50,15 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data).cast("B")
     while len(view):
         view = view[os.write(descriptor, view[: 1 << 26]) :]
+
+
+def read_whole(path: Path) -> bytes:
+    """Return what a file holds. For a thread: the interpreter is held for no more than a piece at a time."""
+    whole = io.BytesIO()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            whole.write(piece)
+    return whole.getvalue()  # what it holds, not a copy
 
 
 class _Pickler(pickle.Pickler):

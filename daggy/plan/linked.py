@@ -15,6 +15,9 @@ from daggy.plan.gates import GateArray, Marked
 
 Ints = NDArray[np.int32]
 
+MOST_OF_THEM = 0.25
+"""Of a block's rows: from here on it is quicker to look at all of them."""
+
 
 @frozen(eq=False)
 class Links:
@@ -81,6 +84,8 @@ class _LinkedArray(GateArray):
 
     def gates(self, indexes: Indexes) -> Indexes:
         rows = indexes - self.parent.start
+        if len(rows) > MOST_OF_THEM * self.parent.size:
+            return self._gates_of_most(rows)
         first = self.links.out[rows].astype(np.int64)
         counts = self.links.out[rows + 1] - first
         ends = np.cumsum(counts)
@@ -88,6 +93,12 @@ class _LinkedArray(GateArray):
             return np.zeros(0, dtype=np.int64)
         places: Indexes = np.repeat(first - ends + counts, counts) + np.arange(ends[-1])
         return self.links.fed[places].astype(np.int64)
+
+    def _gates_of_most(self, rows: Indexes) -> Indexes:
+        """Return the gates that these rows feed, by looking at all rows once."""
+        marked = np.zeros(self.parent.size, np.bool_)
+        marked[rows] = True
+        return self.links.fed[np.repeat(marked, np.diff(self.links.out))].astype(np.int64)
 
     def gates_of(self, index: int) -> Sequence[int]:
         row = index - self.parent.start

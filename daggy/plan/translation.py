@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from daggy.plan.blocks import Block, Indexes
 from daggy.plan.lookup import Lookup, chunks, lookup
 from daggy.plan.plans import Plan
-from daggy.spec.packed import rows_by_name
+from daggy.spec.texts import rows_by_name
 
 
 @frozen(eq=False)

@@ -13,7 +13,7 @@ from daggy.run import states
 from daggy.run.commands import run_again
 from daggy.run.frontier import PIECE, Frontier
 from daggy.run.gates import Gates
-from daggy.run.ring import Indexes
+from daggy.run.ring import Indexes, Where, where_of
 from daggy.run.run import Doom, Run
 from daggy.run.states import QUEUED, REMOVED, WAITING, Now
 from daggy.spec import parse_fragment
@@ -103,9 +103,10 @@ def take_version(run: Run, changes: Difference, version: int) -> None:
             there = changes.back_range(block, start, stop)
             if there is None:
                 continue
-            here: slice | Indexes = slice(start, stop)
-            if not isinstance(there, slice) and (lost := there < 0).any():
-                here, there = np.flatnonzero(~lost) + start, there[~lost]
+            here: Where = slice(start, stop)
+            if not isinstance(there, slice):
+                kept = there >= 0
+                here, there = where_of(np.flatnonzero(kept) + start), where_of(there[kept])
             frontier.state[here] = CARRIED[old.state[there]]
             frontier.attempt[here] = old.attempt[there]
             frontier.last[here] = old.last[there]

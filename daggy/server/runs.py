@@ -270,9 +270,8 @@ async def change(
     service.refuse_if_held_up()
     run = await engine.find(run_id)
     async with received(request, place, limits.spec_bytes + SMALL_BODY) as body:
-        content = body.content if isinstance(body.content, bytes) else await trio.Path(body.content).read_bytes()
-    asked = members_of(content, {"spec": msgspec.Raw, "resume": bool, "requeue": object, "keep_downstream": bool})
-    accepted = await service.intake.read(asked["spec"]) if "spec" in asked else None
+        rest, accepted = await service.intake.read_member(body.content, "spec")
+    asked = members_of(rest, {"spec": msgspec.Raw, "resume": bool, "requeue": object, "keep_downstream": bool})
     if if_match and etag(run) not in [one.strip() for one in if_match.split(",")] and if_match != "*":
         raise PreconditionError(f"run {run_id} is at {etag(run)} now; look at it again, then repeat the change")
     keep = bool(asked.get("keep_downstream", False))
@@ -287,7 +286,7 @@ async def change(
             await engine.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
     elif "requeue" in asked:
         await engine.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
-    if asked.get("resume", not asked):
+    if asked.get("resume", not asked and accepted is None):
         await engine.resume(run_id, actor)
     return described(await engine.find(run_id))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import ipaddress
 import logging
 import os
@@ -275,6 +276,7 @@ def _welcome(request: Request, is_kept: bool, address: str, token: str) -> None:
 
 def _tune() -> None:
     """Set this process up for one busy loop; see `daggy.cli.session`."""
+    importlib.import_module("numpy.ma")  # else `np.unique` reads it at its first call, and the loop stops for that
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)
     sys.setswitchinterval(0.0005)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -92,7 +93,8 @@ def stopped(path: str, directory: str) -> Figures:
     Raises:
         BenchError: not everything completed.
     """
-    sys.setswitchinterval(0.0005)  # as `daggy serve` does
+    importlib.import_module("numpy.ma")  # as `daggy serve` does
+    sys.setswitchinterval(0.0005)  # idem
     figures: Figures = {}
     with TemporaryDirectory(dir=directory) as folder, StateDirectory.open(Path(folder)) as state:
         trio.run(_submitted, Path(path), state, figures)

@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import trio
@@ -16,11 +18,15 @@ import trio.testing
 
 from daggy.engine import intake
 from daggy.engine.configuration import Limits
+from daggy.engine.directory import StateDirectory
+from daggy.engine.engine import Engine
 from daggy.engine.intake import COMMAND, Accepted, Intake
-from daggy.errors import InternalError, SpecError, TooLargeError, UnavailableError, UsageError
+from daggy.errors import InternalError, SpecError, TooLargeError, UnavailableError
 from daggy.plan import plan
 from daggy.spec import parse
 from daggy.spec.packed import PackedTemplates
+from daggy.testing.noop import NoopExecutor, NoopSettings
+from daggy_sqlite import SqliteTracker
 
 Json = dict[str, Any]
 DEADLINE = 60
@@ -100,10 +106,9 @@ async def test_a_member_may_not_be_there() -> None:
 
 
 @pytest.mark.trio
-@pytest.mark.parametrize("body", [b"[1]", b'{"spec": {}'])
-async def test_what_is_no_object_has_no_members(body: bytes) -> None:
-    with pytest.raises(UsageError, match="the body is no JSON object"):
-        await Intake().read_member(body, "spec")
+@pytest.mark.parametrize("body", [b"[1]", b'{"spec": {}', b""])
+async def test_what_is_no_object_comes_back_whole(body: bytes) -> None:
+    assert await Intake().read_member(body, "spec") == (body, None)
 
 
 @pytest.mark.trio
@@ -265,3 +270,46 @@ async def test_descriptors_and_memory_are_given_back() -> None:
 
 def mapped() -> int:
     return Path("/proc/self/maps").read_text().count("memfd:daggy-")
+
+
+@asynccontextmanager
+async def opened(directory: StateDirectory) -> AsyncIterator[Engine]:
+    tracker = SqliteTracker(SqliteTracker.Settings(), directory.path)
+    twin = SqliteTracker.open_readonly(SqliteTracker.Settings(), directory.path)
+    make = {"default": lambda site: NoopExecutor(NoopSettings(), site)}
+    engine = Engine(tracker, make, directory, twin=twin, follow=True)
+    with trio.fail_after(DEADLINE):
+        async with engine.open():
+            yield engine
+    twin.close()
+    tracker.close()
+
+
+@pytest.mark.trio
+async def test_a_run_that_was_read_apart_is_edited_and_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daggy.engine.engine.LARGE", 0)
+    reader, raw = Intake(), document()
+    edited = raw.replace(b'["echo", "150"]', b'["echo", "other"]').replace(b'"t4999"', b'"added"')
+    with StateDirectory.open(tmp_path) as directory:
+        async with opened(directory) as engine:
+            accepted = await reader.read(raw)
+            number = await engine.submit(accepted.spec, accepted.raw, made=accepted.plan)
+            await engine.ended(number)
+            accepted = await reader.read(edited)
+            changes = await engine.edit(number, accepted.spec, accepted.raw, made=accepted.plan)
+            assert [(row.kept, row.added, row.removed, row.changed) for row in changes.rows()] == [
+                (4998, 1, 1, 1),
+                (5000, 0, 0, 0),
+            ]
+            await engine.ended(number)
+            run = engine.runs[number]
+            wanted = run.frontier.attempt.tolist()
+            assert sorted(run.plan.names(np.flatnonzero(run.frontier.attempt == 2)))[:3] == ["t1050", "t1150", "t1250"]
+        async with opened(directory) as engine:
+            run = await engine.find(number)
+            assert (run.version, run.counts()["completed"], run.plan.size) == (2, 10_000, 10_000)
+            assert run.frontier.attempt.tolist() == wanted
+            assert isinstance(run.plan.blocks[0].templates, PackedTemplates)
+    assert children() == []

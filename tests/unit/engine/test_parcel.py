@@ -14,13 +14,14 @@ from daggy.attempt import REPORT, Kind, Reports
 from daggy.engine import parcel
 from daggy.engine.parcel import make_memory, pack, pieces_of, unpack
 from daggy.errors import Problem, SpecError
-from daggy.plan import Plan, difference, plan
+from daggy.plan import Plan, difference, grow, plan
 from daggy.run.reports import on_reports
 from daggy.run.run import Run
 from daggy.run.states import Now
-from daggy.spec import parse, source
-from daggy.spec.packed import MergedTemplates, PackedNames, PackedTemplates, PackedValues, Texts
+from daggy.spec import parse, parse_fragment, source
+from daggy.spec.packed import MergedTemplates, PackedTemplates, PackedValues
 from daggy.spec.parameters import ListValues
+from daggy.spec.texts import PackedNames, Texts
 from daggy.tracker import RunState
 
 Json = dict[str, Any]
@@ -262,7 +263,7 @@ def test_texts_are_compared_pair_by_pair(parts: list[bytes], data: st.DataObject
     chosen = np.array(places, np.int64)
     wanted = [parts[place] == others[place] for place in places]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("daggy.spec.packed.PIECE", data.draw(st.integers(1, 5)))
+        patch.setattr("daggy.spec.texts.PIECE", data.draw(st.integers(1, 5)))
         assert one.same(chosen, other, chosen).tolist() == wanted
 
 
@@ -329,3 +330,15 @@ def test_other_values_arrive_too(value: object) -> None:
     found = list(unpack(descriptor))
     os.close(descriptor)
     assert [(type(one), str(one)) for one in found] == [(type(value), str(value))] * 2
+
+
+@settings(max_examples=30)
+@given(documents(), documents())
+def test_a_plan_grows_as_it_would_have(document: Json, answer: Json) -> None:
+    document["tasks"]["maker"] = {"details": {"shell": "x"}, "is_generator": True}
+    made = planned(document)
+    tasks = {name: task for name, task in answer["tasks"].items() if "parents" not in task}
+    fragment = parse_fragment(json.dumps({"tasks": tasks}).encode(), made.spec)
+    grown = [grow(one, one.index("maker"), fragment) for one in (made, sent(made))]
+    assert len({one.digest for one in grown}) == 1
+    assert len({tuple(one.names(range(one.size))) for one in grown}) == 1
