@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -31,13 +32,28 @@ def held(at: Desk) -> None:
     )
 
 
-def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Desk) -> None:
-    held(at)
-    process = at.start("-j", "1")
-    assert process.stderr is not None
+def full(at: Desk, process: subprocess.Popen[str]) -> int:
+    """Leave the engine no room, once all that its start is to leave is kept; return the limit that was."""
     at.until(at.names, process)
+    at.until(lambda: at.query("SELECT count(*) FROM places") == [(1,)], process)
     _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, most))  # of the engine: every write to a file fails
+    return most
+
+
+def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Desk) -> None:
+    at.write(
+        {
+            "a": {"details": told("{ until test -e go; do sleep 0.02; done; }")},
+            "b": {"details": told("{ until test -e on; do sleep 0.02; done; }"), "parents": ["a"]},
+            "c": {"details": told(), "parents": ["b"]},
+            "slow": {"details": told("{ until test -e on; do sleep 0.02; done; sleep 0.5; }")},
+        }
+    )
+    process = at.start("-j", "3")
+    assert process.stderr is not None
+    at.until(lambda: {"a", "slow"} <= set(at.names()), process)
+    most = full(at, process)
     (at.path / "go").touch()
     said = ""
     while "nothing can be kept: " not in said:
@@ -46,14 +62,14 @@ def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Desk) 
         said += line
     assert "it is tried again" in said
     (at.path / "on").touch()
-    at.until(lambda: "c" in at.names("end"), process)
-    assert "d" not in at.names()
+    at.until(lambda: "slow" in at.names("end"), process)
+    assert "c" not in at.names(), "'b' ended half a second before, and there was room for its child"
     assert at.attempts() == []
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 0, rest
     assert "what happened can be kept again" in rest
-    at.check(lambda name: [] if name == "a" else [chr(ord(name) - 1)])
+    at.check(lambda name: {"b": ["a"], "c": ["b"]}.get(name, []))
     assert [reason for _, _, reason, _ in at.attempts()] == [OK] * 4
 
 
@@ -61,12 +77,8 @@ def test_a_run_that_is_killed_while_the_disk_is_full_goes_on_from_the_spool(at: 
     held(at)
     (at.path / "on").touch()
     process = at.start("-j", "1")
-    at.until(at.names, process)
-    # all that its start is to leave is kept: what fails to be is the end of 'a', which starts 'b' at once all the same
-    at.until(lambda: at.query("SELECT count(*) FROM places") == [(1,)], process)
-    _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, most))
-    (at.path / "go").touch()
+    full(at, process)
+    (at.path / "go").touch()  # the first that cannot be kept is the end of 'a', which starts 'b' at once all the same
     at.until(lambda: "b" in at.names("end"), process)
     process.kill()
     process.communicate()
@@ -80,9 +92,7 @@ def test_a_run_that_is_killed_while_the_disk_is_full_goes_on_from_the_spool(at: 
 def test_ctrl_c_ends_a_run_whose_disk_is_full(at: Desk) -> None:
     held(at)
     process = at.start("-j", "1")
-    at.until(at.names, process)
-    _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, most))
+    full(at, process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
