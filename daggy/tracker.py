@@ -111,6 +111,9 @@ class Moved:
         cause: Why, for people: "killed by alice", "invalidated: pull.DATE:2022-01-01 runs again".
         actor: Who asked for it; empty: Daggy itself.
         at: Wall clock.
+        flying: Array of int64, shape (n, 2): index and attempt of those that were in flight and are ended for this.
+            What a launcher says of such an attempt after a crash is no longer about the task as it is; a later
+            attempt's is.
     """
 
     run: int
@@ -120,6 +123,7 @@ class Moved:
     cause: str
     actor: str
     at: float
+    flying: NDArray[np.int64] = field(factory=lambda: np.zeros((0, 2), np.int64))
 
 
 @frozen

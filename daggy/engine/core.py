@@ -18,11 +18,12 @@ from daggy.engine.busy import Busy
 from daggy.engine.directory import StateDirectory
 from daggy.engine.dispatch import Dispatcher, Line, lost
 from daggy.engine.flights import Flights
-from daggy.engine.news import News
+from daggy.engine.news import News, NewsItem
 from daggy.engine.pool import Pool
 from daggy.engine.reader import Reader
 from daggy.engine.recovered import Recovered, tickets_of
 from daggy.engine.serving import Serving
+from daggy.engine.turns import give_way
 from daggy.engine.writer import Writer
 from daggy.errors import SpecError
 from daggy.executor import Ack, Executor, Site, Stop
@@ -31,7 +32,7 @@ from daggy.run.reports import on_reports, on_tick
 from daggy.run.run import Answer, Run
 from daggy.run.states import Now
 from daggy.spec import parse_fragment
-from daggy.tracker import Epoch, Place, Tracker
+from daggy.tracker import Entry, Epoch, Place, Tracker
 
 MakeExecutor = Callable[[Site], Executor]
 
@@ -56,6 +57,7 @@ class Core:
         linger: What runs goes on when this engine dies or leaves, to be taken up by the next one.
         twin: The tracker opened a second time for reading, so that readers do not stop the loop; None reads on it.
         follow: Whether somebody may want to follow what happens, now or later.
+        clock: The wall clock, seconds since 1970: for records only.
     """
 
     def __init__(
@@ -69,17 +71,19 @@ class Core:
         linger: bool = False,
         twin: Tracker | None = None,
         follow: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Keep what is given; nothing starts before `open`."""
         self.tracker = tracker
         self.directory = directory
+        self.clock = clock
         self.reader = Reader(tracker, twin)
         self.runs: dict[int, Run] = {}
         self.epoch = tracker.last_epoch() + 1
         self.writer = Writer(tracker, self._acknowledge, in_thread=threads and tracker.durable)
         self.places: dict[tuple[str, str], int] = {place: number for number, place in tracker.places().items()}
         self.ended_attempts = {name: np.zeros(len(Reason), np.int64) for name in pools}
-        self.news = News(tracker.last_told(), self.writer.give, self.writer.kept, self.reader, time.time)
+        self.news = News(tracker.last_told(), self.writer.give, self.writer.kept, self.reader, clock)
         self._make = dict(pools)
         self._linger = linger and tracker.durable
         self._follow = follow
@@ -119,10 +123,9 @@ class Core:
         pools = (line.trouble for line in self.dispatcher.lines.values())
         return next((trouble for trouble in pools if trouble), self._starting)
 
-    @staticmethod
-    def now() -> Now:
+    def now(self) -> Now:
         """Return this moment on both clocks."""
-        return Now(time.time(), trio.current_time())
+        return Now(self.clock(), trio.current_time())
 
     # Life.
 
@@ -140,7 +143,7 @@ class Core:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.writer.run)
-            await self.writer.kept(self.writer.give([Epoch(self.epoch, time.time())]))
+            await self.writer.kept(self.writer.give([Epoch(self.epoch, self.clock())]))
             if self._follow:
                 nursery.start_soon(self.news.run)
             async with trio.open_nursery() as executors:
@@ -217,7 +220,7 @@ class Core:
         self._report(name, recovered)
         running = {((one.run, one.version), one.index) for one in tickets_of(recovered.rows, Kind.STARTED)}
         gone = [key for key in self._flights.of_pool(line.pool) if key not in running]
-        self._report(name, lost(gone, self.runs, message, time.time()))
+        self._report(name, lost(gone, self.runs, message, self.clock()))
 
     def _capacity_changed(self, line: Line) -> None:
         if line.executor is not None:
@@ -240,7 +243,9 @@ class Core:
             with trio.move_on_at(self._next_due()):
                 await self._wake.wait()
             self._wake = trio.Event()
+            began = trio.current_time()
             self._turn()
+            await give_way(trio.current_time() - began)
 
     def _next_due(self) -> float:
         """Return when something is to be done though nobody reports."""
@@ -254,10 +259,12 @@ class Core:
             self._apply(name, reports, now)
         for run in self._busy.take_due(now.mono):
             on_tick(run, now)
-        if not self.is_stopping and not self.writer.trouble:
+        if not self.is_stopping and not self.writer.trouble and not self._starting:
             ready = [run for run in self._busy.look_at_ready() if self._may_launch(run)]
             for run in self.dispatcher.dispatch(ready, now):
                 self._busy.touch(run)
+            if self.dispatcher.is_cut:
+                self._wake.set()
         for run in self._busy.take_touched():
             self._collect(run)
         for name, rows in self._recovered.take_done():
@@ -320,15 +327,25 @@ class Core:
     def _give_entries(self, run: Run, *, barrier: bool = False) -> None:
         """Have kept what a run recorded; once that is done its end is announced. `barrier`: launch nothing before."""
         entries = run.take_entries()
-        if self._follow:
-            self.news.note(run, entries)
         if not entries:
+            if self._follow:
+                self.news.note(run)
             return
-        number = self.writer.give(entries, urgent=barrier or run.is_ended)
+        number = self._give(run, entries, urgent=barrier or run.is_ended)
         if barrier:
             self._barriers[run.id] = number
         if run.is_ended and self._nursery is not None:
             self._nursery.start_soon(self._announce, run, number)
+
+    def _give(self, run: Run, entries: Sequence[Entry], *, urgent: bool) -> int:
+        """Have entries of a run kept, with what there is to tell of its end; return a number to wait for."""
+        items: Sequence[NewsItem] = ()
+        if self._follow:
+            self.news.note(run, entries)
+            items = self.news.flush(run) if entries and run.is_ended else ()
+        number = self.writer.give([*entries, *items], urgent=urgent)
+        self.news.given(number, items)
+        return number
 
     async def _announce(self, run: Run, number: int) -> None:
         """Say that a run has ended, once that is kept."""

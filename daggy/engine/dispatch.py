@@ -13,7 +13,7 @@ from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports, RunState, Tick
 from daggy.engine.flights import Flights, Slot
 from daggy.engine.pool import Candidate, Grant, Pool, pool_needs
 from daggy.engine.render import Failure, Renderer
-from daggy.engine.shares import ADOPTED, Share
+from daggy.engine.shares import ADOPTED, Needs, Share
 from daggy.executor import Executor, Kill, Launches, Recall, Request
 from daggy.run.run import Run
 from daggy.run.states import Now
@@ -61,6 +61,7 @@ class Dispatcher:
         flights: What is handed out.
         epoch: The engine's.
         failed: Takes reports about tasks that could not be rendered.
+        is_cut: Whether the last turn handed out as much as a turn may, so that there may be room for more at once.
     """
 
     lines: dict[str, Line]
@@ -68,6 +69,7 @@ class Dispatcher:
     flights: Flights
     epoch: int
     failed: Callable[[Reports], None]
+    is_cut: bool = False
     renderers: dict[int, Renderer] = field(factory=dict)
     _slots: dict[int, Slot] = field(factory=dict)
 
@@ -77,6 +79,7 @@ class Dispatcher:
 
     def dispatch(self, runs: Iterable[Run], now: Now) -> list[Run]:
         """Hand out what is ready in these runs, as far as resources go; return those of which something was."""
+        self.is_cut = False
         served: dict[int, Run] = {}
         candidates: dict[str, list[Candidate]] = {}
         for run in runs:
@@ -90,6 +93,7 @@ class Dispatcher:
             for grant in line.pool.choose(wanting, now.mono):
                 self._hand_out(line, grant, now)
                 served[grant.candidate.run.id] = grant.candidate.run
+            self.is_cut |= line.pool.is_cut
             self._recall_stuck(line, wanting, now)
         return list(served.values())
 
@@ -116,10 +120,10 @@ class Dispatcher:
         line.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches))
 
     def adopt(self, line: Line, run: Run, tickets: Iterable[Ticket]) -> None:
-        """Account for tasks that an earlier engine handed out and that still run."""
+        """Account for tasks that an earlier engine handed out and that still run, wanted or not."""
         machines = list(line.pool.machines.values())
         for ticket in tickets if machines else ():
-            needs = pool_needs(run, run.frontier.lane_of(run.launched[ticket]).policy.resources)
+            needs = pool_needs(run, _needs_of(run, ticket))
             share = machines[0].adopted.setdefault(needs, Share(ADOPTED, needs))
             self.flights.adopted((run.id, ticket.version), ticket.index, Slot(line.pool, machines[0], share))
 
@@ -181,6 +185,15 @@ class Dispatcher:
                 by_pool.setdefault(pool.name, []).append(ticket)
         for name, chosen in by_pool.items():
             yield self.lines[name], chosen
+
+
+def _needs_of(run: Run, ticket: Ticket) -> Needs:
+    """Return what a task needed that was launched under this or an earlier version; none if it is not known."""
+    if ticket in run.launched:
+        return run.frontier.lane_of(run.launched[ticket]).policy.resources
+    changes = run.translations.get(ticket.version)
+    plan = changes.old if changes is not None else run.plan
+    return plan.block_of(ticket.index).template(ticket.index).policy.resources if ticket.index < plan.size else ()
 
 
 def _ticket_of(run: Run, version: int, index: int) -> Ticket:

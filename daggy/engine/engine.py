@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -22,11 +21,12 @@ from daggy.errors import ConflictError, DirectoryError, NotFoundError, SpecError
 from daggy.executor import Kill
 from daggy.plan import Difference, Plan, difference, plan
 from daggy.run import commands, edit
-from daggy.run.restore import forget_unfollowed, on_recovered, restore
+from daggy.run.recovery import on_recovered, on_unfollowed
+from daggy.run.restore import restore
 from daggy.run.ring import Indexes
 from daggy.run.run import Run
 from daggy.spec.model import RunSpec
-from daggy.tracker import History, RunFilter, RunRecord, RunState, Submitted, Tracker, Version
+from daggy.tracker import Attempts, History, RunFilter, RunRecord, RunState, Submitted, Tracker, Version
 
 MakeExecutor = core.MakeExecutor
 
@@ -39,6 +39,9 @@ KEYS_SECONDS = 86_400.0
 
 LARGE = 1 << 16
 """Bytes of a spec from which a run is not read back on the loop."""
+
+MANY = 20_000
+"""Attempts of a run from which it is not read back on the loop: 4 ms."""
 
 NOT_CURRENT = "it is no longer part of its run"
 
@@ -75,8 +78,10 @@ class Engine(Core):
     async def take_up(self) -> None:
         """Read back every run that has not ended; they go on where they left off.
 
-        What cannot be read back, or can never run any more, is left as it is and said in the log.
+        What cannot be read back, or can never run any more, is left as it is and said in the log. Nothing is launched
+        before all have been: what still runs of any of them takes room.
         """
+        self._starting = core.STARTING
         records = await self.reader.read(lambda tracker: tracker.runs(RunFilter(states=UNENDED, limit=1 << 30)))
         wanted = {record.run for record in records}
         self._expect(wanted.__contains__)
@@ -86,6 +91,7 @@ class Engine(Core):
             except DirectoryError as error:
                 LOG.warning("run %d cannot be read back: %s", record.run, error)
         self._starting = ""
+        self._wake.set()
 
     def _record(self, run_id: int) -> RunRecord | None:
         """Return what the tracker's list says of a run; None if it keeps no such run."""
@@ -120,13 +126,30 @@ class Engine(Core):
         """
         run = self.runs.get(run_id)
         if run is None:
-            async with self._reading.setdefault(run_id, trio.Lock()):
-                run = self.runs.get(run_id) or await self._read_back(run_id)
-            self._reading.pop(run_id, None)
-        self._shelf.use(run, time.monotonic())
-        for left in self._shelf.take_surplus(self._is_busy, time.monotonic()):
-            self._drop(left.id)
+            run = await self._found(run_id)
+        self._shelf.use(run, trio.current_time())
+        self.tidy()
         return run
+
+    def tidy(self) -> None:
+        """Let ended runs leave memory for which there is no room."""
+        for left in self._shelf.take_surplus(self._is_busy, trio.current_time()):
+            self._drop(left.id)
+
+    def _say_ended(self, run: Run) -> None:
+        super()._say_ended(run)
+        self._shelf.use(run, trio.current_time())
+        self.tidy()
+
+    async def _found(self, run_id: int) -> Run:
+        """Read a run back, once for all who ask for it at the same time."""
+        turn = self._reading.setdefault(run_id, trio.Lock())
+        try:
+            async with turn:
+                return self.runs.get(run_id) or await self._read_back(run_id)
+        finally:
+            if not turn.statistics().tasks_waiting and self._reading.get(run_id) is turn:
+                del self._reading[run_id]
 
     async def _read_back(self, run_id: int) -> Run:
         record = await self.reader.read(partial(_record_of, run_id))
@@ -146,7 +169,8 @@ class Engine(Core):
             large = [version for version in history.versions if len(version.spec) > LARGE]
             made = {version.version: await self._intake.plan(version.spec) for version in large}
         rebuild = partial(restore, record, history, self.epoch, self.now(), made)
-        return await trio.to_thread.run_sync(rebuild) if made else rebuild()
+        is_long = made or sum(len(one.rows) for one in history.entries if isinstance(one, Attempts)) > MANY
+        return await trio.to_thread.run_sync(rebuild) if is_long and self._threads else rebuild()
 
     async def fresh(self, run_id: int) -> Run:
         """Return a copy of a run as it is kept, to try something on; the engine knows nothing of it.
@@ -187,7 +211,7 @@ class Engine(Core):
     def _admit(self, run: Run) -> None:
         self.directory.make_packs(run.id)
         self.runs[run.id] = run
-        self._shelf.use(run, time.monotonic())
+        self._shelf.use(run, trio.current_time())
         self._busy.touch(run)
         self._wake.set()
 
@@ -238,7 +262,7 @@ class Engine(Core):
             for answer in answers:
                 await self._answer(run, answer)
             left = on_recovered(run, left, self.now())
-        forget_unfollowed(run, left)
+        on_unfollowed(run, left, self.now())
         for pool, tickets in self._recovered.running(run.id):
             self._adopt(run, pool, tickets)
         run.settle(self.now())
@@ -248,7 +272,7 @@ class Engine(Core):
     def _adopt(self, run: Run, pool: str, tickets: Sequence[Ticket]) -> None:
         """Account for what an earlier engine launched and still runs; end what is not wanted any more."""
         line = self.line(pool)
-        self.dispatcher.adopt(line, run, [ticket for ticket in tickets if ticket in run.launched])
+        self.dispatcher.adopt(line, run, tickets)
         if unwanted := [ticket for ticket in tickets if ticket not in run.launched]:
             line.ask(Kill(unwanted, NOT_CURRENT))
 
@@ -260,10 +284,7 @@ class Engine(Core):
 
     async def _kept(self, run: Run) -> None:
         """Return when what a run recorded is kept; before that nothing of it is launched, and its end not announced."""
-        entries = run.take_entries()
-        if self._follow:
-            self.news.note(run, entries)
-        self._barriers[run.id] = number = self.writer.give(entries, urgent=True)
+        self._barriers[run.id] = number = self._give(run, run.take_entries(), urgent=True)
         said = self._ends.get(run.id)
         if said is not None and said.is_set() and not run.is_ended:
             del self._ends[run.id]
@@ -293,7 +314,7 @@ class Engine(Core):
         made = made or plan(spec)
         check_needs(made, self.dispatcher)
         self._last_run += 1
-        run = Run(self._last_run, made, created=time.time(), epoch=self.epoch)
+        run = Run(self._last_run, made, created=self.clock(), epoch=self.epoch)
         entry = Submitted(run.id, 1, raw, made.digest, spec.name, spec.tags, run.created, key=key, body=body)
         await self.writer.kept(self.writer.give([entry]))
         run.begin()
@@ -303,7 +324,7 @@ class Engine(Core):
     async def keyed(self, key: str) -> tuple[int, str] | None:
         """Return the run that was submitted under a key within a day, and its body's digest; None if there is none."""
         await self.writer.settled()
-        since = time.time() - KEYS_SECONDS
+        since = self.clock() - KEYS_SECONDS
         return await self.reader.read(lambda tracker: tracker.keyed(key, since))
 
     async def edit(
@@ -332,7 +353,7 @@ class Engine(Core):
             base.digest,
             spec.name,
             spec.tags,
-            time.time(),
+            self.clock(),
             keep_downstream=keep_downstream,
             actor=actor,
         )
@@ -381,15 +402,15 @@ class Engine(Core):
         commands.on_kill(run, chosen, self.now(), actor)
         await self._commit(run)
 
-    async def forget(self, run_id: int) -> None:
-        """Remove a run that has ended, with all that its tasks wrote.
+    async def forget(self, run_id: int, known: RunRecord | None = None) -> None:
+        """Remove a run that has ended, with all that its tasks wrote. `known`: what was just listed of it.
 
         Raises:
             NotFoundError: there is no such run.
             ConflictError: it has not ended.
         """
         run = self.runs.get(run_id)
-        record = self._shelf.as_now(await self._known(run_id))
+        record = self._shelf.as_now(known or await self._known(run_id))
         if record.state in UNENDED or (run is not None and self._is_busy(run)):
             raise ConflictError(f"run {run_id} has not ended; kill it first, and wait for its end")
         self._drop(run_id)
@@ -410,7 +431,7 @@ class Engine(Core):
 
     async def ended(self, run_id: int) -> None:
         """Return when the run has ended and that is kept, or when the engine has stopped."""
-        if run_id not in self.runs and self._follow:
+        if run_id not in self.runs:
             await self.find(run_id)
         if not self._stopped:
             await self._ends.setdefault(run_id, trio.Event()).wait()

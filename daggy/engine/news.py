@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -92,6 +93,8 @@ class News:
     _pending: dict[int, _Pending] = field(factory=dict)
     _forgotten: list[int] = field(factory=list)
     _bell: trio.Event = field(factory=trio.Event)
+    _given: deque[tuple[int, Sequence[NewsItem]]] = field(factory=deque)
+    _kept_bell: trio.Event = field(factory=trio.Event)
     _followers: dict[int, Follower] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -99,7 +102,10 @@ class News:
         self.told = self.last
 
     def note(self, run: Run, entries: Sequence[Entry] = ()) -> None:
-        """Say that something happened to a run, and what of it is being kept."""
+        """Say that something happened to a run, and what of it is being kept.
+
+        The end of a run is to be told with what ends it (`flush`): a crash in between would leave it untold.
+        """
         pending = self._pending.get(run.id)
         if pending is None or pending.run is not run:
             pending = self._pending[run.id] = _Pending(run)
@@ -112,26 +118,51 @@ class News:
         self._forgotten.append(run_id)
         self._bell.set()
 
+    def flush(self, run: Run) -> Sequence[NewsItem]:
+        """Take what is noted of a run as an item of this moment: to be given with its entries, and then `given`."""
+        return [*self._of(self._pending.pop(run.id, None))]
+
+    def given(self, number: int, items: Sequence[NewsItem]) -> None:
+        """Tell these once what was given under this number is kept."""
+        if items:
+            self._given.append((number, items))
+            self._kept_bell.set()
+
     async def run(self) -> None:
         """Tell what is noted, a moment after the first of it, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_kept)
+            while True:
+                await self._bell.wait()
+                await trio.sleep(PAUSE)
+                self._bell = trio.Event()
+                items = list(self._take())
+                self.given(self.give(items), items)
+
+    async def _tell_kept(self) -> None:
         while True:
-            await self._bell.wait()
-            await trio.sleep(PAUSE)
-            self._bell = trio.Event()
-            items = list(self._take())
-            await self.kept(self.give(items))
-            for item in items:
-                self.told = item.number
-                self._tell(item)
+            await self._kept_bell.wait()
+            self._kept_bell = trio.Event()
+            while self._given:
+                number, items = self._given.popleft()
+                await self.kept(number)
+                for item in items:
+                    self.told = item.number
+                    self._tell(item)
 
     def _take(self) -> Iterator[NewsItem]:
-        at = self.clock()
         pending, self._pending = self._pending, {}
         forgotten, self._forgotten = self._forgotten, []
         for one in pending.values():
-            yield self._item(one.run.id, at, item_body(one.run, at, _changes(one.entries, one.run.version)))
+            yield from self._of(one)
+        at = self.clock()
         for run_id in forgotten:
             yield self._item(run_id, at, _dumped({"run_id": run_id, "at": timestamp(at), "forgotten": True}))
+
+    def _of(self, pending: _Pending | None) -> Iterator[NewsItem]:
+        if pending is not None:
+            run, at = pending.run, self.clock()
+            yield self._item(run.id, at, item_body(run, at, _changes(pending.entries, run.version)))
 
     def _item(self, run_id: int, at: float, body: bytes) -> NewsItem:
         self.last += 1

@@ -21,8 +21,8 @@ AHEAD_SECONDS = 0.2
 AHEAD_TASKS = 128
 """Tasks a slot that may wait at a launcher, however short they are."""
 
-MOST = 10_000
-"""Tasks handed out in one turn: bounds how long a turn takes."""
+MOST = 1_000
+"""Tasks handed out in one turn: bounds how long a turn takes, at 3 to 8 µs a task."""
 
 
 class Candidate(NamedTuple):
@@ -56,6 +56,7 @@ class Pool:
         passed: Since when (steady clock) a candidate (run, lane) has found no room.
         seconds: Mean duration of recent attempts, by needs: what waits ahead is measured by it.
         turn: The run that was served last: of equal priority the next one goes first.
+        is_cut: Whether the last choice ended at its bound, so that there may be room for more at once.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Pool:
     passed: dict[tuple[int, int], float] = field(factory=dict)
     seconds: dict[Needs, float] = field(factory=dict)
     turn: int = 0
+    is_cut: bool = False
 
     def set_capacity(self, machines: Sequence[Machine]) -> None:
         """Take over the executor's machines; what is in use on those that stay is kept."""
@@ -97,6 +99,7 @@ class Pool:
         ordered = self._order(list(candidates), now)
         budget = MOST
         unmet: list[Candidate] = []
+        self.is_cut = False
         for candidate in ordered:
             for grant in self._fill(candidate, budget):
                 budget -= grant.tasks
@@ -104,6 +107,7 @@ class Pool:
                 yield grant
             self._note(candidate, now, unmet)
             if budget <= 0:
+                self.is_cut = True
                 return
         needs = {candidate.lane.policy.resources for candidate in unmet}
         if len(needs) <= 1:

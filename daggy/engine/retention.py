@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -23,21 +23,33 @@ PAUSE = 60.0
 AT_ONCE = 200
 """Runs that are forgotten before one looks again."""
 
+SIDE_BY_SIDE = 50
+"""Runs that are forgotten at the same time: a busy server takes its time for each."""
+
 DAY = 86_400.0
 
 
 async def retain(engine: Engine, retention: Retention) -> None:
-    """Forget ended runs beyond the newest `runs`, and those that ended more than `days` ago, until cancelled."""
+    """Forget ended runs beyond the newest `runs`, and those that ended more than `days` ago, until cancelled.
+
+    Those that are kept leave memory in time, also if nobody asks for anything.
+    """
     while True:
-        due = await engine.reader.read(lambda tracker: overdue(tracker, retention, time.time()))
-        for record in due:
-            try:
-                await engine.forget(record.run)
-            except (ConflictError, NotFoundError):
-                continue  # somebody has taken it up again, or was faster
+        engine.tidy()
+        due = await engine.reader.read(lambda tracker: overdue(tracker, retention, engine.clock()))
+        left = iter(due)
+        async with trio.open_nursery() as nursery:
+            for _ in range(SIDE_BY_SIDE):
+                nursery.start_soon(_forget, engine, left)
         if due:
             LOG.info("%d runs were kept long enough and are forgotten", len(due))
         await trio.sleep(PAUSE if len(due) < AT_ONCE else 0)
+
+
+async def _forget(engine: Engine, records: Iterator[RunRecord]) -> None:
+    for record in records:
+        with suppress(ConflictError, NotFoundError):  # somebody has taken it up again, or was faster
+            await engine.forget(record.run, record)
 
 
 def overdue(tracker: Tracker, retention: Retention, now: float) -> Sequence[RunRecord]:

@@ -16,7 +16,10 @@ MOST_TASKS = 2_000_000
 """Tasks of ended runs in memory: about 200 MB."""
 
 LEAST_SECONDS = 5.0
-"""A run that was asked for stays at least so long: whoever asked is still at work on it."""
+"""A run that was asked for, or has ended, stays at least so long: whoever asked is still at work on it."""
+
+OFTEN = 10
+"""How often in that time one looks whether there is room: a look costs by the runs in memory."""
 
 
 @define(eq=False)
@@ -29,6 +32,7 @@ class Shelf:
 
     runs: Mapping[int, Run]
     _used: dict[int, float] = field(factory=dict)
+    _next_look: float = 0.0
 
     def use(self, run: Run, now: float) -> None:
         """Take note that a run is asked for."""
@@ -37,6 +41,9 @@ class Shelf:
 
     def take_surplus(self, is_busy: Callable[[Run], bool], now: float) -> Iterator[Run]:
         """Yield, and forget, the ended runs for which there is no room, least recently asked for first."""
+        if now < self._next_look:
+            return
+        self._next_look = now + LEAST_SECONDS / OFTEN
         ended = [run for run_id in self._used if (run := self.runs.get(run_id)) is not None and run.is_ended]
         count, tasks = len(ended), sum(run.plan.size for run in ended)
         for run in ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import trio
@@ -13,6 +14,9 @@ from daggy.tracker import Entry, Tracker
 
 GROUP_SECONDS = 0.03
 """How long entries wait for company before they are committed."""
+
+JOBS_SECONDS = 0.02
+"""How long entries wait for what else was asked for."""
 
 LONGEST_PAUSE = 5.0
 """Seconds between tries while a tracker fails."""
@@ -129,26 +133,38 @@ class Writer:
         return True
 
     async def _do_jobs(self) -> bool:
-        """Do what else was asked for; return whether all of it is done."""
+        """Do what else was asked for, for a moment if there is something to commit; return whether it went well."""
         while self._jobs:
-            job, done = self._jobs[0]
-            try:
-                if self.in_thread:
-                    await trio.to_thread.run_sync(job, self.tracker)
-                else:
-                    job(self.tracker)
-            except Exception as error:
+            jobs = [job for job, _ in self._jobs]
+            if self.in_thread:
+                count, error = await trio.to_thread.run_sync(self._do_some, jobs)
+            else:
+                count, error = self._do_some(jobs[:1])
+            for _, done in self._jobs[:count]:
+                done.set()
+            del self._jobs[:count]
+            if error is not None:
                 if not _may_pass(error):
-                    raise
+                    raise error
                 self._hold_up(_said(error))
                 return False
-            del self._jobs[0]
             self.trouble = ""
-            done.set()
             if self._entries:
                 self._wake.set()
                 return True
         return True
+
+    def _do_some(self, jobs: Sequence[Callable[[Tracker], None]]) -> tuple[int, Exception | None]:
+        """Do these in order, for a moment; return how many were done, and what the next one raised."""
+        until = time.monotonic() + JOBS_SECONDS
+        for number, job in enumerate(jobs):
+            try:
+                job(self.tracker)
+            except Exception as error:  # noqa: BLE001  # the caller says which of them may pass
+                return number, error
+            if time.monotonic() >= until:
+                return number + 1, None
+        return len(jobs), None
 
     async def _append(self, entries: Sequence[Entry]) -> None:
         if self.in_thread:

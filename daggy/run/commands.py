@@ -37,14 +37,14 @@ def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None
     wanted = frontier.where(states.IS_ACTIVE) if chosen is None else chosen
     wanted = wanted[states.IS_ACTIVE[frontier.state[wanted]]]
     flying = states.IS_IN_FLIGHT[frontier.state[wanted]]
+    for index in wanted[flying].tolist():
+        doom_one(run, index, Doom.KILL)
     run.record_move(State.KILLED, wanted, f"{cause} by {actor}" if actor else cause, actor, now)
     run.stop_unstarted(wanted[~flying])
     if chosen is None:
         frontier.clear_ready()
     else:
         run.gates.fail(wanted[~flying])
-    for index in wanted[flying].tolist():
-        doom_one(run, index, Doom.KILL)
     run.settle(now)
 
 

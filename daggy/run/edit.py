@@ -144,6 +144,7 @@ def _move_flights(run: Run, changes: Difference) -> None:
 def _move_sparse(run: Run, changes: Difference) -> None:
     run.failures = _moved(run.failures, changes)
     run.crashes = _moved(run.crashes, changes)
+    run.superseded = _moved(run.superseded, changes)
     answers = _moved(run.answers, changes)
     run.answers = {index: answer for index, answer in answers.items() if index in changes.new.generated}
 

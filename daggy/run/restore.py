@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
-from daggy.attempt import Kind, Reports, Rows, State, Ticket
+from daggy.attempt import State
 from daggy.errors import DirectoryError
 from daggy.plan import Plan, difference, grow, plan
 from daggy.run import retry, states
 from daggy.run.commands import RUN_KILLED
 from daggy.run.edit import replan, take_version
 from daggy.run.growth import retire
-from daggy.run.reports import apply_reports
-from daggy.run.run import Run, from_ranges, moves_of
-from daggy.run.states import DELAYED, QUEUED, SENT, WAITING, Now
+from daggy.run.run import Run, from_ranges
+from daggy.run.states import DELAYED, QUEUED, WAITING, Now
 from daggy.spec import parse, parse_fragment
 from daggy.tracker import Attempts, History, Moved, RunRecord, Version
 
@@ -111,6 +110,10 @@ def _apply_move(run: Run, entry: Moved) -> None:
     indexes = indexes[run.frontier.state[indexes] != states.REMOVED]
     run.frontier.state[indexes] = entry.state
     run.moves.append(entry)
+    if run.superseded:
+        for index in indexes.tolist():
+            run.superseded.pop(index, None)
+    run.superseded.update(entry.flying.tolist())
     if entry.state is State.KILLED:
         run.killed = run.killed or entry.cause.startswith(RUN_KILLED)
         return
@@ -130,6 +133,8 @@ def _apply_attempts(run: Run, entry: Attempts) -> None:
     frontier.attempt[indexes] = rows["attempt"]
     frontier.last[indexes] = numbers
     run.errored += int(np.count_nonzero(rows["outcome"] == State.ERRORED))
+    for index in indexes.tolist() if run.superseded else ():
+        run.superseded.pop(index, None)
     for position, message in entry.messages.items():
         run.ledger.messages[int(numbers[position]) - 1] = message
     for position in np.flatnonzero((rows["failures"] > 0) | (rows["crashes"] > 0)).tolist():
@@ -150,98 +155,9 @@ def _settle_states(run: Run, now: Now) -> None:
         if not retry.is_retriable(policy, int(row["reason"]), int(row["code"])):
             continue
         pause = retry.delay(policy, int(row["failures"]), (run.id, index, int(row["attempt"])))
-        left = float(row["ended"]) + pause - now.wall
+        left = min(pause, float(row["ended"]) + pause - now.wall)  # the wall clock may have been set back
         if left > 0:
             frontier.state[index] = DELAYED
             run.delays.add(index, now.mono + left)
     for index in [i for i in (*run.failures, *run.crashes) if states.IS_ENDED[frontier.state[i]]]:
         run.forget_failures(index)
-
-
-def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
-    """Apply what launchers finished or lost, and adopt what still runs, in whatever order it comes; return what does
-    not follow (yet).
-
-    A report counts if its task is ready, its attempt is above every known one and began after whatever made the task
-    wait again; a generator's counts once its answer has been read, so call this again with the rest after that.
-    What is adopted keeps the ticket that it was launched with. Until `forget_unfollowed` the run neither ends nor
-    stops for its failures.
-    """
-    run.is_recovering = True
-    rest = list(range(len(reports.rows)))
-    before = len(rest) + 1
-    while len(rest) < before:
-        before, left = len(rest), []
-        for position in rest:
-            row = reports.rows[position : position + 1].copy()
-            if _is_next(run, row):
-                _apply_recovered(run, row, reports.messages.get(position, ""), now)
-            else:
-                left.append(position)
-        rest = left
-    run.begin()  # entries of rings that were passed over are still there
-    messages = {new: reports.messages[old] for new, old in enumerate(rest) if old in reports.messages}
-    return Reports(reports.rows[np.array(rest, np.int64)], messages)
-
-
-def _is_next(run: Run, row: Rows) -> bool:
-    present = _present_index(run, row)
-    if present < 0 or run.frontier.state[present] not in (QUEUED, DELAYED):
-        return False
-    attempt = row["row"][0]
-    if int(attempt["attempt"]) <= run.frontier.attempt[present]:
-        return False
-    began = float(attempt["started"]) or float(attempt["ended"])
-    moves = [moved for version, index in _way(run, row) for moved in moves_of(run, index, version)]
-    if any(moved.version > row["version"][0] for moved in moves):  # however long it waited at its launcher after that
-        return False
-    return began <= 0 or all(moved.at < began for moved in moves)
-
-
-def _way(run: Run, row: Rows) -> Iterator[tuple[int, int]]:
-    """Yield the versions from the one that launched a report's task, as far as the task is in them, each with its
-    index.
-    """
-    version, index = int(row["version"][0]), int(row["row"]["index"][0])
-    yield version, index
-    for earlier in sorted(run.translations):
-        if earlier >= version:
-            changes = run.translations[earlier]
-            index = int(changes.translate(np.array([index], np.int64))[0]) if index < changes.old.size else -1
-            if index < 0:
-                return
-            yield min((v for v in run.translations if v > earlier), default=run.version), index
-
-
-def _present_index(run: Run, row: Rows) -> int:
-    """Return the present index of the task of a report that an earlier version may have launched; -1 if it has none."""
-    version, index = list(_way(run, row))[-1]
-    return index if version == run.version and index < run.plan.size else -1
-
-
-def _apply_recovered(run: Run, row: Rows, message: str, now: Now) -> None:
-    index, frontier = _present_index(run, row), run.frontier
-    attempt = row["row"][0]
-    is_running = row["kind"][0] == Kind.STARTED
-    epoch = int(row["epoch"][0]) if is_running else run.epoch
-    ticket = Ticket(run.id, int(row["version"][0]), int(attempt["index"]), epoch, int(attempt["attempt"]))
-    lane = frontier.lane_of(index)
-    frontier.move_one(index, frontier.block_number(index), SENT)
-    frontier.attempt[index] = ticket.attempt
-    lane.in_flight += 1
-    frontier.in_flight += 1
-    row["epoch"] = epoch
-    if (ticket.version, ticket.epoch) != (run.version, run.epoch):
-        run.tickets[index] = ticket
-        run.launched[ticket] = index
-    apply_reports(run, Reports(row, {0: message} if message else {}), now)
-
-
-def forget_unfollowed(run: Run, rest: Reports) -> None:
-    """Number new attempts above those of reports that did not follow: their parents' completion was lost."""
-    run.is_recovering = False
-    for position in range(len(rest.rows)):
-        index = _present_index(run, rest.rows[position : position + 1])
-        if index >= 0 and run.frontier.state[index] not in states.IN_FLIGHT:
-            known = int(run.frontier.attempt[index])
-            run.frontier.attempt[index] = max(known, int(rest.rows["row"]["attempt"][position]))

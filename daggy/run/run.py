@@ -59,7 +59,8 @@ class Run:
     `max_failures`. `tickets` (and `launched`, the other way round) holds the tickets of tasks that were launched
     under an earlier version and still run; `translations` leads from each earlier version's indexes to the next
     one's; `orphans` are tickets in flight whose tasks are no longer part of the run. `answers` is what the generators
-    answered whose tasks are in the plan.
+    answered whose tasks are in the plan. `superseded` is of a run read back: tasks with an attempt that was in flight
+    when a command ended it, whose end is not known yet, and that attempt's number.
     """
 
     def __init__(self, run_id: int, plan: Plan, *, created: float, epoch: int, version: int = 1) -> None:
@@ -90,6 +91,7 @@ class Run:
         self.translations: dict[int, Difference] = {}
         self.answering: dict[int, tuple[Rows, str]] = {}
         self.answers: dict[int, bytes] = {}
+        self.superseded: dict[int, int] = {}
         self.moves: list[Moved] = []
         self.stale = 0
 
@@ -141,9 +143,12 @@ class Run:
         self.outbox.entries.append(entry)
 
     def record_move(self, state: State, indexes: Indexes, cause: str, actor: str, now: Now) -> None:
-        """Record that tasks went to a state for a reason that no attempt tells."""
+        """Record that tasks went to a state for a reason that no attempt tells; those in flight end for it."""
         if len(indexes):
-            moved = Moved(self.id, self.version, state, as_ranges(indexes), cause, actor, now.wall)
+            flying = indexes[states.IS_IN_FLIGHT[self.frontier.state[indexes]]]
+            ending = [(index, self.ticket(index).attempt) for index in flying.tolist() if index in self.doomed]
+            pairs = np.array(ending, np.int64).reshape(-1, 2)
+            moved = Moved(self.id, self.version, state, as_ranges(indexes), cause, actor, now.wall, pairs)
             self.moves.append(moved)
             self.record(moved)
 

@@ -71,8 +71,10 @@ def random_rows(count: int, seed: int, tasks: int = 1000) -> Rows:
 def moved(
     run: int, version: int, ranges: Sequence[tuple[int, int]], *, cause: str = "requeued", actor: str = ""
 ) -> Moved:
-    """Return tasks that went back to waiting."""
-    return Moved(run, version, State.WAITING, np.array(ranges, np.int64).reshape(-1, 2), cause, actor, 5.0)
+    """Return tasks that went back to waiting, the first of each range while it was in flight."""
+    indexes = np.array(ranges, np.int64).reshape(-1, 2)
+    flying = np.stack([indexes[:, 0], np.full(len(indexes), 7)], axis=1)
+    return Moved(run, version, State.WAITING, indexes, cause, actor, 5.0, flying)
 
 
 def story(entries: Iterable[Entry]) -> list[Told]:
@@ -82,7 +84,7 @@ def story(entries: Iterable[Entry]) -> list[Told]:
         if isinstance(entry, Attempts):
             told += [Told(entry.version, row, entry.messages.get(place, "")) for place, row in enumerate(entry.rows)]
         elif isinstance(entry, Moved):
-            text = f"{int(entry.state)} {entry.ranges.tolist()} {entry.cause!r} {entry.actor!r} {entry.at}"
+            text = f"{int(entry.state)} {entry.ranges.tolist()} {entry.flying.tolist()} {entry.cause!r} {entry.actor!r} {entry.at}"
             told.append(Told(entry.version, None, text))
     return told
 

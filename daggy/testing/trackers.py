@@ -70,6 +70,9 @@ def _begins_empty(bench: _Bench) -> None:
     require(not tracker.places(), "places() of an empty tracker must be empty")
     require(not tracker.runs(RunFilter()), "runs() of an empty tracker must be empty")
     _require_unknown(tracker, 1)
+    for strange in (-1, 1 << 63, 10**30):
+        _require_unknown(tracker, strange)
+        require(not tracker.runs(RunFilter(before=strange)), "runs() must take any number to go on from")
 
 
 def _keeps_epochs_and_places(bench: _Bench) -> None:

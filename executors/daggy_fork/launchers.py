@@ -49,6 +49,7 @@ class LocalLauncher:
         out: What it was sent and has not come back, in the order sent, with its lane.
         started: Those of `out` that it has reported as started.
         moving: Those of `out` that are being taken back to go to another launcher.
+        withdrawn: Those that the engine wants back, or ended.
         seq: The last sequence number that it reported.
         acked: The last one that it may forget.
         greeted: Whether it has answered.
@@ -59,6 +60,7 @@ class LocalLauncher:
     out: dict[Key, tuple[Lane, Waiting]] = field(factory=dict)
     started: set[Key] = field(factory=set)
     moving: set[Key] = field(factory=set)
+    withdrawn: set[Key] = field(factory=set)
     seq: int = 0
     acked: int = 0
     greeted: bool = False
@@ -171,6 +173,7 @@ class LocalLaunchers:
         self._told(launcher, frames.Told(reports, frames.kinds_and_keys(reports.rows.tobytes())))
         for lane in self._lanes.values():
             self._requeue(launcher, lane, launcher.of_lane(lane))
+        self._recall_waiting(launcher.withdrawn)  # it died before it could give them back itself
         if self._stopping:
             self._recall_waiting()
 
@@ -340,6 +343,7 @@ class LocalLaunchers:
         del launcher.out[key]
         launcher.started.discard(key)
         launcher.moving.discard(key)
+        launcher.withdrawn.discard(key)
         if ended:
             return lane.ended(launcher.client.number)
         lane.shares[launcher.client.number].out -= 1
@@ -377,6 +381,7 @@ class LocalLaunchers:
         for launcher in self._launchers.values():
             there = [key for key in keys if key in launcher.out]
             if there:
+                launcher.withdrawn.update(there)
                 launcher.moving.difference_update(there)  # whoever moves it, it is the engine's to hear of
                 launcher.client.send(command(there))
         self.elders.send(keys, command)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+import trio.testing
 
 from daggy.executor import Kind, Launch, Launches, Reports, Request, Site, Ticket
 from daggy_fork import ForkExecutor, ForkSettings
@@ -51,6 +52,13 @@ class Desk:
         with trio.fail_after(DEADLINE):
             while not condition():
                 await self._bell.wait()
+
+    async def until_obeyed(self) -> None:
+        """Return when the executor has taken every request."""
+        with trio.fail_after(DEADLINE):
+            while self.send.statistics().current_buffer_used:
+                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
 
     async def run(self, *argv: str, index: int = 0, width: int = 4, **more: Any) -> Any:
         """Run one task to its end and return its row."""

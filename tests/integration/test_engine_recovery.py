@@ -213,10 +213,11 @@ async def test_a_finish_of_an_earlier_version_counts_if_the_edit_kept_its_task(
 ) -> None:
     tracker = KeptTracker()
     tasks = {"a": template("a"), "b": template("b"), "c": template("c", "a", "b")}
-    scene = Scene(default=1.0)
+    scene = Scene(default=2.0)
     scene.seconds = {"a": FOREVER, "b": FOREVER}
     async with at_work(tmp_path, scene, tracker) as engine:
         await submit(engine, tasks)
+        await scene.until(lambda: len(scene.words) == 2)
         raw = document({"new": template("new"), **tasks, "b": template("other")})
         await engine.edit(1, parse(raw, directory="/"), raw)
         tracker.fault = TrackerError("it is dead")

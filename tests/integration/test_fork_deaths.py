@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import trio
 
-from daggy.executor import LINKED, STOPPED, Ack, Kind, Reason, Reports, Request, Site
+from daggy.executor import LINKED, STOPPED, Ack, Kill, Kind, Reason, Reports, Request, Site, Ticket
 from daggy.launcher.journal import RECORD
 from daggy_fork import ForkExecutor, ForkSettings
 from tests.integration.fork_desk import Desk, alive, appears, becomes, desk, gone
@@ -58,6 +58,25 @@ async def test_a_launcher_that_dies_loses_what_it_ran_and_nothing_else(tmp_path:
         assert not at_work.recalled
         if durable:
             assert at_work.finished[3]["started"] > 0
+
+
+@pytest.mark.trio
+@DURABLE
+async def test_what_is_killed_does_not_start_because_its_launcher_dies_first(tmp_path: Path, durable: bool) -> None:
+    async with desk(tmp_path, durable=durable, workers=1) as at_work:
+        at_work.launch(at_work.task("sleep", "1000", index=1), at_work.task("true", index=2), width=1)
+        await at_work.until(lambda: 1 in at_work.started)
+        assert at_work.executor._launchers is not None
+        (launcher,) = at_work.executor._launchers._launchers.values()
+        assert len(launcher.out) == 2
+        pid = launcher.client.process.pid
+        os.kill(pid, signal.SIGSTOP)
+        at_work.send.send_nowait(Kill([Ticket(7, 1, 2, 1, 1)]))
+        await at_work.until_obeyed()
+        os.kill(pid, signal.SIGKILL)
+        await at_work.until(lambda: at_work.finished)
+        await at_work.until(lambda: 2 in at_work.recalled or 2 in at_work.started)
+        assert (at_work.recalled, [*at_work.finished]) == ([2], [1])
 
 
 @pytest.mark.trio

@@ -30,13 +30,17 @@ from daggy_sqlite.columns import READ, Integers, select
 from daggy_sqlite.schema import RUN_SHIFT
 from daggy_sqlite.writing import count_attempts
 
+LARGEST = (1 << 63) - 1
+"""The largest number that SQLite knows; no run has it."""
+
 
 def read_runs(connection: sqlite3.Connection, matching: RunFilter) -> Sequence[RunRecord]:
     """Return one page of runs, newest first."""
     conditions: list[str] = ["1"]
     parameters: list[Any] = []
+    before = None if matching.before is None else max(0, min(matching.before, LARGEST))
     for condition, value in (
-        ("run < ?", matching.before),
+        ("run < ?", before),
         ("created >= ?", matching.since),
         ("created < ?", matching.until),
         ("name = ?", matching.name or None),
@@ -48,8 +52,8 @@ def read_runs(connection: sqlite3.Connection, matching: RunFilter) -> Sequence[R
         conditions.append(f"state IN ({','.join('?' * len(matching.states))})")
         parameters += [int(state) for state in matching.states]
     for key, text in matching.tags.items():
-        conditions.append("EXISTS (SELECT 1 FROM json_each(tags) WHERE key = ? AND value = ?)")
-        parameters += [key, text]
+        conditions.append("instr(tags, ?) AND EXISTS (SELECT 1 FROM json_each(tags) WHERE key = ? AND value = ?)")
+        parameters += [json.dumps({key: text})[1:-1], key, text]  # as it is written; rules out nearly all at a tenth
     found = connection.execute(
         "SELECT run, version, name, tags, state, created, started, ended, digest FROM runs "
         f"WHERE {' AND '.join(conditions)} ORDER BY run DESC LIMIT ?",
@@ -125,7 +129,7 @@ def read_told(connection: sqlite3.Connection, after: int, limit: int, run: int |
 
 def require(connection: sqlite3.Connection, run: int) -> None:
     """Raise KeyError if there is no such run."""
-    if connection.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone() is None:
+    if not 0 < run < LARGEST or connection.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone() is None:
         raise KeyError(run)
 
 
@@ -196,13 +200,13 @@ def _entries(
 
 
 def _moves(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, Moved | None]]:
-    for after, version, state, ranges, cause, actor, at in connection.execute(
-        "SELECT after, version, state, ranges, cause, actor, at FROM events "
+    for after, version, state, ranges, cause, actor, at, flying in connection.execute(
+        "SELECT after, version, state, ranges, cause, actor, at, flying FROM events "
         "WHERE run = ? AND ranges IS NOT NULL ORDER BY id",
         (run,),
     ):
-        array = np.array(json.loads(ranges), np.int64).reshape(-1, 2)
-        yield after, Moved(run, version, State(state), array, cause, actor, at)
+        array, pairs = (np.array(json.loads(text or "[]"), np.int64).reshape(-1, 2) for text in (ranges, flying))
+        yield after, Moved(run, version, State(state), array, cause, actor, at, pairs)
 
 
 def _batches(run: int, rows: Rows, versions: Integers, messages: Mapping[int, str]) -> Iterator[Attempts]:

@@ -25,7 +25,8 @@ FAULTS = (sqlite3.Error, UnicodeDecodeError)
 RUN_SHIFT = 32
 """An attempt's id is its run's id shifted left by this, plus its number in the run, from 1."""
 
-TOLD = """
+SINCE_1 = """
+ALTER TABLE events ADD COLUMN flying TEXT; -- JSON: [index, attempt] of those that were in flight and are ended
 CREATE TABLE submissions ( -- what callers called their submissions
     key TEXT NOT NULL, run INTEGER NOT NULL, body TEXT NOT NULL, at REAL NOT NULL
 );
@@ -38,7 +39,7 @@ CREATE INDEX told_of_run ON told (run, number);
 CREATE VIEW told_readable AS
     SELECT number, run, datetime(at, 'unixepoch') AS at, CAST(body AS TEXT) AS body FROM told;
 """
-"""Tables that format 2 brought."""
+"""What format 2 brought."""
 
 TABLES = """
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, at REAL NOT NULL);
@@ -99,7 +100,7 @@ CREATE VIEW events_readable AS
         LEFT JOIN run_states ON ranges IS NULL AND run_states.state = events.state;
 """
 
-MIGRATIONS = {1: TOLD}
+MIGRATIONS = {1: SINCE_1}
 """What leads from each earlier format to the next one."""
 
 
@@ -223,7 +224,7 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA application_id={APPLICATION}")
-    connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {TOLD}")
+    connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {SINCE_1}")
     connection.executemany("INSERT INTO states VALUES (?, ?)", _names(State))
     connection.executemany("INSERT INTO run_states VALUES (?, ?)", _names(RunState))
     connection.executemany("INSERT INTO reasons VALUES (?, ?)", _names(Reason))

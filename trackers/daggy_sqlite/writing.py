@@ -160,9 +160,11 @@ class Writer:
 
     def _write_moved(self, entry: Moved) -> None:
         ranges = json.dumps(entry.ranges.tolist(), separators=(",", ":"))
+        flying = json.dumps(entry.flying.tolist(), separators=(",", ":")) if len(entry.flying) else None
         after = self.counts.attempts[entry.run]
         self.connection.execute(
-            "INSERT INTO events (run, version, state, after, ranges, cause, actor, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO events (run, version, state, after, ranges, cause, actor, at, flying) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.run,
                 entry.version,
@@ -172,6 +174,7 @@ class Writer:
                 _text(entry.cause),
                 _text(entry.actor),
                 entry.at,
+                flying,
             ),
         )
 

@@ -289,7 +289,7 @@ class Reference:
             self.errored = 0
             for task in self.tasks.values():
                 if task.doom == "halt":
-                    task.doom, task.superseded = "", True
+                    task.doom = ""
             self.settle()
 
     def tick(self, due: set[Task]) -> None:
@@ -350,6 +350,17 @@ class Reference:
         again = {task for name, task in self.tasks.items() if name in changed}
         again |= {task for task in self.tasks.values() if states[task] in FAILED or task.doom == "kill"}
         self.run_again(again, keep_downstream=keep_downstream, is_edit=True)
+
+    def set_aside(self, task: Task, attempt: int, end: tuple[Reason, int, int]) -> None:
+        """An attempt that does not follow was heard to have ended: that is recorded."""
+        if not task.alive or task.is_in_flight() or attempt <= task.attempt:
+            return
+        if task.state in {None, "delayed", "killed"}:
+            task.doom = "kill" if task.state == "killed" else "again"
+            task.state = "sent"
+            task.attempt = attempt
+            self.finish(task, *end)
+        task.attempt = attempt
 
     def crash(self) -> None:
         """The engine died: what was in flight is queued, or as it was told to become."""

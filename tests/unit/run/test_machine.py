@@ -25,8 +25,9 @@ from daggy.plan import difference, plan
 from daggy.run import edit, states
 from daggy.run.commands import on_kill, on_requeue, on_resume
 from daggy.run.growth import on_bad_answer, on_generated
+from daggy.run.recovery import on_recovered, on_unfollowed
 from daggy.run.reports import on_reports, on_tick
-from daggy.run.restore import forget_unfollowed, on_recovered, restore
+from daggy.run.restore import restore
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import parse_fragment
@@ -366,11 +367,10 @@ class Machine(RuleBasedStateMachine):
             elif task.state == "delayed":
                 self.due[task] = now.mono
             del heard[ticket]
-        forget_unfollowed(self.run, rest)
+        on_unfollowed(self.run, rest, now)
+        for ticket, end in heard.items():
+            self.reference.set_aside(flying[ticket], ticket.attempt, end)
         self.reference.is_recovering = False
-        for ticket in heard:
-            if flying[ticket].alive and not flying[ticket].is_in_flight():
-                flying[ticket].attempt = max(flying[ticket].attempt, ticket.attempt)
         for index in np.flatnonzero(self.run.frontier.state == states.DELAYED).tolist():
             task = self.task(index)
             if task.state is None:  # read back: some of its delay was left

@@ -9,8 +9,9 @@ from daggy.plan import difference
 from daggy.run import edit
 from daggy.run.commands import on_kill, on_requeue, on_resume
 from daggy.run.growth import on_generated
+from daggy.run.recovery import on_recovered, on_unfollowed
 from daggy.run.reports import on_reports
-from daggy.run.restore import forget_unfollowed, on_recovered, restore
+from daggy.run.restore import restore
 from daggy.run.run import Run
 from daggy.spec import parse_fragment
 from tests.unit.run.kit import (
@@ -63,7 +64,7 @@ def test_finished_work_is_not_repeated_whatever_order_it_is_heard_in() -> None:
     again = restore(book_of_nothing.record(), book_of_nothing.history(), 2, now(50.0))
     rest = on_recovered(again, joined(spooled[::-1]), now(50.0))
     assert not len(rest.rows)
-    forget_unfollowed(again, rest)
+    on_unfollowed(again, rest, now(50.0))
     again.settle(now(50.0))
     assert outcome(again) is RunState.COMPLETED
     assert outcome(back(book, run)) is RunState.COMPLETED
@@ -78,7 +79,7 @@ def test_a_finish_whose_parent_was_lost_does_not_count_and_its_number_is_not_use
     again = restore(book.record(), book.history(), 2, now(50.0))
     rest = on_recovered(again, late, now(50.0))
     assert len(rest.rows) == 1
-    forget_unfollowed(again, rest)
+    on_unfollowed(again, rest, now(50.0))
     reports(again, take(again))
     assert again.ticket(take(again, "b")[0]).attempt == 2
 

@@ -56,7 +56,7 @@ def test_looking_at_a_directory_of_format_1_says_how_to_bring_it_up(old: Path) -
 
 
 def test_an_interrupted_migration_leaves_the_earlier_format(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: schema.TOLD + "SELECT no_such_column;"})
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: schema.SINCE_1 + "SELECT no_such_column;"})
     with pytest.raises(DirectoryError):
         SqliteTracker(SqliteSettings(), old)
     assert format_of(old) == 1

@@ -1,0 +1,151 @@
+"""What launchers finished while nobody listened, and what they still run, applied to a run that was read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from daggy.attempt import Kind, Reports, Rows, Ticket
+from daggy.run import states
+from daggy.run.reports import apply_reports
+from daggy.run.run import Doom, Run
+from daggy.run.states import DELAYED, KILLED, QUEUED, SENT, Now
+
+RESUMABLE = states.mask(*states.UNSTARTED, states.KILLED, states.UPSTREAM_FAILED)
+"""States of a task of which an attempt may still be out there that does not follow."""
+
+
+def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
+    """Apply what launchers finished or lost, and adopt what still runs, in whatever order it comes; return what does
+    not follow (yet).
+
+    A report counts if its task is ready, and its attempt is above every known one and every one that a command ended;
+    a generator's counts once its answer has been read, so call this again with the rest after that. What is adopted
+    keeps the ticket that it was launched with. Until `on_unfollowed` the run neither ends nor stops for its failures.
+    """
+    run.is_recovering = True
+    rest = np.argsort(reports.rows["row"]["attempt"], kind="stable").tolist()
+    before = len(rest) + 1
+    while len(rest) < before:
+        before, left = len(rest), dict.fromkeys(rest)
+        passed: dict[int, list[int]] = {}
+        for position in rest:
+            row = reports.rows[position : position + 1]
+            index = _present_index(run, row)
+            if not _is_next(run, index, row):
+                passed.setdefault(index, []).append(position)
+                continue
+            for earlier in passed.pop(index, ()):  # a command ended it, and this one was launched after that
+                if _can_be_set_aside(run, index, reports.rows[earlier : earlier + 1]):
+                    _set_aside(run, {index: earlier}, reports, now)
+                    del left[earlier]
+            _put_in_flight(run, index, row)
+            _apply(run, position, reports, now)
+            del left[position]
+        rest = list(left)
+    run.begin()  # entries of rings that were passed over are still there
+    messages = {new: reports.messages[old] for new, old in enumerate(rest) if old in reports.messages}
+    return Reports(reports.rows[np.array(rest, np.int64)], messages)
+
+
+def on_unfollowed(run: Run, rest: Reports, now: Now) -> None:
+    """Take what did not follow as ended by a command, or by the loss of what it was built on.
+
+    What of it has ended is recorded, and that is all; what runs is killed before its task starts again. New attempts
+    are numbered above all of them.
+    """
+    while chosen := _first_of_each(run, rest):
+        _set_aside(run, chosen, rest, now)
+    for index, number in _numbers(run, rest):
+        if run.frontier.state[index] not in states.IN_FLIGHT:
+            run.frontier.attempt[index] = max(number, int(run.frontier.attempt[index]))
+    run.superseded.clear()
+    run.is_recovering = False
+    run.begin()
+
+
+def _numbers(run: Run, reports: Reports) -> Iterator[tuple[int, int]]:
+    """Yield present index and attempt of each report whose task is still there."""
+    for position in range(len(reports.rows)):
+        row = reports.rows[position : position + 1]
+        if (index := _present_index(run, row)) >= 0:
+            yield index, int(row["row"]["attempt"][0])
+
+
+def _first_of_each(run: Run, reports: Reports) -> dict[int, int]:
+    """Return by task the position of its earliest report that can be set aside."""
+    found: dict[int, int] = {}
+    for position in np.argsort(reports.rows["row"]["attempt"], kind="stable").tolist():
+        row = reports.rows[position : position + 1]
+        index = _present_index(run, row)
+        if index >= 0 and index not in found and _can_be_set_aside(run, index, row):
+            found[index] = position
+    return found
+
+
+def _can_be_set_aside(run: Run, index: int, row: Rows) -> bool:
+    is_new = int(row["row"]["attempt"][0]) > run.frontier.attempt[index]
+    return bool(is_new and RESUMABLE[run.frontier.state[index]])
+
+
+def _is_next(run: Run, index: int, row: Rows) -> bool:
+    if index < 0 or run.frontier.state[index] not in (QUEUED, DELAYED):
+        return False
+    return int(row["row"]["attempt"][0]) > max(int(run.frontier.attempt[index]), run.superseded.get(index, 0))
+
+
+def _way(run: Run, row: Rows) -> Iterator[tuple[int, int]]:
+    """Yield the versions from the one that launched a report's task, as far as the task is in them, each with its
+    index.
+    """
+    version, index = int(row["version"][0]), int(row["row"]["index"][0])
+    yield version, index
+    for earlier in sorted(run.translations):
+        if earlier >= version:
+            changes = run.translations[earlier]
+            index = int(changes.translate(np.array([index], np.int64))[0]) if index < changes.old.size else -1
+            if index < 0:
+                return
+            yield min((v for v in run.translations if v > earlier), default=run.version), index
+
+
+def _present_index(run: Run, row: Rows) -> int:
+    """Return the present index of the task of a report that an earlier version may have launched; -1 if it has none."""
+    version, index = list(_way(run, row))[-1]
+    return index if version == run.version and index < run.plan.size else -1
+
+
+def _put_in_flight(run: Run, index: int, row: Rows) -> None:
+    """Put a task in flight under the ticket that it was launched with."""
+    frontier = run.frontier
+    attempt = row["row"][0]
+    epoch = int(row["epoch"][0])
+    ticket = Ticket(run.id, int(row["version"][0]), int(attempt["index"]), epoch, int(attempt["attempt"]))
+    frontier.move_one(index, frontier.block_number(index), SENT)
+    frontier.attempt[index] = ticket.attempt
+    frontier.lane_of(index).in_flight += 1
+    frontier.in_flight += 1
+    run.tickets[index] = ticket
+    run.launched[ticket] = index
+
+
+def _apply(run: Run, position: int, reports: Reports, now: Now) -> None:
+    message = reports.messages.get(position, "")
+    row = reports.rows[position : position + 1].copy()
+    apply_reports(run, Reports(row, {0: message} if message else {}), now)
+
+
+def _set_aside(run: Run, chosen: Mapping[int, int], reports: Reports, now: Now) -> None:
+    """Let attempts end, or have ended, for nothing: `chosen` is position by task.
+
+    Their tasks are in flight until then, and what was derived from their having failed is not true any more.
+    """
+    for index, position in chosen.items():
+        run.doomed[index] = Doom.KILL if run.frontier.state[index] == KILLED else Doom.AGAIN
+        _put_in_flight(run, index, reports.rows[position : position + 1])
+    run.begin()
+    for index, position in chosen.items():
+        _apply(run, position, reports, now)
+        if reports.rows["kind"][position] == Kind.STARTED:
+            run.outbox.kills.append(run.ticket(index))

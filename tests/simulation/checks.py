@@ -1,0 +1,332 @@
+"""What must hold at the end of every story, each thing by its name; the graph is expanded by the naive reference."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from attrs import define, field
+
+from daggy.attempt import Reason, RunState, State, Ticket
+from daggy.engine.engine import Engine, attempts_of
+from daggy.run import states
+from daggy.run.run import Run, from_ranges
+from daggy.tracker import Attempts, Moved, Submitted, Told
+from tests.simulation import specs
+from tests.simulation.story import Story
+from tests.simulation.world import Happened
+from tests.unit.run.reference import FAILED, Reference, Task
+
+Json = dict[str, Any]
+
+
+@define
+class BrokenError(AssertionError):
+    """An invariant does not hold: its name, what was seen, and the task (run, name) that it is about."""
+
+    invariant: str
+    said: str
+    run: int = 0
+    name: str = ""
+
+
+@define(eq=False)
+class Deed:
+    """One process of one attempt, as it really was."""
+
+    ticket: Ticket
+    name: str
+    began: float
+    ended: float = float("inf")
+    reason: Reason | None = None
+
+
+@define(eq=False)
+class Book:
+    """What really happened, and what was kept, by task."""
+
+    deeds: dict[Ticket, Deed] = field(factory=dict)
+    by_task: dict[tuple[int, str], list[Deed]] = field(factory=lambda: defaultdict(list))
+
+    @classmethod
+    def read(cls, log: Iterable[Happened]) -> Book:
+        """Return it from the world's log."""
+        book = cls()
+        for one in log:
+            if one.what == "start":
+                if one.ticket in book.deeds:
+                    raise BrokenError("one start a ticket", f"{one.ticket} began twice", one.ticket.run, one.name)
+                deed = book.deeds[one.ticket] = Deed(one.ticket, one.name, one.at)
+                book.by_task[one.ticket.run, one.name].append(deed)
+            else:
+                deed = book.deeds[one.ticket]
+                deed.ended, deed.reason = one.at, one.reason if one.what == "end" else Reason.LOST
+        return book
+
+
+def graph(document: Json) -> Reference:
+    """Return the naive graph of a document with all that its generators answer."""
+    made = Reference(document)
+    made.add(document)
+    todo = [task for task in made.tasks.values() if task.template.get("is_generator")]
+    while todo:
+        task = todo.pop()
+        words = task.template["details"]["command"]
+        answer = json.loads(specs.answer(words, task.name, document["parameters"], 2))
+        if answer["tasks"]:
+            made.add(answer, task)
+            new = [one for one in made.tasks.values() if one.origin is task]
+            todo += [one for one in new if one.template.get("is_generator")]
+    return made
+
+
+class Checks:
+    """All invariants over one story that has come to its end."""
+
+    def __init__(self, story: Story, engine: Engine) -> None:
+        """Read what happened."""
+        self.story, self.engine = story, engine
+        self.book = Book.read(story.world.log)
+        self.documents: dict[tuple[int, int], Json] = {}
+        for entry in story.entries:
+            if isinstance(entry, Submitted):
+                self.documents[entry.run, entry.version] = json.loads(entry.spec)
+        self.graphs: dict[tuple[int, int], Reference] = {}
+
+    def graph(self, run: int, version: int) -> Reference:
+        """Return the naive graph of a version of a run."""
+        key = run, version
+        if key not in self.graphs:
+            self.graphs[key] = graph(self.documents[key])
+        return self.graphs[key]
+
+    def whole(self) -> None:
+        """Check what is about no single run."""
+        for said in self.story.world.broken:
+            raise BrokenError(said.partition(":")[0], said)
+        self.parallel()
+        self.nothing_left()
+
+    def _waits(self, made: Reference, task: Task) -> Iterator[tuple[Task, str]]:
+        for parent, on in task.parents:
+            yield parent, on
+            yield from ((one, on) for one in made.generated(parent))
+        if task.origin is not None:
+            yield task.origin, "completed"
+
+    def _check_parent(self, deed: Deed, parent: str, on: str, is_set_aside: bool) -> None:
+        run = deed.ticket.run
+        before = [one for one in self.book.by_task.get((run, parent), ()) if one.began <= deed.began]
+        is_kept = is_set_aside or run in self.story.keeping
+        if any(one.ended > deed.began for one in before) and not is_kept:
+            raise BrokenError("order", f"{deed.ticket} began while its parent '{parent}' ran", run, deed.name)
+        if on == "completed" and not any(one.reason is Reason.OK for one in before):
+            raise BrokenError(
+                "order", f"{deed.ticket} began before its parent '{parent}' was completed", run, deed.name
+            )
+
+    def parallel(self) -> None:
+        """No template runs more tasks at once than it may, no run uses more than its limits."""
+        for run, version in {(ticket.run, ticket.version) for ticket in self.book.deeds}:
+            document = self.documents[run, version]
+            deeds = [
+                deed for deed in self.book.deeds.values() if (deed.ticket.run, deed.ticket.version) == (run, version)
+            ]
+            made = self.graph(run, version)
+            for name, template in document["tasks"].items():
+                if most := template.get("max_parallel"):
+                    mine = [deed for deed in deeds if made.tasks[deed.name].template is template]
+                    self._at_once(mine, most, "max_parallel", name)
+            for need, most in document.get("limits", {}).items():
+                mine = [deed for deed in deeds if need in made.tasks[deed.name].template.get("resources", {})]
+                self._at_once(mine, most, "limits", need)
+
+    def _at_once(self, deeds: list[Deed], most: int, invariant: str, said: str) -> None:
+        moments = sorted([(deed.began, 1) for deed in deeds] + [(deed.ended, -1) for deed in deeds])
+        count = 0
+        for at, change in moments:
+            count += change
+            if count > most:
+                raise BrokenError(
+                    invariant, f"{count} at once of '{said}' at {at}, {most} allowed", deeds[0].ticket.run
+                )
+
+    def nothing_left(self) -> None:
+        """Nothing runs, nothing is reserved, and every launcher was allowed to forget."""
+        for launcher, process in self.story.world.running():
+            raise BrokenError(
+                "nothing left", f"{process.ticket} still runs at launcher {launcher.number}", process.ticket.run
+            )
+        for launcher in self.story.world.launchers.values():
+            if launcher.spool:
+                raise BrokenError("acknowledged", f"launcher {launcher.number} keeps {len(launcher.spool)} reports")
+        for line in self.engine.dispatcher.lines.values():
+            for machine in line.pool.machines.values():
+                if machine.used():
+                    raise BrokenError("nothing left", f"{machine.used()} of '{machine.name}' is still reserved")
+
+    # Of one run.
+
+    def run(self, run: Run, copy: Run) -> None:
+        """Check one run that has ended, as it is in memory and as it is read back."""
+        if not run.is_ended:
+            raise BrokenError("ends", f"run {run.id} is {run.state.name.lower()}", run.id)
+        self.same(run, copy)
+        self.order(run)
+        self.counts(run)
+        self.outcome(run)
+        self.rows(run)
+        self.once(run)
+        self.told(run)
+
+    def order(self, run: Run) -> None:
+        """No child begins before its parents have ended as it demands, nor while one of them runs."""
+        set_aside = set(self._superseded(run))
+        for (run_id, name), deeds in self.book.by_task.items():
+            for deed in deeds if run_id == run.id else ():
+                made = self.graph(run.id, deed.ticket.version)
+                if name not in made.tasks:
+                    raise BrokenError(
+                        "order", f"{deed.ticket} is no task of version {deed.ticket.version}", run.id, name
+                    )
+                for parent, on in self._waits(made, made.tasks[name]):
+                    self._check_parent(deed, parent.name, on, (name, deed.ticket.attempt) in set_aside)
+
+    def _superseded(self, run: Run) -> Iterator[tuple[str, int]]:
+        """Yield name and number of the attempts that a command had ended: they may begin before they hear of it."""
+        names = self._names(run)
+        for entry in self.story.entries:
+            if isinstance(entry, Attempts) and entry.run == run.id:
+                for row in entry.rows[np.isin(entry.rows["outcome"], (State.WAITING, State.KILLED))]:
+                    yield names.get((entry.version, int(row["index"])), ""), int(row["attempt"])
+
+    def _names(self, run: Run) -> dict[tuple[int, int], str]:
+        """Return names by version and index, as far as they are known without asking for old plans."""
+        deeds = self.book.deeds.items()
+        names = {(ticket.version, ticket.index): deed.name for ticket, deed in deeds if ticket.run == run.id}
+        return {**names, **{(run.version, run.plan.index(name)): name for name in self.states_of(run)}}
+
+    def same(self, run: Run, copy: Run) -> None:
+        """What is read back is what was there."""
+        if run.state is not copy.state or run.version != copy.version or run.plan.size != copy.plan.size:
+            raise BrokenError(
+                "read back",
+                f"{run.state, run.version, run.plan.size} is read as {copy.state, copy.version, copy.plan.size}",
+                run.id,
+            )
+        for what, mine, kept in (
+            ("state", states.PUBLIC[run.frontier.state], states.PUBLIC[copy.frontier.state]),
+            ("attempt", run.frontier.attempt, copy.frontier.attempt),
+        ):
+            # a number that was handed out and given back is known to nobody but the engine that did so
+            if (differ := np.flatnonzero(mine < kept if what == "attempt" else mine != kept)).size:
+                name = run.plan.name(int(differ[0]))
+                raise BrokenError(
+                    "read back", f"{what} {mine[differ[0]]} of {name} is read as {kept[differ[0]]}", run.id, name
+                )
+
+    def counts(self, run: Run) -> None:
+        """Counts are what the states add up to."""
+        public = states.PUBLIC[run.frontier.state]
+        counted = {state.name.lower(): int(np.count_nonzero(public == state)) for state in State}
+        if counted != run.counts():
+            raise BrokenError("counts", f"{run.counts()} of {counted}", run.id)
+
+    def states_of(self, run: Run) -> dict[str, State]:
+        """Return the public state of each task by name."""
+        public = states.PUBLIC[run.frontier.state].tolist()
+        return {run.plan.name(index): State(code) for index, code in enumerate(public) if code != 255}
+
+    def outcome(self, run: Run) -> None:
+        """Tasks have ended; what failed is passed on, and only that; the run is completed if all tasks are."""
+        known = self.states_of(run)
+        made = self.graph(run.id, run.version)
+        completed = [name for name, state in known.items() if state is State.COMPLETED]
+        for name, task in made.tasks.items():
+            if task.origin is None and name not in known:
+                raise BrokenError("tasks", f"'{name}' is missing", run.id, name)
+        for name, state in known.items():
+            if state in (State.WAITING, State.QUEUED, State.RUNNING):
+                raise BrokenError("ends", f"'{name}' is {state.name.lower()} in a run that has ended", run.id, name)
+            if name not in made.tasks:
+                raise BrokenError("tasks", f"'{name}' is no task of the spec", run.id, name)
+            waits = [(known[one.name], on) for one, on in self._waits(made, made.tasks[name]) if one.name in known]
+            failed = any(on == "completed" and one in FAILED for one, on in waits)
+            if state is State.UPSTREAM_FAILED and not failed:
+                raise BrokenError("upstream", f"'{name}' is upstream_failed, and no parent failed", run.id, name)
+        if (run.state is RunState.COMPLETED) != (len(completed) == len(known)):
+            raise BrokenError("completed", f"{run.state.name} with {len(completed)} of {len(known)} completed", run.id)
+
+    def rows(self, run: Run) -> None:
+        """Each process that ran is known as one attempt, with the reason that it really ended for; and no other is."""
+        for name in self.states_of(run):
+            known: dict[int, Any] = {}
+            for version, row, _ in attempts_of(run, run.plan.index(name), self.story.tracker):
+                if int(row["attempt"]) in known:
+                    raise BrokenError(
+                        "one end a ticket", f"attempt {row['attempt']} is kept twice ({version})", run.id, name
+                    )
+                known[int(row["attempt"])] = row
+            deeds = [deed for deed in self.book.by_task.get((run.id, name), ()) if self._is_of(run, deed)]
+            for deed in deeds:
+                self._check_deed(deed, known.pop(deed.ticket.attempt, None))
+            invented = [row for row in known.values() if row["started"] > 0 and self._is_certain(run, name)]
+            if invented:
+                raise BrokenError("attempts", f"attempt {invented[0]['attempt']} never was", run.id, name)
+
+    def _is_certain(self, run: Run, name: str) -> bool:
+        """Return whether a task is the same in all versions: neither dropped for a while, nor generated anew."""
+        return "/" not in name and all(
+            name in self.graph(run.id, version).tasks for version in range(1, run.version + 1)
+        )
+
+    def _is_of(self, run: Run, deed: Deed) -> bool:
+        return deed.ticket.version == run.version or self._is_certain(run, deed.name)
+
+    def _generates(self, deed: Deed) -> bool:
+        task = self.graph(deed.ticket.run, deed.ticket.version).tasks[deed.name]
+        return bool(task.template.get("is_generator"))
+
+    def _check_deed(self, deed: Deed, row: Any) -> None:
+        run, name = deed.ticket.run, deed.name
+        if row is None:
+            raise BrokenError("every start is known", f"{deed.ticket} has no attempt", run, name)
+        reason = Reason(int(row["reason"]))
+        unwanted = deed.reason is Reason.OK and reason is Reason.KILLED and self._generates(deed)
+        if reason not in (deed.reason, Reason.LOST, Reason.GENERATOR) and not unwanted:
+            raise BrokenError("reasons", f"{deed.ticket} ended {deed.reason}, kept as {reason.name}", run, name)
+
+    def once(self, run: Run) -> None:
+        """What is completed does not run again, unless somebody asked for it or something that it builds on changed."""
+        names = self._names(run)
+        version, done = 1, set[str]()
+        for entry in self.story.entries:
+            if getattr(entry, "run", 0) != run.id:
+                continue
+            if isinstance(entry, Submitted) and entry.version > 1:
+                version, done = (
+                    entry.version,
+                    set(),
+                )  # what an edit may run again: the reducer's own tests say it exactly
+            elif isinstance(entry, Moved) and entry.state is State.WAITING:
+                moved = from_ranges(entry.ranges).tolist()
+                done -= {names.get((entry.version, index), "") for index in moved}
+            elif isinstance(entry, Attempts) and entry.version == version:  # not of what an edit took out
+                for row in entry.rows:
+                    name = names.get((entry.version, int(row["index"])))
+                    if name in done:
+                        raise BrokenError("once", f"'{name}' ran again though it was completed", run.id, name or "")
+                    if name and row["outcome"] == State.COMPLETED:
+                        done.add(name)
+
+    def told(self, run: Run) -> None:
+        """The last that was told of a run is what it is."""
+        told = [entry for entry in self.story.entries if isinstance(entry, Told) and entry.run == run.id]
+        if not told or not self.story.plan.follows:
+            return
+        last = json.loads(told[-1].body)
+        if last["counts"] != run.counts() or last["state"] != run.state.name.lower():
+            raise BrokenError("told", f"{last} of {run.state.name} {run.counts()}", run.id)

@@ -1,0 +1,41 @@
+"""A small part of the simulation, and that it sees what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from daggy.run import recovery
+from daggy.tracker import Attempts, Entry
+from tests.simulation import story
+from tests.simulation.command import play
+
+SEEDS = range(0, 240, 40)
+
+
+@pytest.mark.parametrize("first", SEEDS)
+def test_whatever_happens_the_promises_hold(first: int) -> None:
+    for seed in range(first, first + 40):
+        said, _ = play(seed)
+        assert not said, f"seed {seed}: {said}"
+
+
+def found(seeds: range) -> set[str]:
+    """Return the first words of what is wrong."""
+    return {said.split(":")[0] for said, _ in map(play, seeds) if said}
+
+
+def test_a_tracker_that_loses_attempts_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(self: story.Kept, entries: Sequence[Entry]) -> None:
+        super(story.Kept, self).append([one for one in entries if not isinstance(one, Attempts) or len(one.rows) != 2])
+
+    monkeypatch.setattr(story.Kept, "append", forgetful)
+    assert "invariant 'every start is known'" in found(range(40))
+
+
+def test_an_engine_that_forgets_what_runs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "_is_next", lambda run, index, row: False)
+    monkeypatch.setattr(recovery, "RESUMABLE", np.zeros(10, np.bool_))
+    assert found(range(40)) & {"invariant 'every start is known'", "invariant 'once'", "invariant 'room'"}
