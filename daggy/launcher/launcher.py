@@ -5,6 +5,7 @@ that have nothing of ours.
 """
 
 import collections
+import contextlib
 import heapq
 import json
 import os
@@ -155,7 +156,9 @@ class Launcher(Lingering):
         for task in self.chosen([ticket]):
             there = task.state == RUNNING and task.out >= 0
             if there:
-                data = os.pread(task.out if stream == "stdout" else task.err, limit, offset)
+                # no file is that long, or it cannot be read: no reason for all that runs here to end
+                with contextlib.suppress(OSError, OverflowError):
+                    data = os.pread(task.out if stream == "stdout" else task.err, limit, offset)
         self.stream.send(b"D", struct.pack("<I?", number, there) + data)
 
     def obey(self, kind: int, payload: bytes) -> None:
@@ -332,7 +335,7 @@ class Launcher(Lingering):
             for task in self.ended:
                 if task.state == ENDED and not task.reason and self.wrote_too_much(task):
                     task.reason, task.message = OUTPUT, self.too_much()
-                if task.generator and task.pid and os.path.exists(self.outputs.answer(task)):
+                if task.generator and task.pid and self.outputs.keep_answer(task):
                     task.flags |= ANSWER
             self.outputs.keep(self.ended)
             for task in self.ended:

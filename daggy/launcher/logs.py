@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import zlib
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def read(directory: Path, run: int, version: int, row: Rows, stream: str, offset
 
     Raises:
         FileNotFoundError: the output is gone.
-        ValueError: it is there and its crc is wrong.
+        ValueError: it is there and not what was written: its crc is wrong, or it is too short, or it is no file.
     """
     home = folder(directory, run)
     flags = int(row["flags"])
@@ -42,14 +43,21 @@ def read(directory: Path, run: int, version: int, row: Rows, stream: str, offset
     if not limit:
         return b""
     if flags & LINKED:
-        return _part(home / f"{stem}.{stream}", offset, limit)
+        path = home / f"{stem}.{stream}"
+        if path.stat().st_size < int(row[stream]):  # it has no crc: only what is missing can be told
+            raise _damaged(row, path)
+        return _part(path, offset, limit)
     return _packed(home / stem, row, stream)[offset : offset + limit]
 
 
 def _part(path: Path, offset: int, limit: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # an answer may be a pipe
     try:
-        return os.pread(descriptor, limit, offset)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"'{path}' is no file")
+        left = found.st_size - offset  # a damaged row may claim more than any file, or memory, can hold
+        return os.pread(descriptor, min(limit, left), offset) if left > 0 else b""
     finally:
         os.close(descriptor)
 
@@ -58,5 +66,9 @@ def _packed(path: Path, row: Rows, stream: str) -> bytes:
     stdout, stderr = int(row["stdout"]), int(row["stderr"])
     data = _part(path, int(row["offset"]), stdout + stderr)
     if len(data) < stdout + stderr or zlib.crc32(data) != int(row["crc"]):
-        raise ValueError(f"the output of task {int(row['index'])} is damaged: '{path}' does not hold what was written")
+        raise _damaged(row, path)
     return data[:stdout] if stream == "stdout" else data[stdout:]
+
+
+def _damaged(row: Rows, path: Path) -> ValueError:
+    return ValueError(f"the output of task {int(row['index'])} is damaged: '{path}' does not hold what was written")

@@ -84,8 +84,8 @@ def story(entries: Iterable[Entry]) -> list[Told]:
         if isinstance(entry, Attempts):
             told += [Told(entry.version, row, entry.messages.get(place, "")) for place, row in enumerate(entry.rows)]
         elif isinstance(entry, Moved):
-            text = f"{int(entry.state)} {entry.ranges.tolist()} {entry.flying.tolist()} {entry.cause!r} {entry.actor!r} {entry.at}"
-            told.append(Told(entry.version, None, text))
+            moved = f"{int(entry.state)} {entry.ranges.tolist()} {entry.flying.tolist()}"
+            told.append(Told(entry.version, None, f"{moved} {entry.cause!r} {entry.actor!r} {entry.at}"))
     return told
 
 

@@ -365,6 +365,17 @@ async def test_a_generator_answers_in_a_file_or_on_standard_output(tmp_path: Pat
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("odd", ["mkfifo $DAGGY_GENERATE", "mkdir $DAGGY_GENERATE", "ln -s / $DAGGY_GENERATE"])
+async def test_an_answer_that_is_no_file_holds_nothing_up(tmp_path: Path, odd: str) -> None:
+    async with desk(tmp_path) as at_work:
+        row = await at_work.run("sh", "-c", odd, generator=True)
+        assert row["flags"] & ANSWER
+        with pytest.raises(ValueError, match="is no file"):
+            await at_work.output(0, "answer")
+        assert (await at_work.run("true", index=1))["reason"] == Reason.OK
+
+
+@pytest.mark.trio
 async def test_lanes_keep_their_order_and_their_width(tmp_path: Path) -> None:
     script = f"echo start >> {tmp_path}/log; sleep 0.02; echo end >> {tmp_path}/log"
     async with desk(tmp_path) as at_work:
