@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from attrs import define, field
 
-from daggy.attempt import Kind, Rows, Ticket
+from daggy.attempt import Kind, Reason, Rows, Ticket
 from daggy.executor import Ack
 
 
@@ -49,7 +49,8 @@ class Acks:
     def _find(self, pool: str, rows: Rows, ticket: Ticket) -> None:
         row = rows["row"]
         same = (row["index"] == ticket.index) & (row["attempt"] == ticket.attempt) & (rows["kind"] == Kind.FINISHED)
-        same &= (rows["run"] == ticket.run) & (rows["version"] == ticket.version)
+        same &= (rows["run"] == ticket.run) & (rows["version"] == ticket.version) & (rows["epoch"] == ticket.epoch)
+        same &= row["reason"] == Reason.OK  # that it is lost, too, may be what an executor's end has told
         for position in np.flatnonzero(same).tolist():
             self.held[ticket] = ((pool, int(row["launcher"][position])), int(rows["seq"][position]))
 

@@ -39,7 +39,9 @@ class Progress:
         self._began = time.monotonic()
 
     def note(self, told: str) -> None:
-        """Write down what happens, and when."""
+        """Write down what happens, and when; the same again says nothing new."""
+        if self.told and self.told[-1].endswith(f" lines: {told}"):
+            return
         self.told.append(f"{time.monotonic() - self._began:7.2f} s, {self.lines():4d} lines: {told}")
 
     def lines(self) -> int:

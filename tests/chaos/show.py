@@ -55,7 +55,7 @@ class Show:
         made = story(seed)
         place = self.home / f"story-{seed}"
         place.mkdir()
-        stage = Stage(place, self.library, made.workers)
+        stage = Stage(place, self.library, made.workers, leaves=made.leaves)
         play = (CommandPlay if made.is_command else Play)(made, stage)
         told = ""
         try:

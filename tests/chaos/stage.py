@@ -38,8 +38,9 @@ class BrokenError(Exception):
 class Stage:
     """One story's directory and its processes."""
 
-    def __init__(self, home: Path, library: Path, workers: int) -> None:
-        """Make the directory; nothing is started."""
+    def __init__(self, home: Path, library: Path, workers: int, *, leaves: bool) -> None:
+        """Make the directory; nothing is started. `leaves`: a server that ends leaves what runs."""
+        self._leaves = ["--leave-running"] if leaves else []
         self.home, self.state, self.oracle = home, home / "state", home / "oracle"
         self.errors = home / "errors"
         self.oracle.touch()
@@ -61,7 +62,7 @@ class Stage:
 
     def serve(self) -> bool:
         """Start a server; return whether it came to listen before it ended."""
-        self.start("serve", "--port", "0", "--dir", "state", "--config", str(self.config))
+        self.start("serve", "--port", "0", "--dir", "state", "--config", str(self.config), *self._leaves)
         address = self.state / "address"
         self.until(lambda: self.is_dead() or (address.exists() and address.read_text().endswith("\n")), "it starts")
         if self.is_dead():

@@ -38,10 +38,20 @@ class Step:
 
 @frozen
 class Story:
-    """A story: `is_command` plays it with `daggy run`, else with a server."""
+    """A story.
+
+    Args:
+        seed: What it follows from.
+        is_command: Whether `daggy run` plays it, or else a server.
+        leaves: Whether servers that end in order leave running what runs.
+        workers: How many tasks at a time.
+        scripts: The specs that are submitted.
+        steps: What happens.
+    """
 
     seed: int
     is_command: bool
+    leaves: bool
     workers: int
     scripts: tuple[Script, ...]
     steps: tuple[Step, ...] = field(repr=False)
@@ -65,7 +75,8 @@ def story(seed: int) -> Story:
         asks = [Step("edit", dice.random(), 0, dice.getrandbits(32))]
     late = [Step("submit", dice.random() * 0.5, number, 0, _under_fire(dice)) for number in range(1, count)]
     rest = sorted([*deaths, *asks, *late], key=lambda step: step.after)
-    return Story(seed, is_command, dice.choice([2, 2, 3, 6]), scripts, (Step("submit", 0.0), *rest))
+    leaves, workers = dice.random() < 0.4, dice.choice([2, 2, 3, 6])
+    return Story(seed, is_command, leaves, workers, scripts, (Step("submit", 0.0), *rest))
 
 
 def _ask(dice: random.Random, runs: int) -> Step:

@@ -7,7 +7,7 @@ import random
 import numpy as np
 from hypothesis import given, strategies as st
 
-from daggy.attempt import REPORT, Kind, Rows, Ticket
+from daggy.attempt import REPORT, Kind, Reason, Rows, Ticket
 from daggy.engine.acks import Acks
 from daggy.executor import Ack
 
@@ -75,3 +75,11 @@ def test_reports_without_a_number_need_no_acknowledgement() -> None:
     acks.note("p", finishes(1, [0, 0]))
     acks.note("p", finishes(1, []))
     assert acks.take() == []
+
+
+def test_a_finish_waits_for_its_answer_though_its_executor_told_its_loss_in_the_same_turn() -> None:
+    acks, lost = Acks(), finishes(0, [0])
+    lost["row"]["index"], lost["row"]["reason"] = 102, Reason.LOST
+    acks.hold(ticket(1, 2))
+    acks.note("p", np.concatenate([finishes(1, [1, 2]), lost]))
+    assert acks.take() == [("p", Ack(1, 1))]
