@@ -373,7 +373,7 @@ class Core:
         except (OSError, ValueError) as error:
             message = f"its answer cannot be read: {error}"
         index = run.launched.get(answer.ticket, answer.index)
-        if index in run.answering and answer.ticket not in run.orphans:
+        if index in run.answering and run.ticket(index) == answer.ticket:  # else an edit took its task away meanwhile
             message = message or self._grow(run, index, data)
             if message:
                 on_bad_answer(run, index, message, self.now())

@@ -188,9 +188,7 @@ class Dispatcher:
 
 
 def _needs_of(run: Run, ticket: Ticket) -> Needs:
-    """Return what a task needed that was launched under this or an earlier version; none if it is not known."""
-    if ticket in run.launched:
-        return run.frontier.lane_of(run.launched[ticket]).policy.resources
+    """Return what a task needed when it was launched, under this or an earlier version; none if it is not known."""
     changes = run.translations.get(ticket.version)
     plan = changes.old if changes is not None else run.plan
     return plan.block_of(ticket.index).template(ticket.index).policy.resources if ticket.index < plan.size else ()

@@ -10,7 +10,7 @@ from daggy.attempt import State
 from daggy.run import states
 from daggy.run.downstream import downstream
 from daggy.run.ring import Indexes
-from daggy.run.run import Doom, Run
+from daggy.run.run import KILLING, Doom, Run
 from daggy.run.states import WAITING, Now
 
 RUN_KILLED = "run killed"
@@ -49,9 +49,12 @@ def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None
 
 
 def doom_one(run: Run, index: int, doom: Doom) -> None:
-    """End a task in flight; `doom` says what becomes of it then. The last command wins."""
-    is_ending = run.doomed.get(index) in (Doom.KILL, Doom.AGAIN)
-    run.doomed[index] = doom
+    """End a task in flight; `doom` says what becomes of it then. The last command wins, and what was built on something
+    that runs again never counts.
+    """
+    before = run.doomed.get(index)
+    is_ending = before in (*KILLING, Doom.AGAIN)
+    run.doomed[index] = Doom.DISCARD if doom is Doom.KILL and before in (Doom.AGAIN, Doom.DISCARD) else doom
     if index not in run.answering and not is_ending:
         run.outbox.kills.append(run.ticket(index))
 
@@ -61,7 +64,7 @@ def on_resume(run: Run, now: Now, actor: str = "") -> None:
 
     So does what was killed and has not ended yet.
     """
-    dying = np.array([index for index, doom in run.doomed.items() if doom is Doom.KILL], np.int64)
+    dying = np.array([index for index, doom in run.doomed.items() if doom in KILLING], np.int64)
     failed = run.frontier.where(states.IS_FAILED)
     run_again(run, {"resumed": np.union1d(failed, dying)}, now, actor=actor)
 

@@ -14,7 +14,7 @@ from daggy.run.commands import run_again
 from daggy.run.frontier import PIECE, Frontier
 from daggy.run.gates import Gates
 from daggy.run.ring import Indexes, Where, where_of
-from daggy.run.run import Doom, Run
+from daggy.run.run import KILLING, Run
 from daggy.run.states import QUEUED, REMOVED, WAITING, Now
 from daggy.spec import parse_fragment
 from daggy.spec.model import RunSpec
@@ -70,7 +70,7 @@ def on_edit(run: Run, changes: Difference, submitted: Submitted, now: Now, actor
     chosen: dict[str, Indexes] = {}
     for cause, indexes in changed(changes):
         chosen[cause] = np.concatenate([chosen.get(cause, np.empty(0, np.int64)), indexes])
-    dying = np.array([index for index, doom in run.doomed.items() if doom is Doom.KILL], np.int64)
+    dying = np.array([index for index, doom in run.doomed.items() if doom in KILLING], np.int64)
     failed = np.union1d(run.frontier.where(states.IS_FAILED), dying)
     chosen["resumed"] = np.setdiff1d(failed, np.concatenate([np.empty(0, np.int64), *chosen.values()]))
     if not run_again(run, chosen, now, actor=actor, keep_downstream=submitted.keep_downstream):
@@ -145,6 +145,7 @@ def _move_sparse(run: Run, changes: Difference) -> None:
     run.failures = _moved(run.failures, changes)
     run.crashes = _moved(run.crashes, changes)
     run.superseded = _moved(run.superseded, changes)
+    run.discarded = _moved(run.discarded, changes)
     answers = _moved(run.answers, changes)
     run.answers = {index: answer for index, answer in answers.items() if index in changes.new.generated}
 

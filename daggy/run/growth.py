@@ -11,7 +11,7 @@ from daggy.run import states
 from daggy.run.gates import Gates
 from daggy.run.reports import complete_generator, end_generator
 from daggy.run.ring import Indexes
-from daggy.run.run import Doom, Run, story
+from daggy.run.run import KILLING, Doom, Run, story
 from daggy.run.states import COMPLETED, REMOVED, WAITING, Now
 from daggy.spec.model import On, RunSpec
 from daggy.tracker import Generated
@@ -33,9 +33,9 @@ def on_generated(run: Run, index: int, fragment: RunSpec | None, answer: bytes, 
     if index not in run.answering:
         raise InternalError(f"an answer came that nobody asked for: {story(run, index)}")
     doom = run.doomed.get(index)
-    if doom in (Doom.KILL, Doom.AGAIN):
+    if doom in (*KILLING, Doom.AGAIN):
         rows, message = run.answering.pop(index)
-        end_generator(run, index, rows, Reason.KILLED if doom is Doom.KILL else Reason.OK, message, now)
+        end_generator(run, index, rows, Reason.KILLED if doom in KILLING else Reason.OK, message, now)
         run.settle(now)
         return
     same = run.answers.get(index) == answer

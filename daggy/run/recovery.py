@@ -61,6 +61,7 @@ def on_unfollowed(run: Run, rest: Reports, now: Now) -> None:
         if run.frontier.state[index] not in states.IN_FLIGHT:
             run.frontier.attempt[index] = max(number, int(run.frontier.attempt[index]))
     run.superseded.clear()
+    run.discarded.clear()
     run.is_recovering = False
     run.begin()
 
@@ -142,8 +143,10 @@ def _set_aside(run: Run, chosen: Mapping[int, int], reports: Reports, now: Now) 
     Their tasks are in flight until then, and what was derived from their having failed is not true any more.
     """
     for index, position in chosen.items():
-        run.doomed[index] = Doom.KILL if run.frontier.state[index] == KILLED else Doom.AGAIN
+        is_killed = run.frontier.state[index] == KILLED
         _put_in_flight(run, index, reports.rows[position : position + 1])
+        counts = run.frontier.attempt[index] > run.discarded.get(index, 0)
+        run.doomed[index] = Doom.AGAIN if not is_killed else Doom.KILL if counts else Doom.DISCARD
     run.begin()
     for index, position in chosen.items():
         _apply(run, position, reports, now)

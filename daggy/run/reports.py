@@ -206,6 +206,8 @@ def _verdict(run: Run, end: _End, policy: Policy) -> tuple[int, float]:
     index, reason, doom = end.index, end.reason, run.doomed.get(end.index)
     if doom is Doom.AGAIN:
         return WAITING, 0.0
+    if doom is Doom.DISCARD:
+        return KILLED, 0.0
     if reason == Reason.OK and not (doom is Doom.KILL and policy.is_generator):  # what that one says is not wanted
         return COMPLETED, 0.0
     if doom is Doom.KILL or (reason == Reason.KILLED and not end.flags & STOPPED):

@@ -117,6 +117,7 @@ def _apply_move(run: Run, entry: Moved) -> None:
     if entry.state is State.KILLED:
         run.killed = run.killed or entry.cause.startswith(RUN_KILLED)
         return
+    run.discarded.update(entry.flying.tolist())
     _start_anew(run)
     if run.failures or run.crashes:
         for index in indexes.tolist():

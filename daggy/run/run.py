@@ -30,6 +30,11 @@ class Doom(enum.IntEnum):
     KILL = 1  # it is killed, unless it completed first
     AGAIN = 2  # its definition or what it builds on changed: it waits again, whatever it came to
     HALT = 3  # it may end what it began, and is killed if it has not begun
+    DISCARD = 4  # it is killed, whatever it came to: it was to wait again, and then was killed
+
+
+KILLING = (Doom.KILL, Doom.DISCARD)
+"""What leaves a task killed, so that to resume is about it, too."""
 
 
 @frozen
@@ -60,7 +65,8 @@ class Run:
     under an earlier version and still run; `translations` leads from each earlier version's indexes to the next
     one's; `orphans` are tickets in flight whose tasks are no longer part of the run. `answers` is what the generators
     answered whose tasks are in the plan. `superseded` is of a run read back: tasks with an attempt that was in flight
-    when a command ended it, whose end is not known yet, and that attempt's number.
+    when a command ended it, whose end is not known yet, and that attempt's number; `discarded` those among them that
+    do not count even if they completed.
     """
 
     def __init__(self, run_id: int, plan: Plan, *, created: float, epoch: int, version: int = 1) -> None:
@@ -92,6 +98,7 @@ class Run:
         self.answering: dict[int, tuple[Rows, str]] = {}
         self.answers: dict[int, bytes] = {}
         self.superseded: dict[int, int] = {}
+        self.discarded: dict[int, int] = {}
         self.moves: list[Moved] = []
         self.stale = 0
 
@@ -257,7 +264,7 @@ class Run:
     def _hold(self, index: int) -> bool:
         """Keep a task in flight from beginning (anew); return whether it may have to be killed for that."""
         if self.doomed.get(index) is Doom.AGAIN:
-            self.doomed[index] = Doom.KILL
+            self.doomed[index] = Doom.DISCARD
             return True
         if self.frontier.state[index] != states.SENT or index in self.answering or index in self.doomed:
             return False

@@ -132,6 +132,26 @@ async def test_what_a_generator_adds_is_launched_and_its_finish_forgotten_after_
     assert grown < generated, "a generator is not completed before its answer is kept"
 
 
+async def test_an_answer_of_a_generator_that_an_edit_took_away_is_nobody_elses(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.answer_seconds = 50.0
+    scene.answers = {
+        at: document({word: template(word)}).replace(b'"directory": "/", ', b"") for at, word in enumerate("xy")
+    }
+    tasks = {"g": template("g", is_generator=True, expand=["K"])}
+    async with at_work(tmp_path, scene) as engine:
+        run = await submit(engine, tasks, parameters={"K": ["1", "2"]})
+        await scene.until(lambda: len(scene.finished) == 2)
+        await trio.sleep(10)
+        raw = document(tasks, parameters={"K": ["2"]})
+        await engine.edit(run.id, parse(raw, directory="/"), raw)
+        assert run.plan.name(0) == "g.K:2"
+        await engine.ended(run.id)
+    assert scene.words == ["g", "g", "y"]
+
+
 class SlowTracker(KeptTracker):
     """Keeps what generators answered only when it is let."""
 

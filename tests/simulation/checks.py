@@ -138,10 +138,10 @@ class Checks:
             made = self.graph(run, version)
             for name, template in document["tasks"].items():
                 if most := template.get("max_parallel"):
-                    mine = [deed for deed in deeds if made.tasks[deed.name].template is template]
+                    mine = [deed for deed in deeds if _template_of(made, deed.name) is template]
                     self._at_once(mine, most, "max_parallel", name)
             for need, most in document.get("limits", {}).items():
-                mine = [deed for deed in deeds if need in made.tasks[deed.name].template.get("resources", {})]
+                mine = [deed for deed in deeds if need in (_template_of(made, deed.name) or {}).get("resources", {})]
                 self._at_once(mine, most, "limits", need)
 
     def _at_once(self, deeds: list[Deed], most: int, invariant: str, said: str) -> None:
@@ -188,26 +188,34 @@ class Checks:
         for (run_id, name), deeds in self.book.by_task.items():
             for deed in deeds if run_id == run.id else ():
                 made = self.graph(run.id, deed.ticket.version)
+                if name not in made.tasks and run.id in self.story.keeping:
+                    continue  # what an earlier answer brought goes on
                 if name not in made.tasks:
                     raise BrokenError(
                         "order", f"{deed.ticket} is no task of version {deed.ticket.version}", run.id, name
                     )
                 for parent, on in self._waits(made, made.tasks[name]):
-                    self._check_parent(deed, parent.name, on, (name, deed.ticket.attempt) in set_aside)
+                    is_set_aside = (name, deed.ticket.attempt) in set_aside or self._was_removed(run, deed)
+                    self._check_parent(deed, parent.name, on, is_set_aside)
 
     def _superseded(self, run: Run) -> Iterator[tuple[str, int]]:
         """Yield name and number of the attempts that a command had ended: they may begin before they hear of it."""
-        names = self._names(run)
+        for entry, row in self._kept(run):
+            if row["outcome"] in (State.WAITING, State.KILLED):
+                yield _name(run, entry.version, int(row["index"])), int(row["attempt"])
+
+    def _was_removed(self, run: Run, deed: Deed) -> bool:
+        """Return whether an edit took a task away with an attempt that has not completed: nobody asks for its end."""
+        if all(deed.name in self.graph(run.id, v).tasks for v in range(deed.ticket.version, run.version + 1)):
+            return False
+        is_it = (deed.name, deed.ticket.attempt)
+        completed = (entry_row for entry_row in self._kept(run) if entry_row[1]["outcome"] == State.COMPLETED)
+        return not any((_name(run, e.version, int(row["index"])), row["attempt"]) == is_it for e, row in completed)
+
+    def _kept(self, run: Run) -> Iterator[tuple[Attempts, Any]]:
         for entry in self.story.entries:
             if isinstance(entry, Attempts) and entry.run == run.id:
-                for row in entry.rows[np.isin(entry.rows["outcome"], (State.WAITING, State.KILLED))]:
-                    yield names.get((entry.version, int(row["index"])), ""), int(row["attempt"])
-
-    def _names(self, run: Run) -> dict[tuple[int, int], str]:
-        """Return names by version and index, as far as they are known without asking for old plans."""
-        deeds = self.book.deeds.items()
-        names = {(ticket.version, ticket.index): deed.name for ticket, deed in deeds if ticket.run == run.id}
-        return {**names, **{(run.version, run.plan.index(name)): name for name in self.states_of(run)}}
+                yield from ((entry, row) for row in entry.rows)
 
     def same(self, run: Run, copy: Run) -> None:
         """What is read back is what was there."""
@@ -287,8 +295,8 @@ class Checks:
         return deed.ticket.version == run.version or self._is_certain(run, deed.name)
 
     def _generates(self, deed: Deed) -> bool:
-        task = self.graph(deed.ticket.run, deed.ticket.version).tasks[deed.name]
-        return bool(task.template.get("is_generator"))
+        template = _template_of(self.graph(deed.ticket.run, deed.ticket.version), deed.name)
+        return template is not None and bool(template.get("is_generator"))
 
     def _check_deed(self, deed: Deed, row: Any) -> None:
         run, name = deed.ticket.run, deed.name
@@ -301,7 +309,6 @@ class Checks:
 
     def once(self, run: Run) -> None:
         """What is completed does not run again, unless somebody asked for it or something that it builds on changed."""
-        names = self._names(run)
         version, done = 1, set[str]()
         for entry in self.story.entries:
             if getattr(entry, "run", 0) != run.id:
@@ -313,13 +320,13 @@ class Checks:
                 )  # what an edit may run again: the reducer's own tests say it exactly
             elif isinstance(entry, Moved) and entry.state is State.WAITING:
                 moved = from_ranges(entry.ranges).tolist()
-                done -= {names.get((entry.version, index), "") for index in moved}
+                done -= {_name(run, entry.version, index) for index in moved}
             elif isinstance(entry, Attempts) and entry.version == version:  # not of what an edit took out
                 for row in entry.rows:
-                    name = names.get((entry.version, int(row["index"])))
+                    name = _name(run, entry.version, int(row["index"]))
                     if name in done:
-                        raise BrokenError("once", f"'{name}' ran again though it was completed", run.id, name or "")
-                    if name and row["outcome"] == State.COMPLETED:
+                        raise BrokenError("once", f"'{name}' ran again though it was completed", run.id, name)
+                    if row["outcome"] == State.COMPLETED:
                         done.add(name)
 
     def told(self, run: Run) -> None:
@@ -330,3 +337,14 @@ class Checks:
         last = json.loads(told[-1].body)
         if last["counts"] != run.counts() or last["state"] != run.state.name.lower():
             raise BrokenError("told", f"{last} of {run.state.name} {run.counts()}", run.id)
+
+
+def _template_of(made: Reference, name: str) -> Json | None:
+    task = made.tasks.get(name)
+    return None if task is None else task.template
+
+
+def _name(run: Run, version: int, index: int) -> str:
+    """Return the name that an index had in a version of a run."""
+    plan = run.translations[version].old if version in run.translations else run.plan
+    return plan.name(index)

@@ -207,7 +207,8 @@ class SimExecutor(Executor):
             self._report(Reports(report(Kind.RECALLED, ticket)))
         launcher.hang_up()
         if launcher is not self.own:
-            self.met.remove(launcher)
+            if launcher in self.met:  # it has not been let go in this very moment
+                self.met.remove(launcher)
             self._freed(launcher)
         elif self.is_stopping:
             for ticket in [ticket for queue in left.values() for ticket, _ in queue]:

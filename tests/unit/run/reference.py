@@ -31,9 +31,10 @@ class Task:
     recorded: int = 0
     failures: int = 0
     crashes: int = 0
-    doom: str = ""  # kill, again, halt
+    doom: str = ""  # kill, again, halt, discard
     answering: bool = False
     superseded: bool = False
+    discarded: int = 0  # attempts up to this one do not count
     alive: bool = True
 
     def __repr__(self) -> str:
@@ -41,6 +42,9 @@ class Task:
 
     def is_in_flight(self) -> bool:
         return self.state in {"sent", "running"}
+
+    def is_dying(self) -> bool:
+        return self.doom in {"kill", "discard"}
 
 
 def expand(
@@ -192,7 +196,7 @@ class Reference:
             reason is Reason.OK
             and task.template.get("is_generator")
             and not has_answer
-            and task.doom not in {"kill", "again"}
+            and task.doom not in {"kill", "again", "discard"}
         ):
             task.answering = True
             return "ask"
@@ -210,6 +214,8 @@ class Reference:
         template = task.template
         if task.doom == "again":
             return "again"
+        if task.doom == "discard":
+            return "killed"
         if reason is Reason.OK and not (task.doom == "kill" and template.get("is_generator")):
             return "completed"
         if task.doom == "kill" or (reason is Reason.KILLED and not flags & STOPPED):
@@ -228,7 +234,7 @@ class Reference:
 
     def recall(self, task: Task) -> None:
         task.attempt -= 1
-        task.state = "killed" if task.doom in {"kill", "halt"} else None
+        task.state = "killed" if task.doom in {"kill", "halt", "discard"} else None
         task.doom = ""
 
     def settle(self) -> None:
@@ -248,7 +254,7 @@ class Reference:
             if not task.is_in_flight() and states[task] in {State.WAITING, State.QUEUED}:
                 task.state = "killed"
             elif task.doom == "again":
-                task.doom = "kill"
+                task.doom = "discard"
             elif task.state == "sent" and not task.answering and not task.doom:
                 task.doom = "halt"
 
@@ -264,14 +270,14 @@ class Reference:
         states = self.states()
         for task in self.tasks.values() if chosen is None else chosen:
             if task.is_in_flight():
-                task.doom = "kill"
+                task.doom = "discard" if task.doom in {"again", "discard"} else "kill"
             elif states[task] in {State.WAITING, State.QUEUED}:
                 task.state = "killed"
         self.settle()
 
     def resume(self) -> None:
         states = self.states()
-        self.run_again({task for task in self.tasks.values() if states[task] in FAILED or task.doom == "kill"})
+        self.run_again({task for task in self.tasks.values() if states[task] in FAILED or task.is_dying()})
 
     def run_again(self, chosen: set[Task], *, keep_downstream: bool = False, is_edit: bool = False) -> None:
         states = self.states()
@@ -281,7 +287,7 @@ class Reference:
         for task in again if told else ():
             task.failures = task.crashes = 0
             if task.is_in_flight():
-                task.doom, task.superseded = "again", True
+                task.doom, task.superseded, task.discarded = "again", True, task.attempt
             else:
                 task.state = None
         if told or is_edit:
@@ -298,7 +304,7 @@ class Reference:
 
     def answer(self, task: Task, answer: bytes, document: Json | None) -> None:
         """A generator's answer was read; None: it was bad."""
-        if task.doom == "kill":
+        if task.is_dying():
             self.finish(task, Reason.KILLED, 0, 0, has_answer=True)
         elif task.doom == "again":
             self.finish(task, Reason.OK, 0, 0, has_answer=True)
@@ -337,6 +343,7 @@ class Reference:
                     "doom",
                     "answering",
                     "superseded",
+                    "discarded",
                 ):
                     setattr(task, column, getattr(before, column))
                 if task.state == "delayed":
@@ -348,7 +355,7 @@ class Reference:
         self.document, self.tasks, self.scopes, self.answers = fresh.document, fresh.tasks, fresh.scopes, fresh.answers
         states = self.states()
         again = {task for name, task in self.tasks.items() if name in changed}
-        again |= {task for task in self.tasks.values() if states[task] in FAILED or task.doom == "kill"}
+        again |= {task for task in self.tasks.values() if states[task] in FAILED or task.is_dying()}
         self.run_again(again, keep_downstream=keep_downstream, is_edit=True)
 
     def set_aside(self, task: Task, attempt: int, end: tuple[Reason, int, int]) -> None:
@@ -356,7 +363,8 @@ class Reference:
         if not task.alive or task.is_in_flight() or attempt <= task.attempt:
             return
         if task.state in {None, "delayed", "killed"}:
-            task.doom = "kill" if task.state == "killed" else "again"
+            counts = attempt > task.discarded
+            task.doom = "again" if task.state != "killed" else "kill" if counts else "discard"
             task.state = "sent"
             task.attempt = attempt
             self.finish(task, *end)
@@ -366,7 +374,7 @@ class Reference:
         """The engine died: what was in flight is queued, or as it was told to become."""
         for task in self.tasks.values():
             if task.is_in_flight():
-                task.state = "killed" if task.doom in {"kill", "halt"} else None
+                task.state = "killed" if task.doom in {"kill", "halt", "discard"} else None
             if task.state == "delayed":
                 task.state = None
             task.attempt = task.recorded

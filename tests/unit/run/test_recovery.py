@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from daggy.attempt import Kind, Reason, RunState
 from daggy.plan import difference
 from daggy.run import edit
@@ -190,3 +192,23 @@ def test_an_edit_that_makes_a_generator_a_plain_task_drops_what_it_generated() -
     assert states_of(run) == {"make": "queued", "after": "waiting"}
     drain(run)
     assert outcome(run) is RunState.COMPLETED
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_was_to_run_again_and_was_killed_then_does_not_count(*, is_lost: bool) -> None:
+    document = tasks(a=[], b=["a"])
+    run = begun(document)
+    book = kept(run, document)
+    reports(run, take(run))
+    (child,) = take(run)
+    late = report_of([run.ticket(child)], Kind.FINISHED, started=10.0)
+    on_requeue(run, run.plan.select("a", {}), now())
+    on_kill(run, None, now())
+    if is_lost:  # the engine dies, and the next one hears of it
+        run = back(book, run)
+        on_unfollowed(run, on_recovered(run, late, now(50.0)), now(50.0))
+        run.settle(now(50.0))
+    else:
+        on_reports(run, late, now())
+    assert states_of(run) == {"a": "killed", "b": "killed"}
+    assert outcome(run) is RunState.KILLED
