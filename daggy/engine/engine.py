@@ -415,13 +415,17 @@ class Engine(Core):
             raise ConflictError(f"run {run_id} has not ended; kill it first, and wait for its end")
         self._drop(run_id)
         await self.writer.perform(lambda tracker: tracker.forget(run_id))
+        await self.remove_outputs(run_id)
+        if self._follow:
+            self.news.note_forgotten(run_id)
+
+    async def remove_outputs(self, run_id: int) -> None:
+        """Remove what a run's tasks wrote, if there is any."""
         remove = partial(shutil.rmtree, self.directory.path / "runs" / str(run_id), ignore_errors=True)
         if self._threads:
             await trio.to_thread.run_sync(remove)
         else:
             remove()
-        if self._follow:
-            self.news.note_forgotten(run_id)
 
     async def _known(self, run_id: int) -> RunRecord:
         record = await self.reader.read(partial(_record_of, run_id))

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 from attrs import field, frozen
+from numpy.typing import NDArray
 
 from daggy.attempt import Reason, Rows, RunState, State
 from daggy.errors import UsageError
@@ -21,8 +22,14 @@ from daggy.run.ring import Indexes
 from daggy.run.run import Run, public_counts
 from daggy.tracker import RunRecord
 
+FIRST = 1 << 10
+"""Tasks whose states are looked at in the first step while a page is filled; each further step has four times more."""
+
 PIECE = 1 << 20
-"""Tasks whose states are looked at in one step while a page is filled."""
+"""The most in one step."""
+
+_Table = NDArray[np.bool_]
+"""True at the codes of states that are wanted."""
 
 Places = Mapping[int, tuple[str, str]]
 """What the column `place` of attempts means: number to (pool, host)."""
@@ -114,6 +121,11 @@ class Page:
     next: int | None
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+"""Names of fields by class: asked for a hundred times a page."""
+
 _TIMES = frozenset({"created", "started", "ended", "at"})
 
 
@@ -126,14 +138,24 @@ def timestamp(seconds: float) -> str:
 def as_json(shape: object) -> Any:
     """Return a shape of this module, or of `daggy.run.explain`, as plain JSON data; times become texts."""
     kind = type(shape)
-    if attrs.has(kind):
-        named = ((name, getattr(shape, name)) for name in attrs.fields_dict(kind))
+    if kind in _PLAIN:
+        return shape
+    if names := _fields(kind):
+        named = ((name, getattr(shape, name)) for name in names)
         return {name: _as_time(value) if name in _TIMES else as_json(value) for name, value in named}
     if isinstance(shape, Mapping):
         return {str(key): _as_time(value) if key in _TIMES else as_json(value) for key, value in shape.items()}
     if isinstance(shape, (list, tuple)):
         return [as_json(value) for value in shape]
     return shape
+
+
+def _fields(kind: type) -> tuple[str, ...]:
+    """Return the names of an attrs class's fields; of any other class none."""
+    names = _FIELDS.get(kind)
+    if names is None:
+        names = _FIELDS[kind] = tuple(attrs.fields_dict(kind)) if attrs.has(kind) else ()
+    return names
 
 
 def _as_time(value: object) -> Any:
@@ -214,27 +236,59 @@ def matches(run: Run, matching: Filter, after: int = 0) -> Iterator[int]:
     Raises:
         UsageError: there is no such template, parameter or value.
     """
-    if matching.template:
-        chosen = run.plan.select(matching.template, matching.where)
-        yield from _keep(run, chosen[chosen >= after], matching.states).tolist()
-        return
     table = _table(matching.states)
+    if matching.template:
+        yield from _of_template(run, matching, table, after)
+        return
     _check_names(run, matching.where)
     for block in run.plan.blocks:
         if block.stop > after and run.frontier.counts[block.number][table].any():
-            yield from _matches_of(run, block, matching, after)
+            yield from _of_block(run, block, matching, table, after)
 
 
-def _matches_of(run: Run, block: Block, matching: Filter, after: int) -> Iterator[int]:
-    if matching.where:
-        names = {name for name, _, _ in block.columns}
-        if names.issuperset(matching.where) and _has_values(block, matching.where):
-            chosen = run.plan.select(group_name(block), matching.where)
-            yield from _keep(run, chosen[chosen >= after], matching.states).tolist()
+def _of_template(run: Run, matching: Filter, table: _Table, after: int) -> Iterator[int]:
+    block, _ = run.plan.template(matching.template)
+    if block.explicit or matching.where:
+        chosen = run.plan.select(matching.template, matching.where)
+        yield from _picked(run, chosen[np.searchsorted(chosen, after) :], table)
+    else:
+        yield from _spanned(run, max(block.start, after), block.stop, table)
+
+
+def _of_block(run: Run, block: Block, matching: Filter, table: _Table, after: int) -> Iterator[int]:
+    if not matching.where:
+        yield from _spanned(run, max(block.start, after), block.stop, table)
         return
-    for start in range(max(block.start, after), block.stop, PIECE):
-        piece = np.arange(start, min(start + PIECE, block.stop), dtype=np.int64)
-        yield from _keep(run, piece, matching.states).tolist()
+    names = {name for name, _, _ in block.columns}
+    if names.issuperset(matching.where) and _has_values(block, matching.where):
+        chosen = run.plan.select(group_name(block), matching.where)
+        yield from _picked(run, chosen[np.searchsorted(chosen, after) :], table)
+
+
+def _spanned(run: Run, start: int, stop: int, table: _Table) -> Iterator[int]:
+    """Yield those tasks of a range whose state is true in a table."""
+    codes = np.flatnonzero(table).tolist()
+    for step in _steps(start, stop):
+        column = run.frontier.state[step]
+        found = np.zeros(len(column), np.bool_)
+        for code in codes:
+            found |= column == code  # by several times faster than looking each one up in the table
+        yield from (np.flatnonzero(found) + step.start).tolist()
+
+
+def _picked(run: Run, indexes: Indexes, table: _Table) -> Iterator[int]:
+    """Yield those of some tasks whose state is true in a table."""
+    for step in _steps(0, len(indexes)):
+        piece = indexes[step]
+        yield from piece[table[run.frontier.state[piece]]].tolist()
+
+
+def _steps(start: int, stop: int) -> Iterator[slice]:
+    """Yield consecutive ranges, small ones first: a page is mostly filled from the first."""
+    size = FIRST
+    while start < stop:
+        yield slice(start, min(start + size, stop))
+        start, size = start + size, min(4 * size, PIECE)
 
 
 def _check_names(run: Run, where: Mapping[str, str]) -> None:
@@ -248,13 +302,9 @@ def _has_values(block: Block, where: Mapping[str, str]) -> bool:
     return all(values.find(where[name]) >= 0 for name, _, values in block.columns if name in where)
 
 
-def _table(wanted: Iterable[State]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _table(wanted: Iterable[State]) -> _Table:
     public = [int(state) for state in (wanted or State)]
     return np.isin(states.PUBLIC, public)
-
-
-def _keep(run: Run, indexes: Indexes, wanted: Sequence[State]) -> Indexes:
-    return indexes[_table(wanted)[run.frontier.state[indexes]]]
 
 
 def attempt(row: Rows, message: str, places: Places) -> AttemptShape:

@@ -11,15 +11,19 @@ from tempfile import TemporaryDirectory
 
 from tests.bench import table
 from tests.bench.cli import cli
+from tests.bench.crowd import behind, follow, small
+from tests.bench.day import day
 from tests.bench.drains import drains
 from tests.bench.engine import engine
 from tests.bench.fresh import FRESH, BenchError, answer
 from tests.bench.goals import GOALS, Measured
+from tests.bench.kept import kept, lists
 from tests.bench.machine import load, machine
 from tests.bench.plans import explicit, memory, plans
 from tests.bench.processes import chain, latency, processes
 from tests.bench.sizes import FULL, QUICK, Sizes
 from tests.bench.stops import stops
+from tests.bench.waits import waits, written
 
 Bench = Callable[[Sizes, Path], Iterator[tuple[str, Measured]]]
 
@@ -33,6 +37,14 @@ BENCHES: Mapping[Bench, Sequence[str]] = {
     engine: ("engine.",),
     explicit: ("explicit.",),
     stops: ("stop.",),
+    waits: ("answer.memory", "answer.sqlite", "answer.processes"),
+    written: ("answer.coming", "answer.written"),
+    kept: ("start", "history"),
+    lists: ("lists",),
+    behind: ("behind",),
+    small: ("small.",),
+    follow: ("follow.",),
+    day: ("day.",),
     cli: ("cli.",),
 }
 """Each bench and what the names of its rows begin with: one bench measures rows that share runs."""
@@ -50,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"no row '{unknown[0]}'; there are: {', '.join(GOALS)}", file=sys.stderr)
         return 2
-    rows = _chosen(asked.rows) or list(GOALS)
+    rows = _chosen(asked.rows) or [name for name, goal in GOALS.items() if not goal.by_name]
     began = time.perf_counter()
     with TemporaryDirectory(prefix="daggy-bench-", dir=asked.dir) as directory:
         measured, whole = _measure(rows, QUICK if asked.quick else FULL, Path(directory))
@@ -63,7 +75,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python tests/bench", description="Measure; print figures beside goals.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"a row, or what rows begin with: {', '.join(GOALS)}")
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"a row, or what rows begin with: {', '.join(GOALS)}; default: all but day",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes: shows that the benches work, and nothing else"
     )

@@ -7,11 +7,16 @@ import importlib
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
 FRESH = "--fresh"
 """The argument that makes `python tests/bench` such a process."""
+
+PATIENCE = 600.0
+"""Seconds for any measurement: one that takes longer is a failure, not a figure."""
 
 Figures = dict[str, float]
 
@@ -24,15 +29,23 @@ def fresh(function: str, **arguments: object) -> Figures:
     """Call `module.function(**arguments)` of this folder in a fresh process; return the figures that it returns.
 
     Raises:
-        BenchError: it failed.
+        BenchError: it failed, or takes too long.
     """
-    command = [sys.executable, str(HERE), FRESH, function, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = fresh_command(function, arguments)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{function}: not done after {PATIENCE:.0f} s") from error
     if done.returncode:
         said = done.stderr.strip().splitlines()[-3:]
         raise BenchError(f"{function}: exit code {done.returncode}: {' | '.join(said)}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
+
+
+def fresh_command(function: str, arguments: Mapping[str, object]) -> list[str]:
+    """Return the command of such a process."""
+    return [sys.executable, str(HERE), FRESH, function, json.dumps(arguments)]
 
 
 def answer(function: str, arguments: str) -> None:
@@ -49,10 +62,15 @@ def tune_collector() -> None:
     gc.freeze()
 
 
-def resident(key: str = "VmRSS") -> int:
-    """Return this process's resident bytes; `VmHWM`: at its peak. Not ru_maxrss, which has the parent's in it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def resident(key: str = "VmRSS", process: str = "self") -> int:
+    """Return a process's resident bytes; `VmHWM`: at its peak. Not ru_maxrss, which has the parent's in it."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == key:
             return int(value.split()[0]) * 1024
-    raise BenchError(f"no {key} in /proc/self/status")
+    raise BenchError(f"no {key} in /proc/{process}/status")
+
+
+def cpu(process: int) -> float:
+    """Return the seconds of CPU that a process has used, without those of its children, to the nanosecond."""
+    return time.clock_gettime((~process << 3) | 2)  # its clock's number, as clock_getcpuclockid(3) makes it

@@ -56,12 +56,18 @@ class Goal:
     unit: Unit
     goal: float
     stretch: float | None
+    by_name: bool = False  # measured only if it is asked for
 
     def verdict(self, figure: float) -> str:
         """Return how a figure compares: `stretch`, `met` or `missed`."""
         if self.stretch is not None and self._reaches(figure, self.stretch):
             return "stretch"
         return "met" if self._reaches(figure, self.goal) else "missed"
+
+    def ratio(self, figure: float) -> float:
+        """Return how often the goal is reached: 2 is twice as good, whichever way is better."""
+        least = 1e-12
+        return max(figure, least) / self.goal if self.unit.more else self.goal / max(figure, least)
 
     def _reaches(self, figure: float, wanted: float) -> bool:
         return figure >= wanted if self.unit.more else figure <= wanted
@@ -99,6 +105,26 @@ GOALS: Mapping[str, Goal] = {
     ),
     "stop.edit": Goal("the same, while one of them is edited", MILLISECONDS, 50e-3, 20e-3),
     "stop.restore": Goal("the same, while they are read back", MILLISECONDS, 50e-3, 20e-3),
+    "answer.memory": Goal(
+        "p99 of `GET` of a run, or of a page of its tasks, while 1M no-ops drain", MILLISECONDS, 50e-3, 20e-3
+    ),
+    "answer.sqlite": Goal("the same with SQLite", MILLISECONDS, 50e-3, 20e-3),
+    "answer.processes": Goal("the same while processes run", MILLISECONDS, 50e-3, 20e-3),
+    "answer.coming": Goal("the same while 1M hand-written tasks are submitted", MILLISECONDS, 50e-3, 20e-3),
+    "answer.written": Goal("the same while these drain", MILLISECONDS, 50e-3, 20e-3),
+    "start": Goal("server start with a finished run of 1M attempts, to `/ready`", SECONDS, 3.0, 1.0),
+    "history": Goal("first `GET` of that run", SECONDS, 3.0, 1.5),
+    "history.stop": Goal("longest other `GET` meanwhile", MILLISECONDS, 50e-3, 20e-3),
+    "lists": Goal("p99 of `GET` of a page of 100,000 runs, with any filter", MILLISECONDS, 50e-3, 20e-3),
+    "behind": Goal("first task of a three-task run behind 1M one-second tasks", SECONDS, 2.0, 1.1),
+    "small.submitted": Goal("1,000 runs of three processes at once, all submitted", SECONDS, 10.0, 5.0),
+    "small.ended": Goal("the same, all ended", SECONDS, 10.0, 5.0),
+    "small.p99": Goal("the same, p99 of a submission", MILLISECONDS, 200e-3, 100e-3),
+    "follow.cpu": Goal("CPU of a server that 100 follow, of one that nobody does", TIMES, 2.0, 1.2),
+    "follow.delay": Goal("the same, from an event to whoever follows, p99", MILLISECONDS, 100e-3, 50e-3),
+    "day.memory": Goal("memory of a server after 100,000 runs, of that after 20,000", TIMES, 1.2, 1.05, by_name=True),
+    "day.submit": Goal("the same, p50 of a submission", TIMES, 1.2, 1.05, by_name=True),
+    "day.list": Goal("the same, p50 of a list of runs", TIMES, 1.2, 1.05, by_name=True),
     "latency": Goal("from a task's end to its child's start, idle, p99", MILLISECONDS, 5e-3, 2e-3),
     "cli.run": Goal("`daggy run` of one task, whole process", SECONDS, 0.5, 0.3),
     "cli.help": Goal("`daggy --help`, whole process", SECONDS, 0.2, 0.1),

@@ -18,6 +18,10 @@ class Sizes:
         large: Bytes of the large main process.
         unit: What 1M means.
         engine: Tasks of a drain through the whole engine.
+        runs: Runs that a server has kept.
+        small: Small runs that are submitted at once.
+        followed: Tasks of a run that is followed.
+        day: Runs of a day.
     """
 
     processes: int
@@ -28,7 +32,37 @@ class Sizes:
     large: int
     unit: int
     engine: int
+    runs: int
+    small: int
+    followed: int
+    day: int
 
 
-FULL = Sizes(processes=6_000, links=500, naps=200, rounds=3, repeats=3, large=3 << 30, unit=1_000_000, engine=1_000_000)
-QUICK = Sizes(processes=40, links=10, naps=5, rounds=1, repeats=1, large=1 << 26, unit=2_000, engine=2_000)
+FULL = Sizes(
+    processes=6_000,
+    links=500,
+    naps=200,
+    rounds=3,
+    repeats=3,
+    large=3 << 30,
+    unit=1_000_000,
+    engine=1_000_000,
+    runs=100_000,
+    small=1_000,
+    followed=100_000,
+    day=100_000,
+)
+QUICK = Sizes(
+    processes=40,
+    links=10,
+    naps=5,
+    rounds=1,
+    repeats=1,
+    large=1 << 26,
+    unit=2_000,
+    engine=2_000,
+    runs=300,
+    small=30,
+    followed=3_000,
+    day=50,
+)

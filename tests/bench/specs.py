@@ -40,6 +40,17 @@ def chain(count: int, command: list[str]) -> bytes:
     return json.dumps({"tasks": tasks}).encode()
 
 
+def small(count: int) -> bytes:
+    """Return a chain of a few `true`."""
+    return chain(count, ["/bin/true"])
+
+
+def naps(count: int) -> bytes:
+    """Return independent tasks that take a second each."""
+    details = {"command": ["/bin/sleep", "1"], "environment": {"NAP": "{{ N }}"}}
+    return _encode({"nap": {"details": details}}, count)
+
+
 def explicit(count: int) -> Iterable[str]:
     """Yield, line by line, `count` hand-written tasks of 95 bytes each, each waiting for one of the layer above."""
     yield '{"tasks": {\n'
@@ -49,6 +60,11 @@ def explicit(count: int) -> Iterable[str]:
         command = f'"/bin/echo", "{number:07}"'
         yield f'"task-{number:07}": {{"details": {{"command": [{command}]}}, "parents": [{parent}]}}{comma}\n'
     yield "}}\n"
+
+
+def placed(spec: bytes) -> bytes:
+    """Return a spec with a directory, as a server wants it."""
+    return b'{"directory": "/", ' + spec[1:]
 
 
 def _encode(tasks: object, count: int) -> bytes:

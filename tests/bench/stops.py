@@ -110,6 +110,7 @@ async def _engine(directory: StateDirectory) -> AsyncIterator[Engine]:
     make = {"default": lambda site: NoopExecutor(NoopSettings(), site)}
     engine = Engine(tracker, make, directory, twin=twin, follow=True)
     async with engine.open():
+        await engine.take_up()
         yield engine
     twin.close()
     tracker.close()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tests.bench.goals import GOALS, Goal, Measured
 
-HEAD = ("row", "what", "goal", "stretch", "measured", "", "detail")
+HEAD = ("row", "what", "goal", "stretch", "measured", "of goal", "", "detail")
 
 
 def lines(measured: Mapping[str, Measured]) -> list[str]:
@@ -27,7 +27,7 @@ def _cells(measured: Mapping[str, Measured]) -> list[Sequence[str]]:
 
 
 def _row(name: str, goal: Goal, measured: Measured) -> Sequence[str]:
-    text = goal.unit.text
-    figure, verdict = ("-", "") if measured.figure is None else (text(measured.figure), goal.verdict(measured.figure))
+    text, figure = goal.unit.text, measured.figure
+    shown = ("-", "", "") if figure is None else (text(figure), f"{goal.ratio(figure):.2g}", goal.verdict(figure))
     stretch = "" if goal.stretch is None else text(goal.stretch)
-    return name, goal.what, text(goal.goal), stretch, figure, verdict, measured.detail
+    return name, goal.what, text(goal.goal), stretch, *shown, measured.detail

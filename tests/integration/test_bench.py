@@ -20,7 +20,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_row_is_measured(tmp_path: Path) -> None:
-    done = bench("--quick", "--dir", str(tmp_path))
+    done = bench("--quick", "--dir", str(tmp_path), *GOALS)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
     assert GOALS.keys() <= lines.keys()
@@ -42,6 +42,13 @@ def test_an_unknown_row_is_named_with_those_there_are() -> None:
     done = bench("plans")
     assert done.returncode == 2
     assert re.match(r"no row 'plans'; there are: processes\.memory, ", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("goal", "ratio"), [(Goal("", RATE, 100.0, None), 0.5), (Goal("", MILLISECONDS, 100.0, None), 2.0)]
+)
+def test_a_ratio_above_one_is_better_whatever_is_measured(goal: Goal, ratio: float) -> None:
+    assert goal.ratio(50.0) == ratio
 
 
 @pytest.mark.parametrize(

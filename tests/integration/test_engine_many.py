@@ -97,6 +97,31 @@ async def test_what_is_adopted_takes_room_until_it_ends(tmp_path: Path, autojump
         assert scene.words == ["b"]
 
 
+async def test_what_is_adopted_takes_the_room_that_it_needed_before_an_edit(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    tracker = KeptTracker()
+    tasks = {"a": template("a", resources={"cores": 3}), "b": template("b", resources={"cores": 2})}
+    scene = Scene()
+    scene.seconds["a"] = float("inf")
+    async with at_work(tmp_path, scene, tracker) as engine:
+        await submit(engine, tasks)
+        await scene.until(lambda: scene.words == ["a"])
+        raw = document({**tasks, "a": template("other", resources={"cores": 1})})
+        await engine.edit(1, parse(raw, directory="/"), raw)
+        tracker.fault = TrackerError("it is dead")
+    tracker.fault, scene = None, Scene()
+    scene.recovered["default"] = [running(0)]
+    async with at_work(tmp_path, scene, tracker, follow=True) as engine:
+        await engine.take_up()
+        await trio.testing.wait_all_tasks_blocked()
+        assert scene.words == []
+        ended = report(Kind.FINISHED, Ticket(1, 1, 0, 1, 1), Reason.KILLED, seq=1, launcher=1, started=4e9, ended=4e9)
+        scene.life().report(Reports(ended))
+        await engine.ended(1)
+        assert sorted(scene.words) == ["b", "other"]
+
+
 async def test_what_is_adopted_can_be_killed(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     tracker = KeptTracker()
     await left_running(tmp_path, tracker, {"a": template("a")})
@@ -271,8 +296,8 @@ async def test_retention_keeps_the_newest_and_forgets_the_old(
         for number in range(2, 8):
             await submit(engine, {"a": template("a")})
             await engine.ended(number)
-        assert [one.run for one in overdue(tracker, Retention(3, 30), 0.0)] == [4, 3, 2]
-        assert len(overdue(tracker, Retention(100, 1), 2e10)) == 6
+        assert [one.run for one in await overdue(engine, Retention(3, 30), 0.0)] == [4, 3, 2]
+        assert len(await overdue(engine, Retention(100, 1), 2e10)) == 6
         nursery.start_soon(retain, engine, Retention(3, 30))
         await trio.sleep(61)
         left = [one.run for one in await engine.records(RunFilter())]

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Self
 
 from attrs import frozen
 
-from daggy.errors import InternalError
+from daggy.errors import InternalError, TrackerError
 from daggy.tracker import Attempts, Entry, History, RunFilter, RunRecord, Told, Tracker
 from daggy_sqlite.reading import read_attempts, read_attempts_of, read_history, read_places, read_runs, read_told
 from daggy_sqlite.schema import FAULTS, FILE, RUN_SHIFT, damaged, open_readonly, open_writable, translated
-from daggy_sqlite.writing import Counts, Writer
+from daggy_sqlite.writing import Counts, Writer, count_attempts
 
 FORGET = 50_000
 """Attempts that one transaction of `forget` removes, so that the log stays small."""
@@ -34,13 +34,19 @@ class SqliteTracker(Tracker):
     durable: ClassVar[bool] = True
 
     def __init__(self, settings: SqliteSettings, directory: Path) -> None:
-        """Open or create the database of a state directory.
+        """Open or create the database of a state directory, and remove what an interrupted `forget` left there.
 
         Raises:
             DirectoryError: it cannot be opened, is damaged, or of another version.
         """
         del settings
         self._begin(open_writable(directory), directory)
+        try:
+            with contextlib.suppress(TrackerError):  # the disk is full: nobody sees it, and the next call removes it
+                self._forget_rest()
+        except BaseException:
+            self._connection.close()
+            raise
 
     @classmethod
     def open_readonly(cls, settings: Any, directory: Path) -> Self:
@@ -138,29 +144,44 @@ class SqliteTracker(Tracker):
             TrackerError: the disk is full or fails; the run is gone or not, the rest goes with the next call.
         """
         self._counts = None
-        with self._translating():
-            with self._transaction("IMMEDIATE"):
-                self._connection.execute("INSERT INTO forgetting SELECT run FROM runs WHERE run = ?", (run,))
-                self._connection.execute("DELETE FROM runs WHERE run = ?", (run,))
-            for (forgotten,) in self._connection.execute("SELECT run FROM forgetting").fetchall():
-                self._remove(forgotten)
+        with self._translating(), self._transaction("IMMEDIATE"):
+            self._connection.execute("INSERT INTO forgetting SELECT run FROM runs WHERE run = ?", (run,))
+            for table in ("runs", "submissions"):  # by these it can be found
+                self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+            pieces = self._pieces(run)
+            if len(pieces) == 1:  # one wait for the disk instead of two
+                self._remove(run, pieces[0])
+        self._forget_rest()
 
     def close(self) -> None:
         """Close the database; its log is folded into it."""
         with self._translating():
             self._connection.close()
 
-    def _remove(self, run: int) -> None:
-        """Remove the rows of a forgotten run, a piece a transaction."""
+    def _forget_rest(self) -> None:
+        """Remove what is left of runs that are being forgotten, a piece a transaction."""
+        with self._translating():
+            for (run,) in self._connection.execute("SELECT run FROM forgetting").fetchall():
+                for piece in self._pieces(run):
+                    with self._transaction("IMMEDIATE"):
+                        self._remove(run, piece)
+
+    def _pieces(self, run: int) -> Sequence[tuple[int, int, bool]]:
+        """Return ranges of ids of a run's attempts, each for one transaction: after which, up to which, and if it ends.
+
+        There is always one that ends, also where there are no attempts.
+        """
         base = run << RUN_SHIFT
-        last = self._number(f"SELECT max(id) FROM attempts WHERE id < {base + (1 << RUN_SHIFT)}")
-        for first in range(base, last, FORGET):
-            for table in ("messages", "attempts"):
-                piece = (first, first + FORGET)
-                self._connection.execute(f"DELETE FROM {table} WHERE id > ? AND id <= ?", piece)
-        with self._transaction("IMMEDIATE"):
-            for table in ("events", "generated", "specs", "submissions", "forgetting"):
-                self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+        firsts = range(base, base + max(1, count_attempts(self._connection, run)), FORGET)
+        return [(first, first + FORGET, first == firsts[-1]) for first in firsts]
+
+    def _remove(self, run: int, piece: tuple[int, int, bool]) -> None:
+        """Remove a piece of a run that is being forgotten; with the last one what else there is of it."""
+        first, last, is_last = piece
+        for table in ("messages", "attempts"):
+            self._connection.execute(f"DELETE FROM {table} WHERE id > ? AND id <= ?", (first, last))
+        for table in ("events", "generated", "specs", "forgetting") if is_last else ():
+            self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
 
     def _current_counts(self) -> Counts:
         """Return the remembered counts, or fresh ones if they are not known or somebody else wrote."""

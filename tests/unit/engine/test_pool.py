@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from daggy.attempt import REPORT, Kind, Reports, Rows
 from daggy.engine.flights import Flights, Slot
-from daggy.engine.pool import PATIENCE, Candidate, Pool
+from daggy.engine.pool import MOST, PATIENCE, WRITTEN_COST, Candidate, Pool
 from daggy.executor import Machine
 from daggy.plan import plan
 from daggy.run.reports import on_reports
@@ -194,6 +194,27 @@ def test_short_tasks_wait_ahead_at_the_launcher() -> None:
     world.dispatch()
     assert len(world.launchers["m"].running) == 2
     assert next(iter(world.pool.machines["m"].shares.values())).waiting == 20  # 2 of them not heard to have started
+
+
+def in_one_turn(run: Run, machines: int, cores: float) -> int:
+    """Return how many tasks one turn hands out to so many machines with so many cores each."""
+    world = World(run, Pool("p"))
+    world.pool.set_capacity([Machine(f"m{n}", {"cores": cores, "memory_mb": 0.0}) for n in range(machines)])
+    world.dispatch()
+    return sum(len(launcher.running) for launcher in world.launchers.values())
+
+
+@pytest.mark.parametrize(("machines", "cores"), [(1, 1e9), (2, 1e9), (7, 300.0)])
+def test_a_turn_hands_out_no_more_than_its_bound_to_however_many_machines(machines: int, cores: float) -> None:
+    assert in_one_turn(make_run([(5 * MOST, {"cores": 1.0}, 0, None)]), machines, cores) == MOST
+
+
+def test_a_turn_hands_out_fewer_hand_written_tasks_for_each_takes_longer() -> None:
+    policy = Policy(resources=(("cores", 1.0),))
+    written = tuple(Template(f"t{number}", Details(command=("true",)), policy) for number in range(MOST))
+    run = Run(1, plan(RunSpec(written)), created=0.0, epoch=1)
+    run.begin()
+    assert in_one_turn(run, 2, 1e9) == MOST // WRITTEN_COST
 
 
 @given(

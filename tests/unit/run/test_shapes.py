@@ -111,9 +111,16 @@ def test_timestamps_read_back_to_the_millisecond(seconds: float) -> None:
     st.sampled_from([{}, {"DATE": "2022-01-02"}, {"DATE": "2022-01-01", "N": "2"}]),
     st.integers(0, 11),
     st.integers(1, 4),
+    st.sampled_from([(1, 1), (1, 2), (2, 1 << 20), (shapes.FIRST, shapes.PIECE)]),
 )
 def test_a_page_holds_the_tasks_that_match(
-    codes: list[int], wanted: set[State], template: str, where: dict[str, str], after: int, limit: int
+    codes: list[int],
+    wanted: set[State],
+    template: str,
+    where: dict[str, str],
+    after: int,
+    limit: int,
+    steps: tuple[int, int],
 ) -> None:
     if not set(where) <= {"pull": {"DATE"}, "report": set()}.get(template, {"DATE", "N"}):
         return
@@ -127,9 +134,23 @@ def test_a_page_holds_the_tasks_that_match(
         and (not template or run.plan.template_name(index) == template)
         and where.items() <= run.plan.parameters(index).items()
     ]
-    page = shapes.tasks(run, shapes.Filter(tuple(wanted), template, where), after, limit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "FIRST", steps[0])
+        patch.setattr(shapes, "PIECE", steps[1])
+        page = shapes.tasks(run, shapes.Filter(tuple(wanted), template, where), after, limit)
     assert [task.index for task in page.items] == expected[:limit]
     assert page.next == (expected[limit] if len(expected) > limit else None)
+
+
+def test_a_page_far_behind_what_does_not_match_is_found() -> None:
+    run = fresh(
+        {"parameters": {"N": {"range": [0, 3_000_000]}}, "tasks": {"t": {"details": {"command": ["x", "{{ N }}"]}}}}
+    )
+    run.frontier.state[-2:] = states.ERRORED
+    run.frontier.recount()
+    for matching in (shapes.Filter((State.ERRORED,)), shapes.Filter((State.ERRORED,), "t")):
+        page = shapes.tasks(run, matching, limit=1)
+        assert ([task.index for task in page.items], page.next) == ([2_999_998], 2_999_999)
 
 
 def test_unknown_nouns_in_a_filter_are_refused() -> None:

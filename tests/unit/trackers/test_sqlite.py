@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,9 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daggy.errors import InternalError
+from daggy.errors import InternalError, TrackerError
 from daggy.testing.entries import attempts, edited, moved, random_rows, same_rows, same_story, story, submitted
-from daggy.tracker import ATTEMPT, Attempts, Generated, Place, Reason, RunChanged, RunState, State
+from daggy.tracker import (
+    ATTEMPT,
+    Attempts,
+    Generated,
+    Place,
+    Reason,
+    RunChanged,
+    RunFilter,
+    RunState,
+    State,
+    Submitted,
+)
 from daggy_sqlite import SqliteSettings, SqliteTracker, columns, tracker as module
 
 
@@ -149,28 +161,100 @@ def test_a_second_writer_is_seen(tracker: SqliteTracker, tmp_path: Path) -> None
     assert same_story(story(tracker.history(1).entries), expected)
 
 
-def test_forget_removes_in_pieces_and_goes_on_where_it_was_interrupted(
+def forgettable(tracker: SqliteTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let run 3 have ten pieces, and all that a run can have; runs 1 and 2 are to stay."""
+    monkeypatch.setattr(module, "FORGET", 100)
+    tracker.append([submitted(2), attempts(2, 1, 10, seed=2)])
+    tracker.append([Submitted(3, 1, b"{}", "d", "", {}, 3.0, key="mine", body="b")])
+    tracker.append([attempts(3, 1, 950, seed=1, messages={900: "m"}), moved(3, 1, [(0, 1)])])
+    tracker.append([Generated(3, 1, 0, 1, b"x", 1.0)])
+
+
+def require_forgotten(folder: Path) -> None:
+    """Require that nothing is left of run 3, and all of runs 1 and 2."""
+    assert query(folder, "SELECT count(*), min(run), max(run) FROM attempts") == [(10, 2, 2)]
+    for table in ("messages", "events", "generated", "submissions", "forgetting"):
+        assert query(folder, f"SELECT count(*) FROM {table}") == [(0,)]
+    for table in ("runs", "specs"):
+        assert query(folder, f"SELECT run FROM {table} ORDER BY run") == [(1,), (2,)]
+
+
+def copies(tracker: SqliteTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Forget run 3; return what a crash before each of its pieces would have left."""
+    remove, left = tracker._remove, [tmp_path / f"copy-{number}" for number in range(10)]
+    coming = iter(left)
+
+    def copied(run: int, piece: tuple[int, int, bool]) -> None:
+        copy = next(coming)
+        copy.mkdir()
+        for file in tmp_path.glob("daggy.db*"):
+            shutil.copy(file, copy)
+        remove(run, piece)
+
+    monkeypatch.setattr(tracker, "_remove", copied)
+    tracker.forget(3)
+    return left
+
+
+def test_forget_removes_in_pieces(tracker: SqliteTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgettable(tracker, monkeypatch)
+    left = copies(tracker, tmp_path, monkeypatch)
+    require_forgotten(tmp_path)
+    assert [query(copy, "SELECT count(*) FROM attempts WHERE run = 3")[0][0] for copy in left] == [*range(950, 0, -100)]
+
+
+def test_a_half_forgotten_run_is_never_seen_and_gone_with_the_next_start(
     tracker: SqliteTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FORGET", 100)
-    tracker.append([submitted(2), attempts(1, 1, 950, seed=1, messages={900: "m"}), attempts(2, 1, 10, seed=2)])
-    tracker.append([moved(1, 1, [(0, 1)]), Generated(1, 1, 0, 1, b"x", 1.0)])
+    forgettable(tracker, monkeypatch)
+    for copy in copies(tracker, tmp_path, monkeypatch):
+        for again in (SqliteTracker.open_readonly(SqliteSettings(), copy), SqliteTracker(SqliteSettings(), copy)):
+            assert [record.run for record in again.runs(RunFilter())] == [2, 1]
+            assert again.keyed("mine", 0.0) is None
+            assert again.last_run() == 3
+            for ask in (again.history, lambda run, again=again: again.attempts(run, 0, 1)):
+                with pytest.raises(KeyError):
+                    ask(3)
+            again.close()
+        require_forgotten(copy)
+
+
+def test_a_forget_that_failed_halfway_goes_on_with_the_next_one(
+    tracker: SqliteTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgettable(tracker, monkeypatch)
     remove = tracker._remove
 
-    def interrupted(run: int) -> None:
-        tracker._connection.execute("DELETE FROM attempts WHERE id <= ?", ((run << 32) + 300,))
-        raise KeyboardInterrupt
+    def failing(run: int, piece: tuple[int, int, bool]) -> None:
+        if piece[0] >= (run << 32) + 300:
+            raise TrackerError("the disk is full")
+        remove(run, piece)
 
-    monkeypatch.setattr(tracker, "_remove", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        tracker.forget(1)
+    monkeypatch.setattr(tracker, "_remove", failing)
+    with pytest.raises(TrackerError, match="disk is full"):
+        tracker.forget(3)
     monkeypatch.setattr(tracker, "_remove", remove)
-    assert query(tmp_path, "SELECT count(*) FROM attempts") == [(660,)]
+    assert query(tmp_path, "SELECT count(*) FROM attempts WHERE run = 3") == [(650,)]
     tracker.forget(99)
-    assert query(tmp_path, "SELECT count(*), min(run) FROM attempts") == [(10, 2)]
-    for table in ("messages", "events", "generated", "forgetting"):
-        assert query(tmp_path, f"SELECT count(*) FROM {table}") == [(0,)]
-    assert query(tmp_path, "SELECT run FROM specs") == [(2,)]
+    require_forgotten(tmp_path)
+
+
+def test_a_full_disk_does_not_keep_a_half_forgotten_run_from_being_opened(
+    tracker: SqliteTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgettable(tracker, monkeypatch)
+    copy = copies(tracker, tmp_path, monkeypatch)[5]
+
+    def failing(self: SqliteTracker, run: int, piece: tuple[int, int, bool]) -> None:
+        raise TrackerError("the disk is full")
+
+    with monkeypatch.context() as context:
+        context.setattr(SqliteTracker, "_remove", failing)
+        again = SqliteTracker(SqliteSettings(), copy)
+    assert [record.run for record in again.runs(RunFilter())] == [2, 1]
+    again.forget(99)
+    again.close()
+    require_forgotten(copy)
 
 
 def test_what_cannot_be_is_refused_by_name(tracker: SqliteTracker) -> None:

@@ -1,0 +1,99 @@
+"""Runs are forgotten wholly, whatever comes between, and without being in anybody's way."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from daggy.engine import retention
+from daggy.engine.configuration import Retention
+from daggy.engine.engine import Engine
+from daggy.engine.retention import retain
+from daggy.tracker import RunFilter, RunRecord
+from tests.integration.engine_desk import KeptTracker, Scene, at_work, submit, template
+
+pytestmark = pytest.mark.trio
+
+
+async def ended(engine: Engine, count: int) -> None:
+    """Let runs 1 to `count` end."""
+    await engine.take_up()
+    for number in range(1, count + 1):
+        await submit(engine, {"a": template("a")})
+        await engine.ended(number)
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+async def test_what_runs_wrote_that_were_half_forgotten_is_removed_at_the_next_start(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(retention, "PAGE", page)
+    tracker, folder = KeptTracker(), tmp_path / "state/runs"
+    async with at_work(tmp_path, Scene(), tracker, follow=True) as engine:
+        await ended(engine, 8)
+        await trio.sleep(1)
+    for run in (1, 4, 5, 8):
+        tracker.forget(run)  # and the process is killed
+    (folder / "99").mkdir()  # nobody forgot it: it was never known here
+    (folder / "notes").mkdir()
+    shutil.rmtree(folder / "6")
+    async with at_work(tmp_path, Scene(), tracker, follow=True) as engine, trio.open_nursery() as nursery:
+        nursery.start_soon(retain, engine, Retention(100, 1e9))
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert {path.name for path in folder.iterdir()} == {"2", "3", "7", "99", "notes"}
+
+
+async def test_others_find_a_thread_while_many_runs_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, may_go, waiting = shutil.rmtree, threading.Event(), threading.Semaphore(0)
+
+    def slow(path: Path, **more: Any) -> None:
+        waiting.release()
+        assert may_go.wait(10)
+        remove(path, **more)
+
+    scene = Scene()
+    scene.seconds["a"] = 0.0
+    async with at_work(tmp_path, scene, KeptTracker(), follow=True) as engine, trio.open_nursery() as nursery:
+        await ended(engine, 60)
+        monkeypatch.setattr(retention, "PAUSE", 0.01)
+        engine._threads = True
+        monkeypatch.setattr(shutil, "rmtree", slow)
+        nursery.start_soon(retain, engine, Retention(1, 1e9))
+        try:
+            with trio.fail_after(5):
+                for _ in range(retention.SIDE_BY_SIDE):
+                    await trio.to_thread.run_sync(waiting.acquire)
+        finally:
+            may_go.set()
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_kept_too_long_is_found_page_by_page_so_that_others_are_answered_in_between(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PAGE", 3)
+    tracker = KeptTracker()
+    runs, asked = tracker.runs, []
+
+    def noted(matching: RunFilter) -> Sequence[RunRecord]:
+        asked.append(matching.limit)
+        return runs(matching)
+
+    async with at_work(tmp_path, Scene(), tracker, follow=True) as engine:
+        await ended(engine, 10)
+        await trio.sleep(1)
+        monkeypatch.setattr(tracker, "runs", noted)
+        for kept in range(12):
+            found = await retention.overdue(engine, Retention(kept, 1e9), 0.0)
+            assert [record.run for record in found] == [*range(10 - kept, 0, -1)]
+    assert {limit for limit in asked if limit != retention.AT_ONCE} == {1, 2, 3}
