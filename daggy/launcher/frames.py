@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -53,7 +52,7 @@ class Hello:
     """
 
     pid: int
-    version: int = VERSION
+    version: int
     epoch: int = 0
     lanes: tuple[int, ...] = ()
 
@@ -229,9 +228,8 @@ def answer(kind: int, payload: bytes) -> Answer:
             case "T":
                 return Trouble(msgspec.json.decode(payload, type=str))
             case "H":
-                said = msgspec.json.decode(payload, type=dict[str, Any])
-                return Hello(said["pid"], said["version"], said.get("epoch", 0), tuple(said.get("lanes", ())))
-    except (msgspec.MsgspecError, struct.error, ValueError, KeyError) as error:
+                return msgspec.json.decode(payload, type=Hello)
+    except (msgspec.MsgspecError, struct.error, ValueError, RecursionError) as error:
         raise WireError(f"a frame of kind {chr(kind)!r} cannot be read: {error}") from error
     raise WireError(f"a frame has the unknown kind {kind}")
 

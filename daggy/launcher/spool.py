@@ -6,7 +6,6 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,6 +15,9 @@ from daggy.attempt import REPORT, Rows
 from daggy.launcher.frames import KEYS, Key
 from daggy.launcher.journal import ACCEPTED, PROCESS, RECORD, TICKET
 from daggy.launcher.launcher import START_AT_ONCE
+
+LARGEST = 1 << 62
+"""No sequence number comes to this; those of what was lost are counted on from the last one."""
 
 
 @frozen
@@ -118,6 +120,10 @@ def _torn(segment: bytes, at: int) -> bool:
     return length > 0 and (end >= len(segment) or not any(segment[end:]))
 
 
+class _Header(msgspec.Struct):
+    boot: str
+
+
 class _Reader:
     """Takes records one by one."""
 
@@ -135,7 +141,7 @@ class _Reader:
         try:
             match payload[:1]:
                 case b"H":
-                    self._restated = Spooled(boot=msgspec.json.decode(body, type=dict[str, Any])["boot"])
+                    self._restated = Spooled(boot=msgspec.json.decode(body, type=_Header).boot)
                 case b"E":
                     restated = self._restated or Spooled()
                     self.spooled = Spooled(restated.boot, running=restated.running, pending=restated.pending)
@@ -145,14 +151,14 @@ class _Reader:
                     _accept(state, body)
                 case b"S":
                     _start(state, body)
-                case b"F":
+                case b"F" if int.from_bytes(body[:8], "little") < LARGEST:
                     self._finish(body)
                 case b"R":
                     run, version, index, epoch, attempt = TICKET.unpack(body)
                     state.pending.pop((run, version, index, epoch, attempt), None)
                 case _:
                     return False
-        except (struct.error, ValueError, KeyError, msgspec.MsgspecError):
+        except (struct.error, ValueError, KeyError, RecursionError, msgspec.MsgspecError):
             return False
         return True
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 _SPECIAL = re.compile(r"[.:/%\s\x00-\x1f\x7f-\x9f]")
 _CANDIDATES = 20_000  # a closest match is sought among so many names at most: it costs microseconds each
+_PATIENCE = 4_000_000  # and among fewer if the name is long: it costs by the square of its characters
 
 
 def quote(text: str) -> str:
@@ -45,5 +46,6 @@ def split(name: str) -> tuple[str, str, dict[str, str]]:
 
 def suggest(name: str, names: Iterable[str]) -> str:
     """Return the mend for a name that does not exist: the closest one that does, or nothing."""
-    close = difflib.get_close_matches(name, islice(names, _CANDIDATES), n=1)
+    most = min(_CANDIDATES, _PATIENCE // (len(name) ** 2 + 1))
+    close = difflib.get_close_matches(name, islice(names, most), n=1)
     return f"did you mean '{close[0]}'?" if close else ""

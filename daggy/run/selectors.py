@@ -13,6 +13,9 @@ from daggy.run.run import Run
 from daggy.run.shapes import Filter, matches, task_state
 from daggy.run.states import PUBLIC
 
+DIGITS = 20
+"""Of an index, at most: no run has so many tasks."""
+
 
 def states_named(texts: Iterable[str]) -> tuple[State, ...]:
     """Return the states with these names; one text may hold several, with commas.
@@ -21,7 +24,7 @@ def states_named(texts: Iterable[str]) -> tuple[State, ...]:
         UsageError: there is no such state.
     """
     try:
-        return tuple(task_state(name.strip()) for text in texts for name in text.split(","))
+        return tuple(map(task_state, {name.strip(): None for text in texts for name in text.split(",")}))
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -37,7 +40,7 @@ def select(
     wanted = Filter(states_named(states), "", where or {})
     if not selectors:
         return np.fromiter(matches(run, wanted), np.int64)
-    chosen = np.unique(np.concatenate([_chosen(run, selector, wanted.where) for selector in selectors]))
+    chosen = np.unique(np.concatenate([_chosen(run, selector, wanted.where) for selector in dict.fromkeys(selectors)]))
     public = PUBLIC[run.frontier.state[chosen]]
     return chosen[np.isin(public, [int(state) for state in (wanted.states or State)])]
 
@@ -75,7 +78,10 @@ def _are_selectors(listed: list[object]) -> bool:
 
 def _chosen(run: Run, selector: str, where: Mapping[str, str]) -> Indexes:
     if selector.isascii() and selector.isdigit():
-        return _by_index(run, int(selector))
+        digits = selector.lstrip("0") or "0"
+        if len(digits) > DIGITS:
+            raise _no_task(run, f"{digits[:DIGITS]}…")
+        return _by_index(run, int(digits))
     if ":" in selector.rpartition("/")[2]:
         try:
             return _by_index(run, run.plan.index(selector))
@@ -86,7 +92,11 @@ def _chosen(run: Run, selector: str, where: Mapping[str, str]) -> Indexes:
 
 def _by_index(run: Run, index: int) -> Indexes:
     if index >= run.plan.size:
-        raise UsageError(f"no task {index}; the run has {run.plan.size}, counted from 0")
+        raise _no_task(run, str(index))
     if PUBLIC[run.frontier.state[index]] == 255:
         raise UsageError(f"task {index} is no longer part of the run: its generator answered anew")
     return np.array([index], np.int64)
+
+
+def _no_task(run: Run, index: str) -> UsageError:
+    return UsageError(f"no task {index}; the run has {run.plan.size}, counted from 0")

@@ -29,7 +29,7 @@ FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"
 def make_app(service: Service) -> Litestar:
     """Return the application for a server's parts. Who may ask is decided in front of it."""
     handlers = [*runs.HANDLERS, *tasks.HANDLERS, *pools.HANDLERS, *events.HANDLERS]
-    api = Router(API, route_handlers=[*handlers, *metrics.HANDLERS], before_request=refuse_unknown)
+    api = Router(API, route_handlers=[*handlers, *metrics.HANDLERS], before_request=look_first)
     return Litestar(
         [api, pools.ready, *metrics.HANDLERS, openapi, docs, file],
         openapi_config=_description(),
@@ -59,29 +59,44 @@ def _description() -> OpenAPIConfig:
     )
 
 
+def look_first(request: Request[Any, Any, Any]) -> Response[None] | None:
+    """Answer what methods a path takes; of other requests, refuse those with unknown query parameters.
+
+    The framework's own answer has the methods of one of a path's routes only.
+    """
+    if request.method != "OPTIONS":
+        refuse_unknown(request)
+        return None
+    place = request.scope["path_template"]
+    methods = {method for route in request.app.routes if route.path_format == place for method in route.methods}
+    return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(methods))})
+
+
 def refuse_unknown(request: Request[Any, Any, Any]) -> None:
     """Refuse query parameters that a route does not take: what was meant by them would be ignored.
 
     Raises:
-        UsageError: there is one.
+        UsageError: there is one; or a number is `null`, which the framework would take for its absence.
     """
     known = _parameters(request.route_handler)
-    for name in request.query_params:
+    for name, value in request.query_params.multi_items():
         if name not in known:
             there = ", ".join(sorted(known)) or "none"
             raise UsageError(f"no query parameter '{name}' here; there are: {there}")
+        if value == "null" and not known[name]:
+            raise UsageError(f"{name}: 'null' is no value; leave it out")
 
 
-def _parameters(handler: Any) -> set[str]:
-    """Return the query parameters that a route takes."""
+def _parameters(handler: Any) -> dict[str, bool]:
+    """Return the query parameters that a route takes, and whether they may be any text."""
     if not isinstance(handler, HTTPRouteHandler):
-        return set()
-    known = set()
+        return {}
+    known = {}
     for name, field in handler.parsed_fn_signature.parameters.items():
         given = field.kwarg_definition
         if getattr(given, "header", None) or name in ("request", "run_id", "index", "stream"):
             continue
-        known.add(getattr(given, "query", None) or name)
+        known[getattr(given, "query", None) or name] = "str" in str(field.annotation)
     return known
 
 

@@ -21,6 +21,9 @@ from daggy.errors import NoRoomError, Problem, SpecError, TooLargeError, UsageEr
 SMALL = 1 << 20
 """Bytes of a body that are kept in memory."""
 
+MOST_PROBLEMS = 100
+"""Of a body; nobody reads more."""
+
 JSON_TYPES = ("application/json", "application/merge-patch+json", "text/json", "")
 """What a body may say that it is."""
 
@@ -124,8 +127,11 @@ def members_of(content: bytes, known: Mapping[str, type]) -> dict[str, Any]:
         raise SpecError([Problem("", "the body is no JSON object", f"its keys are: {', '.join(known)}")]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"the body is not JSON: {error}") from None
-    problems, values = [], {}
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
     for key, raw in found.items():
+        if len(problems) == MOST_PROBLEMS:
+            break
         if key not in known:
             close = get_close_matches(key, known, 1)
             mend = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
@@ -133,7 +139,7 @@ def members_of(content: bytes, known: Mapping[str, type]) -> dict[str, Any]:
             continue
         try:
             values[key] = bytes(raw) if known[key] is msgspec.Raw else msgspec.json.decode(raw, type=known[key])
-        except (msgspec.ValidationError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             problems.append(Problem(key, str(error).lower()))
     if problems:
         raise SpecError(problems)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from daggy.server.particulars import link, refine
+
 Json = dict[str, Any]
 
 API = "/api/v1"
@@ -94,6 +96,9 @@ BODIES: Mapping[str, tuple[str, bool, Json]] = {
 }
 """Of operations: schema, whether it must be there, an example."""
 
+ANSWERS: Mapping[str, Json] = {"show_spec": {"$ref": "#/components/schemas/RunSpec"}}
+"""Of operations whose answers are bytes already."""
+
 ANYWHERE = {
     "400": "what was asked is wrong",
     "401": "the token is missing or wrong",
@@ -132,7 +137,11 @@ def completed(told: Json) -> Json:
             schema, required, example = BODIES[name]
             content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
             operation["requestBody"] = {"required": required, "content": {"application/json": content}}
+        if name in ANSWERS:
+            operation["responses"]["200"]["content"]["application/json"]["schema"] = ANSWERS[name]
         _add_errors(operation, name)
+        refine(name, operation)
+    link({path.removeprefix(API): item for path, item in told["paths"].items() if path.startswith(API)})
     return told
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import trio
 from litestar import Request, Response, delete, get, patch, post
 from litestar.datastructures import State as AppState
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
 from daggy.attempt import State
@@ -28,6 +29,7 @@ from daggy.run.selectors import chosen
 from daggy.server.bodies import members, members_of, received
 from daggy.server.service import Service
 from daggy.server.shapes import (
+    DifferenceShape,
     GraphShape,
     RunId,
     RunPage,
@@ -49,6 +51,8 @@ GONE = 255
 
 PIECE = 1 << 20
 """Tasks whose states are looked at in one step."""
+
+PLANNED = ResponseSpec(GraphShape, generate_examples=False, description="its plan: nothing was submitted")
 
 Asked = Request[Any, Any, AppState]
 Limit = Annotated[int, Parameter(ge=1, le=10_000, description="Items on a page.")]
@@ -119,7 +123,7 @@ def moment(text: str | None, name: str) -> float | None:
     return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
 
 
-@post("/runs", status_code=201, summary="Submit a run")
+@post("/runs", status_code=201, summary="Submit a run", responses={200: PLANNED})
 async def submit(
     request: Asked,
     dry_run: bool = False,
@@ -260,7 +264,7 @@ async def change(
     run_id: int,
     dry_run: bool = False,
     if_match: Annotated[str, Parameter(header="If-Match", required=False)] = "",
-) -> Response[RunShape]:
+) -> Response[RunShape | DifferenceShape]:
     """Replace a run's spec, run tasks again, put what failed back in the queue. An empty body resumes.
 
     With `dry_run` the answer is the difference that it would make. `If-Match`: only if nobody has changed it since.
@@ -277,7 +281,7 @@ async def change(
     keep = bool(asked.get("keep_downstream", False))
     if dry_run:
         told = await _previewed(service, run_id, accepted, asked)
-        return answer(RunShape, shapes.as_json(told))
+        return answer(DifferenceShape, shapes.as_json(told))
     actor = actor_of(request)
     if accepted is not None:
         await engine.edit(run_id, accepted.spec, accepted.raw, made=accepted.plan, keep_downstream=keep, actor=actor)
@@ -288,7 +292,7 @@ async def change(
         await engine.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
     if asked.get("resume", not asked and accepted is None):
         await engine.resume(run_id, actor)
-    return described(await engine.find(run_id))
+    return described(await engine.find(run_id))  # type: ignore[return-value]  # one of the two
 
 
 async def _previewed(service: Service, run_id: int, accepted: Accepted | None, asked: Mapping[str, Any]) -> Difference:

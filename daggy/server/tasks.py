@@ -18,6 +18,7 @@ from daggy.engine.explain import explain as explained
 from daggy.errors import NotFoundError, TemplateError, UsageError
 from daggy.run import neighbours, shapes, states
 from daggy.run.run import Run
+from daggy.server.particulars import LARGEST
 from daggy.server.problems import body as problem
 from daggy.server.runs import Asked, Cursor, Limit, number_of, pairs, service_of
 from daggy.server.shapes import ExplanationShape, TaskDetails, TaskPage, answer
@@ -171,9 +172,9 @@ async def logs(
     run_id: int,
     index: int,
     stream: str,
-    attempt: Annotated[int | None, Parameter(ge=1, description="Without it: the last one.")] = None,
-    offset: Annotated[int, Parameter(ge=0)] = 0,
-    limit: Annotated[int | None, Parameter(ge=0, description="Bytes; without it: all there is.")] = None,
+    attempt: Annotated[int | None, Parameter(ge=1, le=LARGEST, description="Without it: the last one.")] = None,
+    offset: Annotated[int, Parameter(ge=0, le=LARGEST)] = 0,
+    limit: Annotated[int | None, Parameter(ge=0, le=LARGEST, description="Bytes; without it: all there is.")] = None,
     follow: bool = False,
 ) -> Response[bytes]:
     """Return the bytes that an attempt wrote to `stdout` or `stderr`, while it runs and after.

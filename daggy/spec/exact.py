@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from daggy.errors import Problem, SpecError
@@ -62,7 +63,7 @@ class Exact:
             return members
         twice = _Twice(members)
         names = [name for name, _ in pairs]
-        twice.keys_given_twice = tuple(name for name in members if names.count(name) > 1)
+        twice.keys_given_twice = tuple(name for name, times in Counter(names).items() if times > 1)
         self._twice = True
         return twice
 

@@ -35,10 +35,13 @@ def parse(source: str) -> Expression:
         raise _wrong(f"{shown} has a sign at its braces", "put a space between them; white space is never removed")
     if len(source) > LONGEST:
         raise _wrong(f"{shown} has more than {LONGEST} characters")
-    expression = _expression(source, shown)
-    _check_filters(expression, shown)
-    raw = isinstance(expression, nodes.Filter) and expression.name == "raw"
-    return Expression(source, frozenset(_names(expression, shown)), raw)
+    try:
+        expression = _expression(source, shown)
+        _check_filters(expression, shown)
+        names = frozenset(_names(expression, shown))
+    except RecursionError:
+        raise _wrong(f"{shown} is nested too deep") from None
+    return Expression(source, names, isinstance(expression, nodes.Filter) and expression.name == "raw")
 
 
 def _expression(source: str, shown: str) -> nodes.Expr:
@@ -47,7 +50,7 @@ def _expression(source: str, shown: str) -> nodes.Expr:
         (output,) = ENVIRONMENT.parse(f"{{{{ {source} }}}}").body
     except TemplateSyntaxError as error:
         raise _wrong(f"{shown} is no expression: {error.message}", mend) from None
-    except (RecursionError, ValueError, MemoryError) as error:
+    except (ValueError, MemoryError) as error:
         raise _wrong(f"{shown} is no expression: {type(error).__name__}", mend) from None
     if (
         not isinstance(output, nodes.Output)

@@ -97,7 +97,8 @@ def check_keys(data: Mapping[str, object], known: Iterable[str], place: str, pat
     known = list(known)
     for key in data:
         if key not in known and not ignored(key):
-            problems.add(join(path, key), f"unknown key {quote(key)}", _mend(key, known, place))
+            mend = "" if problems.full else _mend(key, known, place)
+            problems.add(join(path, key), f"unknown key {quote(key)}", mend)
 
 
 def _mend(key: str, known: list[str], place: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
 from attrs import define, field
 
@@ -11,6 +12,12 @@ from daggy.errors import Problem, SpecError
 
 MOST = 1000
 """Problems kept; of a million equal ones nobody reads more."""
+
+PATIENCE = 20_000
+"""Names that a document's wrong names are compared with, to say what was meant; then nothing more is said."""
+
+CANDIDATES = 5000
+"""Names of which the nearest one is sought."""
 
 
 @define
@@ -20,13 +27,19 @@ class Problems:
     found: list[Problem] = field(factory=list)
     warnings: list[str] = field(factory=list)
     more: int = 0
+    _compared: int = field(default=0, init=False)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more problem would only be counted."""
+        return len(self.found) >= MOST
 
     def add(self, path: str, message: str, mend: str = "") -> None:
         """Record one problem."""
-        if len(self.found) < MOST:
-            self.found.append(Problem(path, message, mend))
-        else:
+        if self.full:
             self.more += 1
+        else:
+            self.found.append(Problem(path, message, mend))
 
     def adopt(self, path: str, problems: Iterable[Problem]) -> None:
         """Record problems whose paths are relative to `path`."""
@@ -37,6 +50,14 @@ class Problems:
         """Record one warning."""
         if len(self.warnings) < MOST:
             self.warnings.append(f"{path}: {message}")
+
+    def suggest(self, word: str, known: Iterable[str]) -> str:
+        """Return `did you mean 'x'?` for the nearest known word, else nothing; nothing either once patience is out."""
+        if self.full or self._compared >= PATIENCE:
+            return ""
+        candidates = list(islice(known, CANDIDATES))
+        self._compared += len(candidates)
+        return did_you_mean(word, candidates)
 
     def __bool__(self) -> bool:
         """Whether there are problems; warnings do not count."""
@@ -71,7 +92,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return the known word that is most like this one, empty if none is. At most some thousand words are compared."""
     if len(word) > 100:
         return ""
-    candidates = [other for other, _ in zip(known, range(5000), strict=False) if abs(len(other) - len(word)) <= 3]
+    candidates = [other for other in islice(known, CANDIDATES) if abs(len(other) - len(word)) <= 3]
     lower = {other.lower(): other for other in reversed(candidates)}
     near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
     return lower[near[0]] if near else ""

@@ -9,14 +9,15 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from jinja2 import StrictUndefined, Undefined
+from jinja2 import StrictUndefined, Undefined, nodes
+from jinja2.compiler import CodeGenerator
 from jinja2.exceptions import FilterArgumentError, SecurityError, TemplateRuntimeError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from daggy.spec.numbers import Number, number
 
 LARGEST = 1 << 18
-"""Characters of a string, items of a list, at every step of an expression."""
+"""Characters of a string, or of a list written out, at every step of an expression."""
 _BITS = 4096  # of an integer
 
 # fmt: off
@@ -39,6 +40,7 @@ METHODS = frozenset((
 # fmt: on
 """The methods of strings that an expression may call."""
 
+_NESTED = frozenset((list, tuple, dict))
 _WIDTH = re.compile(r"%[^a-zA-Z%]*")
 
 
@@ -46,34 +48,42 @@ def _refuse() -> SecurityError:
     return SecurityError(f"the result would be larger than {LARGEST} characters")
 
 
-def _size(value: object) -> int:
-    if isinstance(value, str | list | tuple | Mapping):
+def _weight(value: object) -> int:
+    """Return about how many characters a value's text has, lists within lists written out; no further than LARGEST.
+
+    A list may hold the same one a thousand times, and so on: what is small in memory can be endless to walk over.
+    """
+    if isinstance(value, str):
         return len(value)
-    if isinstance(value, int):
-        if value.bit_length() > _BITS:
-            raise SecurityError("a number has too many digits")
-        return 1
-    return 1
+    weight, waiting = 0, [value]
+    while waiting and weight <= LARGEST:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            item = (*item, *item.values())
+        if not isinstance(item, list | tuple):
+            weight += len(str(item))
+        elif _NESTED.isdisjoint(map(type, item)):
+            weight += 2 * len(item) + sum(map(len, map(str, item)))
+        else:
+            weight += 2 * len(item) + 2
+            waiting += item
+    return weight
 
 
 def _bounded(value: Any) -> Any:
-    if _size(value) > LARGEST:
+    if isinstance(value, int):
+        if value.bit_length() > _BITS:
+            raise SecurityError("a number has too many digits")
+    elif isinstance(value, str | list | tuple | Mapping) and _weight(value) > LARGEST:
         raise _refuse()
     return value
 
 
-def _length(value: object) -> int:
-    """Return the characters that a value's text has at most."""
-    if isinstance(value, list | tuple):
-        return sum(map(_length, value)) + 4 * len(value) + 2
-    return len(value) if isinstance(value, str) else len(str(value))
-
-
 def _multiply(left: Any, right: Any) -> Any:
     for sequence, times in ((left, right), (right, left)):
-        if isinstance(sequence, str | list | tuple) and isinstance(times, int) and len(sequence) * times > LARGEST:
+        if isinstance(sequence, str | list | tuple) and isinstance(times, int) and _weight(sequence) * times > LARGEST:
             raise _refuse()
-    return _bounded(left * right)
+    return left * right
 
 
 def _power(left: Any, right: Any) -> Any:
@@ -89,7 +99,7 @@ def _format(text: Any, *arguments: Any, **named: Any) -> Any:
     text = str(text)
     fields = _WIDTH.findall(text)
     widths = [int(digits) for found in fields for digits in re.findall(r"[0-9]{1,9}", found)]
-    longest = max([0, *map(_length, arguments), *map(_length, named.values())])
+    longest = max([0, *map(_weight, arguments), *map(_weight, named.values())])
     if any("*" in found for found in fields):
         raise SecurityError("a width of `*`: write the number")
     if len(text) + sum(widths) + len(fields) * longest > LARGEST:
@@ -152,10 +162,29 @@ def _as_int(value: Any, default: int = 0) -> int:
         return default
 
 
+class _Generator(CodeGenerator):
+    """Bounds what an expression puts together by no operator and no filter: lists, maps, and texts joined by `~`."""
+
+    def visit(self, node: nodes.Node, *arguments: Any, **named: Any) -> None:
+        """Write the code of a node."""
+        if isinstance(node, nodes.Concat):
+            node, call = nodes.Tuple(node.nodes, "load"), "str_join(environment.bounded("
+        elif isinstance(node, nodes.List | nodes.Tuple | nodes.Dict):
+            call = "(environment.bounded("
+        else:
+            super().visit(node, *arguments, **named)
+            return
+        self.write(call)
+        super().visit(node, *arguments, **named)
+        self.write("))")
+
+
 class Environment(ImmutableSandboxedEnvironment):
     """Expressions see their variables, METHODS of strings, FILTERS and nothing else of Python."""
 
     intercepted_binops = frozenset(["+", "*", "**", "%"])
+    code_generator_class = _Generator
+    bounded = staticmethod(_bounded)
 
     def __init__(self) -> None:
         """Make the environment: no globals, no constant folding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -105,8 +106,8 @@ def _match(value: object, path: str, problems: Problems) -> tuple[str, ...] | No
         problems.add(path, "nothing to match", "leave `match` out to wait for all")
         return ()
     names = _names(value, path, problems)
-    for position, name in enumerate(names):
-        if name in names[:position]:
+    for name, times in Counter(names).items():
+        if times > 1:
             problems.add(path, f"'{name}' is given twice")
     return tuple(sorted(set(names)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from msgspec import UNSET
@@ -15,7 +16,7 @@ from daggy.spec.fast import NO_POLICY, Written, policy_given, policy_of
 from daggy.spec.fields import noun
 from daggy.spec.model import Dependency, Draft, Policy, RunSpec, Template, Templating, Values, freeze
 from daggy.spec.names import BAD, check_template_name
-from daggy.spec.problems import Problems, did_you_mean, join, kind, quote
+from daggy.spec.problems import Problems, join, kind, quote
 from daggy.spec.recipe import texts_of
 from daggy.spec.source import Source
 from daggy.spec.task import merge_policy, read_task
@@ -227,9 +228,10 @@ class Reader:
         if name.startswith("run.tags."):
             tag = name.removeprefix("run.tags.")
             if tag not in self.spec.tags:
-                self._tell(path, [(f"no tag named '{tag}'", did_you_mean(tag, self.spec.tags) or "give it in `tags`")])
+                mend = self._problems.suggest(tag, self.spec.tags) or "give it in `tags`"
+                self._tell(path, [(f"no tag named '{tag}'", mend)])
         elif name not in BUILTINS:
-            mend = did_you_mean(name, [*known, *BUILTINS]) or "give it in `parameters`"
+            mend = self._problems.suggest(name, chain(known, BUILTINS)) or "give it in `parameters`"
             self._tell(path, [(f"no parameter named '{name}'", mend)])
         return False
 
@@ -240,7 +242,7 @@ class Reader:
             if name in known:
                 names.add(name)
             else:
-                mend = did_you_mean(name, known) or "give it in `parameters`"
+                mend = self._problems.suggest(name, known) or "give it in `parameters`"
                 self._tell(join(source, f"expand[{position}]"), [(f"no parameter named {quote(name)}", mend)])
 
     def _with_groups(self, names: set[str], overlay: Mapping[str, Values], path: str) -> set[str]:

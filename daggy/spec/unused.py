@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 from daggy.spec.expression import split
@@ -12,6 +13,10 @@ from daggy.spec.problems import Problems, join
 from daggy.spec.recipe import texts_of
 from daggy.spec.values import Parameters
 
+FEW = 100
+"""Unused parameters, at most, that are looked for one by one in all texts."""
+
+_WORD = re.compile(r"\w+")
 _VARIABLE = re.compile(r"DAGGY_PARAM_(\w+)")
 
 
@@ -34,16 +39,31 @@ def check_unused(declared: Parameters, reading: Reading, problems: Problems) -> 
     """
     places = (("parameters", declared, reading.used), ("defaults.parameters", reading.defaults, reading.used_defaults))
     for path, parameters, used in places:
-        for name, spelling in parameters.spellings.items():
-            if name not in used:
-                _report(name, spelling, join(path, spelling), reading.templates, problems)
+        _check(parameters, used, path, reading.templates, problems)
 
 
 def check_own(template: Template, own: Parameters, uses: set[str], path: str, problems: Problems) -> None:
     """Report the parameters of a template that it does not use."""
-    for name, spelling in own.spellings.items():
-        if name not in uses:
-            _report(name, spelling, join(path, f"parameters.{spelling}"), [template], problems)
+    _check(own, uses, join(path, "parameters"), [template], problems)
+
+
+def _check(
+    declared: Parameters, used: Container[str], path: str, templates: Sequence[Template], problems: Problems
+) -> None:
+    unused = {name: spelling for name, spelling in declared.spellings.items() if name not in used}
+    meant = unused if len(unused) <= FEW else _perhaps_meant(unused, templates)
+    for name, spelling in unused.items():
+        if name in meant:
+            _report(name, spelling, join(path, spelling), templates, problems)
+        else:
+            problems.warn(join(path, spelling), f"nothing uses the parameter '{name}'")
+
+
+def _perhaps_meant(unused: Iterable[str], templates: Iterable[Template]) -> set[str]:
+    """Return FEW of many names that stand in some text, or cannot be told from one."""
+    texts = (text for template in templates for _, text, _ in texts_of(template.details))
+    words = {word for text in texts for word in _WORD.findall(text)}
+    return set(islice((name for name in unused if name in words or not _WORD.fullmatch(name)), FEW))
 
 
 def _report(name: str, spelling: str, path: str, templates: Iterable[Template], problems: Problems) -> None:

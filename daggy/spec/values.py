@@ -11,7 +11,7 @@ from daggy.spec.fields import items, members, text, unfit
 from daggy.spec.model import Value, Values
 from daggy.spec.names import bare, check_parameter_name
 from daggy.spec.parameters import ListValues, RangeValues
-from daggy.spec.problems import Problems, did_you_mean, join, kind, quote
+from daggy.spec.problems import Problems, join, kind, quote
 
 BROKEN = ListValues(("",))
 """Stands for values that could not be read: the parameter is there, and its uses are not wrong."""
@@ -144,7 +144,7 @@ def read_zip(
 
 def _check_member(name: str, path: str, known: Mapping[str, Values], taken: set[str], problems: Problems) -> bool:
     if name not in known:
-        problems.add(path, f"no parameter named {quote(name)}", did_you_mean(name, known))
+        problems.add(path, f"no parameter named {quote(name)}", problems.suggest(name, known))
     elif name in taken:
         problems.add(path, f"the parameter '{name}' is zipped twice")
     else:
