@@ -335,9 +335,12 @@ class Launcher(Lingering):
             for task in self.ended:
                 if task.state == ENDED and not task.reason and self.wrote_too_much(task):
                     task.reason, task.message = OUTPUT, self.too_much()
-                if task.generator and task.pid and self.outputs.keep_answer(task):
+                if task.generator and task.pid and os.path.exists(self.outputs.answer(task)):
                     task.flags |= ANSWER
             self.outputs.keep(self.ended)
+            for task in self.ended:
+                if task.generator and task.pid:
+                    self.outputs.sync_answer(task)
             for task in self.ended:
                 self.seq += bool(self.spool)
                 row = task.row(FINISHED, self.seq, self.number)

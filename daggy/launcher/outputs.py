@@ -8,7 +8,7 @@ from typing import Dict, List, Set, Tuple
 
 from daggy.launcher.journal import write_whole
 from daggy.launcher.task import Task
-from daggy.launcher.wire import LINKED
+from daggy.launcher.wire import ANSWER, LINKED
 
 SMALL = 1 << 20  # output up to this is copied to a pack
 PACK = 64 << 20
@@ -47,25 +47,29 @@ class Outputs:
         if os.path.exists(self.answer(task)):
             os.unlink(self.answer(task))
 
-    def keep_answer(self, task: Task) -> bool:
-        """Return whether a generator has answered; see that the answer outlives the machine's death.
+    def sync_answer(self, task: Task) -> None:
+        """See that what a generator said outlives the machine's death: half of it must not be acted on.
 
-        It has no checksum: half of it might be taken for all. OSError: call again with the same.
+        OSError: call again with the same.
         """
+        path = "%s/%d.%d" % (self.folder(task.key[0]), self.launcher, task.pack)
+        if task.flags & ANSWER:
+            path = self.answer(task)
+        elif task.flags & LINKED:
+            path = self.names(task)[0]
+        elif not task.stdout:
+            return
         try:
-            answer = os.open(self.answer(task), os.O_RDONLY | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return False
+            said = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
-            return True  # whoever reads it says what is wrong
+            return  # whoever reads it says what is wrong
         try:
-            os.fsync(answer)
+            os.fsync(said)
         except OSError as error:
             if error.errno != errno.EINVAL:  # no file
                 raise
         finally:
-            os.close(answer)
-        return True
+            os.close(said)
 
     def unnamed(self, run: int) -> int:
         """Open a file without a name that only appends."""

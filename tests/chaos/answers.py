@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
 
 from daggy.client import Client
 from daggy.errors import DaggyError, NotFoundError
 from tests.chaos.evidence import EXIT, OK, REASONS, Evidence, Row
 from tests.chaos.invariants import History
-from tests.chaos.specs import PACKED, SIZES, Json
+from tests.chaos.specs import PACKED, SIZES, Json, answer
 from tests.chaos.stage import BrokenError, Stage
 
 FEW = 6
@@ -18,7 +19,7 @@ FEW = 6
 BAD = re.compile(r"Traceback|\bbug\b|Exception in|never retrieved|InternalError", re.IGNORECASE)
 
 
-def check_answers(evidence: Evidence, history: History, client: Client, dice: random.Random) -> None:
+def check_answers(evidence: Evidence, history: History, client: Client, home: Path, dice: random.Random) -> None:
     """Ask about tasks one by one: all that were attempted more than once, and some others.
 
     Raises:
@@ -34,7 +35,7 @@ def check_answers(evidence: Evidence, history: History, client: Client, dice: ra
         _check_attempts(evidence, client.task(evidence.life.run, task["index"]), rows)
         for row in rows[-2:]:
             if row.reason in (OK, EXIT):
-                _check_output(evidence, client, task, row, history)
+                _check_output(evidence, client, task, row, history, home)
 
 
 def _check_attempts(evidence: Evidence, shown: Json, rows: list[Row]) -> None:
@@ -49,11 +50,13 @@ def _check_attempts(evidence: Evidence, shown: Json, rows: list[Row]) -> None:
         )
 
 
-def _check_output(evidence: Evidence, client: Client, task: Json, row: Row, history: History) -> None:
+def _check_output(evidence: Evidence, client: Client, task: Json, row: Row, history: History, home: Path) -> None:
     """Compare what an attempt wrote; after a power cut an output may be gone, and then says so."""
     run, name = evidence.life.run, task["name"]
     shape = evidence.life.tasks()[name].shape
     expected = f"out {name} {row.attempt}\n".encode() + b"x" * SIZES[shape.output]
+    if shape.is_loud:
+        expected = answer(shape.generated or (), home).read_bytes()
     try:
         got = b"".join(client.log(run, task["index"], attempt=row.attempt))
         errors = b"".join(client.log(run, task["index"], "stderr", attempt=row.attempt))

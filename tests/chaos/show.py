@@ -132,7 +132,7 @@ def check(play: Play) -> list[Evidence]:
     for evidence in evidences:
         for invariant in INVARIANTS:
             invariant(evidence, history)
-        check_answers(evidence, history, client, random.Random(play.story.seed))
+        check_answers(evidence, history, client, stage.home, random.Random(play.story.seed))
     check_submissions(evidences, client)
     code = stage.leave()
     if code != 0:

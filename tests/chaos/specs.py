@@ -24,7 +24,7 @@ PACKED = 1 << 20
 
 SCRIPT = (
     'say() {{ echo "$1 $DAGGY_TICKET $DAGGY_TASK $DAGGY_ATTEMPT $MARK" >> {oracle}; }}; say start; '
-    'echo "out $DAGGY_TASK $DAGGY_ATTEMPT"; echo "err $DAGGY_TASK" >&2; {work}'
+    '{out}; echo "err $DAGGY_TASK" >&2; {work}'
     '[ "$DAGGY_ATTEMPT" -ge "$FROM" ] || {{ say fail; exit 3; }}; say end'
 )
 
@@ -52,6 +52,7 @@ class Shape:
         nap: Seconds that it sleeps.
         output: A key of SIZES.
         generated: Templates that it answers with; None: it is no generator.
+        is_loud: Whether it answers on standard output, which then has nothing else.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Shape:
     nap: float = 0.0
     output: str = "line"
     generated: tuple[Shape, ...] | None = None
+    is_loud: bool = False
 
     @property
     def may_fail(self) -> bool:
@@ -102,9 +104,11 @@ def _task(shape: Shape, home: Path) -> Json:
         work.append(f"head -c {SIZES[shape.output]} /dev/zero | tr '\\0' x; ")
     environment = {"MARK": shape.mark, "FROM": str(shape.fails_below)}
     if shape.generated is not None:
-        environment["ANSWER"] = str(_answer(shape.generated, home))
-        work.append('cat "$ANSWER" > "$DAGGY_GENERATE"; ')
-    script = SCRIPT.format(oracle=home / "oracle", work="".join(work))
+        environment["ANSWER"] = str(answer(shape.generated, home))
+        if not shape.is_loud:
+            work.append('cat "$ANSWER" > "$DAGGY_GENERATE"; ')
+    out = 'cat "$ANSWER"' if shape.is_loud else 'echo "out $DAGGY_TASK $DAGGY_ATTEMPT"'
+    script = SCRIPT.format(oracle=home / "oracle", out=out, work="".join(work))
     task = {
         "details": {"shell": script, "environment": environment},
         "expand": list(shape.parameters),
@@ -119,7 +123,8 @@ def _parent(link: Link) -> Json:
     return {"task": link.task, "on": link.on, **match}
 
 
-def _answer(shapes: tuple[Shape, ...], home: Path) -> Path:
+def answer(shapes: tuple[Shape, ...], home: Path) -> Path:
+    """Return the file that has what a generator answers."""
     text = json.dumps({"tasks": {shape.name: _task(shape, home) for shape in shapes}})
     path = home / f"answer.{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     path.write_text(text)
@@ -159,7 +164,10 @@ class Writer:
         if dice.random() < 0.12 and len(parameters) < 2:
             first = self._worker(Shape("g0", dice.choice([(), ("B",)])))
             second = self._worker(Shape("g1", (), (Link("g0", None, dice.choice(["completed", "ended"])),)))
-            return evolve(shape, generated=dice.choice([(), (first,), (first, second)]))
+            generated = dice.choice([(), (first,), (first, second)])
+            if dice.random() < 0.5:
+                return evolve(shape, generated=generated, is_loud=True, output="line")
+            return evolve(shape, generated=generated)
         return shape
 
     def _size(self, shape: Shape, counts: Mapping[str, int]) -> int:
