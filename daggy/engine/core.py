@@ -56,7 +56,8 @@ class Core:
         threads: False keeps everything on the loop: for simulated time.
         linger: What runs goes on when this engine dies or leaves, to be taken up by the next one.
         twin: The tracker opened a second time for reading, so that readers do not stop the loop; None reads on it.
-        follow: Whether somebody may want to follow what happens, now or later.
+        follow: Whether somebody may want to follow what happens, now or later. That is a server's engine: it launches
+            nothing before it has taken up what its predecessor left.
         clock: The wall clock, seconds since 1970: for records only.
     """
 

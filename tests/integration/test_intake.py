@@ -280,6 +280,7 @@ async def opened(directory: StateDirectory) -> AsyncIterator[Engine]:
     engine = Engine(tracker, make, directory, twin=twin, follow=True)
     with trio.fail_after(DEADLINE):
         async with engine.open():
+            await engine.take_up()
             yield engine
     twin.close()
     tracker.close()
