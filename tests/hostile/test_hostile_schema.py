@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.hostile.api_desk import HERE, quiet_server
 from tests.integration.serve_desk import Server
 
@@ -76,6 +78,7 @@ def run_schemathesis(server: Server, place: Path) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 def test_the_api_is_as_it_is_described_whatever_it_is_asked(tmp_path: Path) -> None:
     with quiet_server(tmp_path) as server:
         done = run_schemathesis(server, tmp_path)

@@ -15,6 +15,7 @@ from tests.hostile.command import CORPUS, WORDS
 from tests.hostile.seeds import SEEDS
 from tests.hostile.targets import TARGETS
 
+pytestmark = pytest.mark.slow
 PATIENCE = 20
 """Seconds that one input may take, on the slowest machine."""
 

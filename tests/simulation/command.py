@@ -30,6 +30,12 @@ CHUNK = 50
 
 def play(seed: int) -> tuple[str, Counter[str]]:
     """Play one seed; return what is wrong, with the story of the task concerned (empty: nothing), and some counts."""
+    story, said = played(seed)
+    return said, _counts(story)
+
+
+def played(seed: int) -> tuple[Story, str]:
+    """Play one seed; return its story, and what is wrong."""
     with _as_chance_has_it(seed), tempfile.TemporaryDirectory(prefix="daggy-simulation-", dir=_memory()) as path:
         story = Story(seed, Path(path))
         said = ""
@@ -37,7 +43,7 @@ def play(seed: int) -> tuple[str, Counter[str]]:
             trio.run(story.play, Checks, clock=MockClock(autojump_threshold=0))
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is to be told
             said = _told(story, error)
-    return said, _counts(story)
+    return story, said
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import pytest
 from daggy.run import recovery
 from daggy.tracker import Attempts, Entry
 from tests.simulation import story
-from tests.simulation.command import play
+from tests.simulation.command import play, played
 
+pytestmark = pytest.mark.slow
 SEEDS = range(0, 240, 40)
 
 
@@ -20,6 +21,13 @@ def test_whatever_happens_the_promises_hold(first: int) -> None:
     for seed in range(first, first + 40):
         said, _ = play(seed)
         assert not said, f"seed {seed}: {said}"
+
+
+def test_a_seed_is_the_same_story_each_time() -> None:
+    for seed in range(6):
+        one, other = played(seed)[0], played(seed)[0]
+        assert [str(happened) for happened in one.world.log] == [str(happened) for happened in other.world.log]
+        assert one.asked == other.asked
 
 
 def found(seeds: range) -> set[str]:
