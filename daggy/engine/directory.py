@@ -40,9 +40,13 @@ class StateDirectory:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             _refuse_network(path)
             lock = _lock_file(path / "lock")
-            for folder in ("runs", "launchers"):
-                (path / folder).mkdir(mode=0o700, exist_ok=True)
-            return cls(path, _instance(path / "instance"), lock)
+            try:
+                for folder in ("runs", "launchers"):
+                    (path / folder).mkdir(mode=0o700, exist_ok=True)
+                return cls(path, _instance(path / "instance"), lock)
+            except BaseException:
+                os.close(lock)
+                raise
         except OSError as error:
             raise DirectoryError(
                 f"directory '{path}' cannot be used: {_told(error)}; choose another with --dir"
@@ -57,7 +61,7 @@ class StateDirectory:
         """
         path = path.absolute()
         try:
-            return cls(path, (path / "instance").read_text().strip())
+            return cls(path, _kept_instance(path / "instance")[0])
         except OSError as error:
             raise DirectoryError(f"directory '{path}' holds no runs; name another with --dir") from error
 
@@ -100,17 +104,30 @@ def _lock_file(path: Path) -> int:
 
 
 def _instance(path: Path) -> str:
-    try:
-        if known := path.read_text().strip():
-            return known
-    except FileNotFoundError:
-        pass
+    """Return a directory's mark; a copy gets one of its own, for what carries the original's is not its to end.
+
+    The file has its own inode number beside the mark, which no copy has.
+    """
+    known, inode = _kept_instance(path) if path.exists() else ("", "")
+    if known and inode in ("", str(path.stat().st_ino)):
+        return known
+    if known and any(path.with_name("launchers").iterdir()):
+        raise DirectoryError(
+            f"directory '{path.parent}' is a copy, and its 'launchers' tell of processes that are the original's; "
+            f"remove '{path.with_name('launchers')}' if they are not to be taken up: what had not been kept runs again"
+        )
     made = secrets.token_hex(8)
     fresh = path.with_suffix(".new")
-    fresh.write_text(made + "\n")
-    fresh.chmod(0o600)
+    fresh.touch(0o600)
+    fresh.write_text(f"{made} {fresh.stat().st_ino}\n")
     fresh.rename(path)
     return made
+
+
+def _kept_instance(path: Path) -> tuple[str, str]:
+    """Return a mark, and the inode of the file that it was made in; empty if it is not known."""
+    mark, _, inode = path.read_text().strip().partition(" ")
+    return mark, inode
 
 
 def _refuse_network(path: Path) -> None:

@@ -93,6 +93,9 @@ class Outputs:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
             self.named.add(run)
+        while any(map(os.path.exists, self.names(task))):
+            self.number += 1
+            task.pack = self.number
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND
         task.out, task.err = (os.open(name, flags, 0o600) for name in self.names(task))
         task.linked = True
@@ -127,6 +130,9 @@ class Outputs:
 
     def link(self, task: Task) -> None:
         """Give a pair its names."""
+        while any(map(is_anothers, self.names(task), (task.out, task.err))):
+            self.number += 1
+            task.pack = self.number
         for descriptor, name in zip((task.out, task.err), self.names(task)):
             if not os.path.exists(name):  # it does if it is the first of a pair whose second found no room
                 os.link(str(descriptor), name, src_dir_fd=self.descriptors, follow_symlinks=True)
@@ -184,7 +190,16 @@ class Outputs:
                 for other in (run,) if pack else tuple(self.packs):
                     os.close(self.packs.pop(other)[0])
             self.number += 1
+            while os.path.exists("%s/%d.%d" % (self.folder(run), self.launcher, self.number)):
+                self.number += 1
             path = "%s/%d.%d" % (self.folder(run), self.launcher, self.number)
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
             pack = self.packs[run] = [os.open(path, flags, 0o600), self.number, 0]
         return pack
+
+
+def is_anothers(name: str, descriptor: int) -> bool:
+    """Return whether a name is taken by another file: a backup may have outputs and not the folders of launchers, whose
+    numbers begin anew then.
+    """
+    return os.path.exists(name) and not os.path.samestat(os.stat(name), os.fstat(descriptor))

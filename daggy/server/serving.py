@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import ipaddress
@@ -30,6 +31,8 @@ from daggy.server.gate import Door, Gate, names_of
 from daggy.server.listening import Listening
 from daggy.server.token import ADDRESS, load_or_make, page_address
 from daggy.tracker import Tracker
+
+LOG = logging.getLogger("daggy.server")
 
 KEPT = "sqlite"
 """The tracker of a directory that was named."""
@@ -205,7 +208,9 @@ async def _main(
             async with engine.open():
                 signals.is_open = True
                 serving.start_soon(listening.run)
-                address = _write_address(directory.path, ip, port)
+                address = _address_of(ip, port)
+                if not _write_address(directory.path, address):
+                    nursery.start_soon(_write_address_in_time, directory.path, address)
                 try:
                     _welcome(request, tracker.durable, address, token)
                     await _until_stopped(engine, configuration, partial(_load, engine, configuration, gate, coming))
@@ -253,15 +258,31 @@ async def _load(engine: Engine, configuration: Configuration, gate: Gate, coming
     await meter.watch()
 
 
-def _write_address(directory: Path, ip: str, port: int) -> str:
+def _address_of(ip: str, port: int) -> str:
     name = "127.0.0.1" if ipaddress.ip_address(ip).is_unspecified else ip
-    address = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def _write_address(directory: Path, address: str) -> bool:
+    """Write down where the server listens; return whether there is room for that."""
     fresh = directory / f".{ADDRESS}"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(address + "\n")
-    fresh.rename(directory / ADDRESS)
-    return address
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(address + "\n")
+        fresh.rename(directory / ADDRESS)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return False
+    return True
+
+
+async def _write_address_in_time(directory: Path, address: str) -> None:
+    """Write it down as soon as there is room."""
+    LOG.warning("no room in '%s' to write down where this server listens, %s; make room", directory, address)
+    while not _write_address(directory, address):  # noqa: ASYNC110 - a disk tells nobody that it has room
+        await trio.sleep(1)
 
 
 def _welcome(request: Request, is_kept: bool, address: str, token: str) -> None:

@@ -11,7 +11,7 @@ import httpx
 from attrs import evolve
 
 from daggy.client import Client
-from daggy.errors import DaggyError
+from daggy.errors import DaggyError, NotFoundError
 from tests.chaos.lives import Ask, Life
 from tests.chaos.naive import changed
 from tests.chaos.progress import RESTARTS, Progress
@@ -39,6 +39,8 @@ class Asking(Progress):
             return None
         try:
             return request(client)
+        except NotFoundError as error:
+            raise BrokenError("what was acknowledged is kept", str(error)) from error
         except DaggyError as error:
             self.note(f"  not answered: {error}")
             return None
@@ -101,9 +103,10 @@ class Asking(Progress):
         ask = Ask("edit", frozenset(changed(life.scripts[-1], script)), self.lines(), is_answered=False)
         for _ in range(RESTARTS):
             self.look()
-            told = self.patch(life, script)
-            if told == "unheard" and (at := self.ask(lambda client: client.run(life.run)["version"])) is not None:
-                told = "done" if at > len(life.scripts) else "refused"
+            at = self.ask(lambda client: client.run(life.run)["version"])
+            if at is None:
+                continue  # whether the last one was kept is to be known before it is sent again
+            told = "done" if at > len(life.scripts) else self.patch(life, script)
             if told == "done":
                 life.scripts.append(script)
                 life.asks.append(evolve(ask, is_answered=True))
@@ -115,7 +118,7 @@ class Asking(Progress):
         self.note("  the edit was refused")
 
     def patch(self, life: Life, script: Script) -> str:
-        """Send an edit; return what came of it: done, full, refused, unheard."""
+        """Send an edit; return what came of it: done, full, unheard."""
         http = self.stage.http
         if http is None:
             return "unheard"

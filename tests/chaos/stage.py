@@ -144,7 +144,7 @@ class Stage:
     def tasks(self) -> list[int]:
         """Return the tasks that live."""
         instance = self.state / "instance"
-        name = instance.read_text().strip() if instance.exists() else ""
+        name = instance.read_text().split()[0] if instance.exists() else ""
         return processes.tasks_of(name) if name else []
 
     def leave(self) -> int:

@@ -39,7 +39,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fuzz(asked: argparse.Namespace, scratch: Path) -> int:
-    atheris: Any = importlib.import_module("atheris")
+    try:
+        atheris: Any = importlib.import_module("atheris")
+    except ImportError:
+        sys.stderr.write("there is no `atheris` here: pip install -e '.[fuzz]'\n")
+        return 2
     with atheris.instrument_imports(include=["daggy", "daggy_sqlite", "yaml", "tomllib"]):
         targets = importlib.import_module("tests.hostile.targets")
     run = targets.TARGETS.get(asked.target)

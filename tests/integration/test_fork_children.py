@@ -340,6 +340,26 @@ async def test_output_of_a_long_task_gets_names_and_a_pack_in_the_end(tmp_path: 
 
 
 @pytest.mark.trio
+async def test_output_that_was_there_before_is_neither_given_out_nor_removed(tmp_path: Path) -> None:
+    packs = tmp_path / "runs" / "7" / "packs"
+    packs.mkdir(parents=True)
+    old = [packs / f"1.{number}{end}" for number in range(1, 9) for end in ("", ".stdout", ".stderr")]
+    for path in old:
+        path.write_text("old")
+    script = f"echo so far; while ! test -e {tmp_path}/go; do sleep 0.01; done"
+    async with desk(tmp_path) as at_work:
+        at_work.launch(at_work.task("sh", "-c", script))
+        await becomes(lambda: len(list(packs.iterdir())) > len(old))
+        (tmp_path / "go").write_text("")
+        await at_work.until(lambda: 0 in at_work.finished)
+        row = await at_work.run("sh", "-c", "head -c 2000000 /dev/zero", index=1)
+        assert row["flags"] & LINKED
+        assert await at_work.output(0) == b"so far\n"
+        assert await at_work.output(1) == bytes(2000000)
+    assert {path.read_text() for path in old} == {"old"}
+
+
+@pytest.mark.trio
 async def test_a_damaged_pack_says_so_and_a_lost_one_too(tmp_path: Path) -> None:
     async with desk(tmp_path) as at_work:
         row = await at_work.run("echo", "hello")

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -287,16 +288,43 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """Leave no room; return the file to remove."""
+    filler = disk / "filler"
+    descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(descriptor, bytes(4096))
+    os.close(descriptor)
+    return filler
+
+
+def test_a_server_that_starts_on_a_full_disk_goes_on_with_room_again(small_disk: Path) -> None:
+    with serving(small_disk / "state") as server:
+        assert server.ended(server.submit({"a": task("true")}))["state"] == "completed"
+        filler = fill(small_disk)
+        server.stop(signal.SIGKILL)
+    unwritten = small_disk / "state" / ".address"
+
+    def make_room() -> None:
+        deadline = time.monotonic() + 30
+        while not unwritten.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)  # there is no event of another process to wait for
+        filler.unlink()
+
+    room = threading.Thread(target=make_room)
+    room.start()
+    with serving(small_disk / "state") as server:
+        assert server.ended(server.submit({"a": task("true")}))["state"] == "completed"
+    room.join()
+    assert not unwritten.exists()
+
+
 def test_a_full_disk_holds_everything_up_says_so_and_goes_on_with_room_again(small_disk: Path) -> None:
     with serving(small_disk / "state") as server:
         first = server.submit({"a": task("true")})
         assert server.ended(first)["state"] == "completed"
-        filler = small_disk / "filler"
-        descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
-        with contextlib.suppress(OSError):
-            while True:
-                os.write(descriptor, bytes(4096))
-        os.close(descriptor)
+        filler = fill(small_disk)
         spec = {"directory": "/", "description": "x" * 500_000, "tasks": {"a": task("true")}}
         waiting = threading.Thread(target=lambda: server.api("POST", "/runs", json=spec))
         waiting.start()

@@ -8,12 +8,13 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import trio
@@ -26,6 +27,7 @@ from tests.simulation.story import Story
 from tests.simulation.tale import tale, unended
 
 CHUNK = 50
+T = TypeVar("T")
 
 
 def play(seed: int) -> tuple[str, Counter[str]]:
@@ -49,11 +51,12 @@ def played(seed: int) -> tuple[Story, str]:
 @contextmanager
 def _as_chance_has_it(seed: int) -> Iterator[None]:
     """Let trio's order come from the seed, as its own tests do; let runs that have ended leave memory soon."""
-    before = [(place, {name: place[name] for name in given}) for place, given in _settings(seed)]
+    settings = _settings(seed)
+    before = [(place, {name: place[name] for name in given}) for place, given in settings]
     log = logging.getLogger("daggy")
     level = log.level
     log.setLevel(logging.CRITICAL)
-    for place, given in _settings(seed):
+    for place, given in settings:
         place.update(given)
     try:
         yield
@@ -67,7 +70,16 @@ def _settings(seed: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return [
         (vars(scheduler), {"_ALLOW_DETERMINISTIC_SCHEDULING": True, "_r": Random(seed)}),
         (vars(shelf), {"MOST_RUNS": 1, "LEAST_SECONDS": 0.001}),
+        (vars(trio.to_thread), {"run_sync": partial(_in_no_thread, Random(seed))}),
     ]
+
+
+async def _in_no_thread(rng: Random, call: Callable[..., T], *arguments: Any, **how: Any) -> T:
+    """Do what an engine leaves to a thread: it takes its time, nobody can stop it, and others go on meanwhile."""
+    del how
+    with trio.CancelScope(shield=True):
+        await trio.sleep(rng.choice([0.0, 0.001, 0.005, 0.05]))
+    return call(*arguments)
 
 
 def _memory() -> str | None:
@@ -77,7 +89,11 @@ def _memory() -> str | None:
 
 def main(arguments: Sequence[str]) -> int:
     """Play seeds; return 0 if nothing was wrong."""
-    return int(run.main(list(arguments), standalone_mode=False) or 0)
+    try:
+        return int(run.main(list(arguments), standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
 
 
 def _told(story: Story, error: BaseException) -> str:
@@ -109,7 +125,7 @@ def _chunks(first: int, count: int) -> Iterator[range]:
 
 
 @click.command()
-@click.option("--seeds", default=1000, show_default=True, help="How many stories.")
+@click.option("--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many stories.")
 @click.option("--first", default=0, show_default=True, help="The first seed.")
 @click.option("--seed", type=int, help="Play this one only, and say what happens.")
 @click.option("--most", default=5, show_default=True, help="Stop after so many that fail.")

@@ -112,6 +112,11 @@ class Plot:
         executors: When an executor fails.
         full: When the tracker's disk is full, and for how long.
         jumps: When the wall clock is set, and by how much.
+        commands: How many things the user asks for.
+        lingers: Whether launchers outlive engines.
+        is_sqlite: Whether the tracker is that one, in memory.
+        follows: Whether events are told.
+        threads: Whether commits and reads take their time while the loop goes on, as in threads.
     """
 
     lives: list[tuple[float, str]]
@@ -124,6 +129,7 @@ class Plot:
     lingers: bool
     is_sqlite: bool
     follows: bool
+    threads: bool
 
     @classmethod
     def draw(cls, rng: Random) -> Plot:
@@ -145,6 +151,7 @@ class Plot:
             lingers=rng.random() < 0.75,
             is_sqlite=rng.random() < 0.15,
             follows=rng.random() < 0.7,
+            threads=rng.random() < 0.7,
         )
 
 
@@ -252,7 +259,7 @@ class Story:
                 Fragile(self.tracker, self),  # type: ignore[arg-type]  # as one by what it has
                 dict.fromkeys(specs.POOLS, partial(self._make, born)),
                 directory,
-                threads=False,
+                threads=self.plan.threads,
                 linger=self.plan.lingers,
                 follow=self.plan.follows,
                 clock=self.world.wall,

@@ -301,9 +301,14 @@ class SimLauncher:
 
 
 def check_room(world: World) -> None:
-    """Note it if more runs than a pool has cores."""
+    """Note it if more runs than a pool has cores, but for what an engine ends that its predecessor left: of a run that
+    has ended nobody knows what it needs.
+    """
     used: dict[str, float] = {}
+    latest = max(launcher.epoch for launcher, _ in world.running())
     for launcher, process in world.running():
+        if process.is_doomed and launcher.epoch < latest:
+            continue
         cores = float(process.launch.environment.get("CORES") or 1)
         used[launcher.pool] = used.get(launcher.pool, 0.0) + cores
     for pool, cores in used.items():

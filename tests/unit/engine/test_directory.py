@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import subprocess
 import sys
@@ -26,6 +27,25 @@ def test_it_is_made_private_and_keeps_its_instance(tmp_path: Path) -> None:
         assert directory.instance == first
     with StateDirectory.open(tmp_path / "c") as other:
         assert other.instance != first
+    assert StateDirectory.look(tmp_path / "a" / "b").instance == first
+
+
+def test_a_copy_has_an_instance_of_its_own_and_takes_up_nothing_of_the_originals(tmp_path: Path) -> None:
+    with StateDirectory.open(tmp_path / "a") as directory:
+        first = directory.instance
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    with StateDirectory.open(tmp_path / "b") as directory:
+        second = directory.instance
+        assert second != first
+    with StateDirectory.open(tmp_path / "b") as directory:
+        assert directory.instance == second
+    (tmp_path / "a" / "launchers" / "1").mkdir()
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    with pytest.raises(DirectoryError, match=r"is a copy.*remove '.*/c/launchers'"):
+        StateDirectory.open(tmp_path / "c")
+    (tmp_path / "c" / "launchers" / "1").rmdir()
+    with StateDirectory.open(tmp_path / "c") as directory:
+        assert directory.instance not in (first, second)
 
 
 def test_another_engine_is_refused_by_the_name_of_who_has_it_until_that_is_dead(tmp_path: Path) -> None:
