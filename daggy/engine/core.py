@@ -100,6 +100,7 @@ class Core:
         self._barriers: dict[int, int] = {}
         self._held: dict[int, str] = {}
         self._ends: dict[int, trio.Event] = {}
+        self._end_numbers: dict[int, int] = {}  # of the last batch that was given of a run that has ended
         self.stopping = trio.Event()
         self._stopped = False
         self._starting = STARTING if follow else ""
@@ -346,13 +347,19 @@ class Core:
             items = self.news.flush(run) if entries and run.is_ended else ()
         number = self.writer.give([*entries, *items], urgent=urgent)
         self.news.given(number, items)
+        if run.is_ended:
+            self._end_numbers[run.id] = number
         return number
 
     async def _announce(self, run: Run, number: int) -> None:
         """Say that a run has ended, once that is kept."""
         await self.writer.kept(number)
-        if run.is_ended:
+        if self._has_kept_end(run):
             self._say_ended(run)
+
+    def _has_kept_end(self, run: Run) -> bool:
+        """Return whether a run has ended and that is kept: it may have ended while something before that was."""
+        return run.is_ended and self.writer.done >= self._end_numbers.get(run.id, 0)
 
     def _say_ended(self, run: Run) -> None:
         self._ends.setdefault(run.id, trio.Event()).set()

@@ -206,6 +206,7 @@ class Engine(Core):
         self._flights.drop(run_id)
         self._shelf.forget(run_id)
         self._ends.pop(run_id, None)
+        self._end_numbers.pop(run_id, None)
         self._held.pop(run_id, None)
 
     def _admit(self, run: Run) -> None:
@@ -291,7 +292,7 @@ class Engine(Core):
         self._busy.touch(run)
         self._wake.set()
         await self.writer.kept(number)
-        if run.is_ended:
+        if self._has_kept_end(run):
             self._say_ended(run)
 
     # What people ask for.

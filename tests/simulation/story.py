@@ -16,11 +16,12 @@ from attrs import define, field
 
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
+from daggy.engine.retention import ENDED
 from daggy.errors import ConflictError, NotFoundError, SpecError, TrackerError
 from daggy.executor import Executor, Site
 from daggy.run.run import Run
 from daggy.spec import parse
-from daggy.tracker import Entry, Tracker
+from daggy.tracker import Entry, Moved, RunChanged, Tracker
 from daggy_memory import MemorySettings, MemoryTracker
 from daggy_sqlite import SqliteSettings, SqliteTracker
 from tests.simulation import specs
@@ -281,6 +282,7 @@ class Story:
             await self._ask_for_things(engine)
             for run_id in list(engine.runs):
                 await engine.ended(run_id)
+                self._check_announced(run_id)
             if make is not None:
                 await trio.sleep(30)
                 await self._check(engine, make)
@@ -318,6 +320,24 @@ class Story:
             self.say(f"asked: {ask.__name__.strip('_')}", run)
             with contextlib.suppress(SpecError, ConflictError, NotFoundError):
                 await ask(engine, run)
+                self._check_answered(engine, run)
+
+    def _check_answered(self, engine: Engine, run_id: int) -> None:
+        """Note it if what was asked last of a run is answered and not kept."""
+        run = engine.runs.get(run_id)
+        asked = [one for one in run.moves if one.actor == "user"][-1:] if run is not None else []
+        kept = [(one.run, one.version, one.cause, one.at) for one in self.entries if isinstance(one, Moved)]
+        if self._lives() and any((one.run, one.version, one.cause, one.at) not in kept for one in asked):
+            self.world.broken.append(f"answered: what the user asked of run {run_id} is not kept: {asked}")
+
+    def _check_announced(self, run_id: int) -> None:
+        """Note it if a run's end was announced and not kept."""
+        changes = [one for one in self.entries if isinstance(one, RunChanged) and one.run == run_id]
+        if self._lives() and run_id not in self.leaving and (not changes or changes[-1].state not in ENDED):
+            self.world.broken.append(f"announced: the end of run {run_id} is not kept")
+
+    def _lives(self) -> bool:
+        return self.life is not None and not self.life.is_dead
 
     async def _submit(self, engine: Engine, _: int) -> None:
         if len(self.acknowledged) >= 4:
