@@ -13,7 +13,7 @@ import trio.testing
 from daggy.errors import DirectoryError, TrackerError
 from daggy.executor import Reason
 from daggy.spec import parse
-from daggy.tracker import Attempts, Entry, Generated, RunState, Submitted
+from daggy.tracker import Attempts, Entry, Generated, Moved, RunChanged, RunState, Submitted
 from tests.integration.engine_desk import KeptTracker, Scene, at_work, document, reasons, state_of, submit, template
 
 pytestmark = pytest.mark.trio
@@ -185,6 +185,40 @@ async def test_what_a_generator_adds_waits_for_its_commit_and_other_runs_do_not(
         for one in (run, other):
             await engine.ended(one.id)
         assert scene.words[-1] == "x"
+
+
+class SlowEnds(KeptTracker):
+    """Keeps a command, and the end of a run, only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.command, self.end = threading.Event(), threading.Event()
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        if any(isinstance(entry, Moved) for entry in entries):
+            assert self.command.wait(30)
+        if any(isinstance(entry, RunChanged) and entry.state is RunState.KILLED for entry in entries):
+            assert self.end.wait(30)
+        super().append(entries)
+
+
+async def test_an_end_that_came_while_a_command_was_being_kept_is_not_told_before_it_is_kept(tmp_path: Path) -> None:
+    scene, tracker = Scene(default=1.0), SlowEnds()
+    scene.seconds["a"] = FOREVER
+    async with at_work(tmp_path, scene, tracker, threads=True) as engine:
+        run = await submit(engine, {"a": template("a")})
+        await scene.until(lambda: scene.words == ["a"])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.kill, run.id, None)
+            while not run.is_ended:
+                await trio.lowlevel.checkpoint()
+            tracker.command.set()
+        with trio.move_on_after(0.05) as waiting:
+            await engine.ended(run.id)
+        tracker.end.set()
+        assert waiting.cancelled_caught
+        await engine.ended(run.id)
+    assert any(isinstance(entry, RunChanged) and entry.state is RunState.KILLED for entry in tracker.entries)
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}", b"nonsense"])
