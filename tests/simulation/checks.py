@@ -180,6 +180,7 @@ class Checks:
         self.outcome(run)
         self.rows(run)
         self.once(run)
+        self.requeued(run)
         self.told(run)
 
     def order(self, run: Run) -> None:
@@ -331,6 +332,14 @@ class Checks:
                         raise BrokenError("once", f"'{name}' ran again though it was completed", run.id, name)
                     if row["outcome"] == State.COMPLETED:
                         done.add(name)
+
+    def requeued(self, run: Run) -> None:
+        """What is completed and was requeued, and that was answered, has begun once more."""
+        known = self.states_of(run)
+        for run_id, name, at in self.story.requeued:
+            deeds = self.book.by_task.get((run_id, name), ())
+            if run_id == run.id and known.get(name) is State.COMPLETED and not any(deed.began >= at for deed in deeds):
+                raise BrokenError("requeued", f"'{name}' has not begun again since {at}", run.id, name)
 
     def told(self, run: Run) -> None:
         """The last that was told of a run is what it is."""

@@ -160,7 +160,7 @@ class Story:
     """Plays one seed in a directory of its own.
 
     `entries` is what was kept, in order; `acknowledged` the runs of which the user was told that they exist, with the
-    version that was answered last; `asked` what the user asked for.
+    version that was answered last; `asked` what the user asked for; `requeued` run, name and time of what was requeued.
     """
 
     def __init__(self, seed: int, path: Path) -> None:
@@ -179,6 +179,7 @@ class Story:
         self.forgotten: set[int] = set()
         self.leaving: set[int] = set()
         self.keeping: set[int] = set()
+        self.requeued: list[tuple[int, str, float]] = []
         self.asked: list[tuple[float, str, int]] = []
         self.documents: dict[int, Json] = {}
         self.tracker = self._tracker()
@@ -392,8 +393,11 @@ class Story:
         await engine.resume(run_id, "user")
 
     async def _requeue(self, engine: Engine, run_id: int) -> None:
-        chosen = self._some(await engine.find(run_id))
+        run = await engine.find(run_id)
+        chosen, at = self._some(run), trio.current_time()
+        names = [run.plan.name(index) for index in chosen.tolist()]
         await engine.requeue(run_id, chosen, "user", keep_downstream=self._keeps(run_id))
+        self.requeued += [(run_id, name, at) for name in names]
 
     async def _forget(self, engine: Engine, run_id: int) -> None:
         if self.rng.random() < 0.3:
