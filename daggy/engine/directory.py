@@ -111,7 +111,7 @@ def _instance(path: Path) -> str:
     known, inode = _kept_instance(path) if path.exists() else ("", "")
     if known and inode in ("", str(path.stat().st_ino)):
         return known
-    if known and any(path.with_name("launchers").iterdir()):
+    if known and any(path.with_name("launchers").glob("*/*")):
         raise DirectoryError(
             f"directory '{path.parent}' is a copy, and its 'launchers' tell of processes that are the original's; "
             f"remove '{path.with_name('launchers')}' if they are not to be taken up: what had not been kept runs again"

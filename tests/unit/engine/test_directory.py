@@ -39,11 +39,13 @@ def test_a_copy_has_an_instance_of_its_own_and_takes_up_nothing_of_the_originals
         assert second != first
     with StateDirectory.open(tmp_path / "b") as directory:
         assert directory.instance == second
-    (tmp_path / "a" / "launchers" / "1").mkdir()
+    (tmp_path / "a" / "launchers" / "1").mkdir()  # of one that has ended
+    (tmp_path / "a" / "launchers" / "2").mkdir()
+    (tmp_path / "a" / "launchers" / "2" / "spool").touch()
     shutil.copytree(tmp_path / "a", tmp_path / "c")
     with pytest.raises(DirectoryError, match=r"is a copy.*remove '.*/c/launchers'"):
         StateDirectory.open(tmp_path / "c")
-    (tmp_path / "c" / "launchers" / "1").rmdir()
+    shutil.rmtree(tmp_path / "c" / "launchers")
     with StateDirectory.open(tmp_path / "c") as directory:
         assert directory.instance not in (first, second)
 
