@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import trio
 
-from daggy.attempt import Kind, Reason, Reports, Rows
+from daggy.attempt import Kind, Reason, Reports, Rows, Ticket
 from daggy.engine.acks import Acks
 from daggy.engine.admission import check_generated
 from daggy.engine.batches import by_run, checked, joined, only
@@ -214,15 +214,23 @@ class Core:
         """Act on what an executor's successor knows of its launches; all else that it had is lost."""
         name = line.pool.name
         self._acks.forget_told(name)
-        if unheard := self._recovered.waiting(name):  # what earlier engines launched is known from the first time
-            chosen = np.flatnonzero(~np.isin(recovered.rows["run"], list(unheard)))
-            said = recovered.messages
-            messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
-            recovered = Reports(recovered.rows[chosen], messages)
-        self._report(name, recovered)
         running = {((one.run, one.version), one.index) for one in tickets_of(recovered.rows, Kind.STARTED)}
+        unheard = self._recovered.waiting(name)  # what earlier engines launched of these is known from the first time
+        rows, said = recovered.rows, recovered.messages
+        is_news = np.fromiter(map(self._is_current, tickets_of(rows)), np.bool_, len(rows))
+        is_heard = ~np.isin(rows["run"], list(unheard))
+        if self.tracker.durable:
+            self._acks.note(name, rows[is_heard & ~is_news])
+        chosen = np.flatnonzero(is_heard & is_news)
+        messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
+        self._report(name, Reports(rows[chosen], messages))
         gone = [key for key in self._flights.of_pool(line.pool) if key not in running]
         self._report(name, lost(gone, self.runs, message, self.clock()))
+
+    def _is_current(self, ticket: Ticket) -> bool:
+        """Return whether a report may say something new: a successor tells again what has not been acknowledged."""
+        run = self.runs.get(ticket.run)
+        return run is None or ticket in run.orphans or run.index_of(ticket) >= 0
 
     def _capacity_changed(self, line: Line) -> None:
         if line.executor is not None:

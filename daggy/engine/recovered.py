@@ -112,9 +112,9 @@ class Recovered:
                 yield pool, rows
 
 
-def tickets_of(rows: Rows, kind: Kind) -> Iterator[Ticket]:
-    """Yield the tickets of the reports of one kind."""
-    chosen = rows[rows["kind"] == kind]
+def tickets_of(rows: Rows, kind: Kind | None = None) -> Iterator[Ticket]:
+    """Yield the tickets of reports, or of those of one kind."""
+    chosen = rows if kind is None else rows[rows["kind"] == kind]
     columns = (chosen["run"], chosen["version"], chosen["row"]["index"], chosen["epoch"], chosen["row"]["attempt"])
     for run, version, index, epoch, attempt in zip(*(column.tolist() for column in columns), strict=True):
         yield Ticket(run, version, index, epoch, attempt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trio
 import trio.testing
@@ -219,3 +220,29 @@ async def test_a_generator_that_asks_for_what_no_pool_has_ends_badly(
         assert run.state is RunState.ERRORED
         assert run.ledger.messages[0] == "tasks.x.pool: no pool named 'nowhere'; there are: default"
         assert run.plan.size == 1
+
+
+async def test_an_old_finish_told_again_does_not_free_what_the_retry_uses(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=2.0)
+    scene.ends = {"a": [Reason.EXIT]}
+    async with at_work(tmp_path, scene) as engine:
+        two = {"resources": {"cores": 2}}
+        run = await submit(engine, {"a": template("a", max_retries=1, priority=1, **two), "b": template("b", **two)})
+        await scene.until(lambda: len(scene.launched) == 1)
+        first = scene.life().ticket("a")
+        scene.seconds = {"a": FOREVER}
+        await scene.until(lambda: len(scene.launched) == 2)
+        second = scene.life().ticket("a")
+        old = report(Kind.FINISHED, first, Reason.EXIT, seq=1, launcher=1, started=1.0, ended=2.0)
+        runs = report(Kind.STARTED, second, started=2.0)
+        scene.recovered["default"] = [Reports(np.concatenate([old, runs]))]
+        scene.life().fail(RuntimeError("no more"))
+        await scene.until(lambda: len(scene.lives) == 2)
+        await trio.sleep(10)
+        assert scene.words == ["a", "a"]
+        end = report(Kind.FINISHED, second, seq=2, launcher=1, started=2.0, ended=3.0)
+        scene.life().report(Reports(end))
+        await engine.ended(run.id)
+        assert scene.words == ["a", "a", "b"]

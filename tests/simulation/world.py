@@ -247,7 +247,7 @@ class SimLauncher:
         self.spool.append(row)
         self.say(row)
         if self.ended is not None:
-            self.ended()
+            self._deliver(self.ended)
         self.start()
 
     def die(self) -> None:
