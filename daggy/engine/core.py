@@ -30,7 +30,7 @@ from daggy.executor import Ack, Executor, Site, Stop
 from daggy.run.growth import on_bad_answer, on_generated
 from daggy.run.reports import on_reports, on_tick
 from daggy.run.run import Answer, Run
-from daggy.run.states import Now
+from daggy.run.states import IS_IN_FLIGHT, Now
 from daggy.spec import parse_fragment
 from daggy.tracker import Entry, Epoch, Place, Tracker
 
@@ -294,8 +294,9 @@ class Core:
         reasons = rows["row"]["reason"][rows["kind"] == Kind.FINISHED]
         self.ended_attempts[name] += np.bincount(reasons, minlength=len(Reason))[: len(Reason)]
         for (run_id, version), chosen in by_run(reports):
-            self._flights.reported((run_id, version), chosen.rows, now.mono)
             run = self.runs.get(run_id)
+            told = chosen.rows if run is None else _without_earlier(run, version, chosen.rows)
+            self._flights.reported((run_id, version), told, now.mono)
             if run is not None:
                 on_reports(run, chosen, now)
                 self._busy.touch(run)
@@ -414,3 +415,12 @@ class Core:
         except SpecError as error:
             return str(error)
         return ""
+
+
+def _without_earlier(run: Run, version: int, rows: Rows) -> Rows:
+    """Leave out what is said again of attempts whose tasks are in flight anew: that uses nothing any more."""
+    if version != run.version:
+        return rows
+    index = np.minimum(rows["row"]["index"], run.plan.size - 1)
+    is_earlier = IS_IN_FLIGHT[run.frontier.state[index]] & (run.frontier.attempt[index] != rows["row"]["attempt"])
+    return rows[~is_earlier] if is_earlier.any() else rows
