@@ -20,6 +20,7 @@ from daggy.engine.retention import ENDED
 from daggy.errors import ConflictError, NotFoundError, SpecError, TrackerError
 from daggy.executor import Executor, Site
 from daggy.run.run import Run
+from daggy.run.states import REMOVED
 from daggy.spec import parse
 from daggy.tracker import Entry, Moved, RunChanged, Tracker
 from daggy_memory import MemorySettings, MemoryTracker
@@ -395,7 +396,8 @@ class Story:
     async def _requeue(self, engine: Engine, run_id: int) -> None:
         run = await engine.find(run_id)
         chosen, at = self._some(run), trio.current_time()
-        names = [run.plan.name(index) for index in chosen.tolist()]
+        there = chosen[run.frontier.state[chosen] != REMOVED]  # not what a generator's later answer took away
+        names = [run.plan.name(index) for index in there.tolist()]
         await engine.requeue(run_id, chosen, "user", keep_downstream=self._keeps(run_id))
         self.requeued += [(run_id, name, at) for name in names]
 
