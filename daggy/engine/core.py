@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import trio
 
-from daggy.attempt import Kind, Reason, Reports, Rows, Ticket
+from daggy.attempt import Kind, Reason, Reports, Rows, RunState, Ticket
 from daggy.engine.acks import Acks
 from daggy.engine.admission import check_generated
 from daggy.engine.batches import by_run, checked, joined, only
@@ -359,6 +359,12 @@ class Core:
         if run.is_ended:
             self._end_numbers[run.id] = number
         return number
+
+    def shown(self, run: Run) -> tuple[RunState, float | None]:
+        """Return a run's state and when it ended, as they may be told: its end once that is kept."""
+        if run.is_ended and not self._has_kept_end(run):
+            return RunState.RUNNING, None
+        return run.state, run.ended_at
 
     async def _announce(self, run: Run, number: int) -> None:
         """Say that a run has ended, once that is kept."""

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import trio
+from attrs import evolve
 
 from daggy.attempt import Rows, Ticket
 from daggy.engine import core
@@ -100,7 +101,15 @@ class Engine(Core):
     async def records(self, matching: RunFilter) -> Sequence[RunRecord]:
         """Return one page of runs, newest first; of those in memory the state of this moment."""
         found = await self.reader.read(lambda tracker: tracker.runs(matching))
-        return [self._shelf.as_now(record) for record in found]
+        return [self._as_now(record) for record in found]
+
+    def _as_now(self, record: RunRecord) -> RunRecord:
+        """Return what the tracker lists of a run as it is at this moment."""
+        run = self.runs.get(record.run)
+        if run is None:
+            return record
+        state, ended = self.shown(run)
+        return evolve(record, version=run.version, state=state, started=run.started_at, ended=ended)
 
     async def versions(self, run_id: int) -> Sequence[Version]:
         """Return the versions of a run's spec, in order, with what generators answered.
@@ -411,7 +420,7 @@ class Engine(Core):
             ConflictError: it has not ended.
         """
         run = self.runs.get(run_id)
-        record = self._shelf.as_now(known or await self._known(run_id))
+        record = self._as_now(known or await self._known(run_id))
         if record.state in UNENDED or (run is not None and self._is_busy(run)):
             raise ConflictError(f"run {run_id} has not ended; kill it first, and wait for its end")
         self._drop(run_id)

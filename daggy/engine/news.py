@@ -12,7 +12,7 @@ import numpy as np
 import trio
 from attrs import define, field
 
-from daggy.attempt import State
+from daggy.attempt import RunState, State
 from daggy.engine.reader import Reader
 from daggy.run.ring import Indexes
 from daggy.run.run import Run, as_ranges
@@ -162,7 +162,7 @@ class News:
     def _of(self, pending: _Pending | None) -> Iterator[NewsItem]:
         if pending is not None:
             run, at = pending.run, self.clock()
-            yield self._item(run.id, at, item_body(run, at, _changes(pending.entries, run.version)))
+            yield self._item(run.id, at, item_body(run, run.state, at, _changes(pending.entries, run.version)))
 
     def _item(self, run_id: int, at: float, body: bytes) -> NewsItem:
         self.last += 1
@@ -201,13 +201,13 @@ class News:
         return await self.reader.read(lambda tracker: tracker.told(after, limit, run))
 
 
-def item_body(run: Run, at: float, tasks: dict[str, list[list[int]]] | None) -> bytes:
+def item_body(run: Run, state: RunState, at: float, tasks: dict[str, list[list[int]]] | None) -> bytes:
     """Return what there is to tell of a run at this moment."""
     return _dumped(
         {
             "run_id": run.id,
             "at": timestamp(at),
-            "state": run.state.name.lower(),
+            "state": state.name.lower(),
             "version": run.version,
             "counts": run.counts(),
             "tasks": tasks,

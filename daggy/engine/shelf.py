@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from daggy.run.run import Run
-from daggy.tracker import RunRecord
 
 MOST_RUNS = 256
 """Ended runs in memory."""
@@ -57,10 +56,3 @@ class Shelf:
     def forget(self, run_id: int) -> None:
         """Take note that a run has left memory."""
         self._used.pop(run_id, None)
-
-    def as_now(self, record: RunRecord) -> RunRecord:
-        """Return what a tracker lists of a run as it is at this moment."""
-        run = self.runs.get(record.run)
-        if run is None:
-            return record
-        return evolve(record, version=run.version, state=run.state, started=run.started_at, ended=run.ended_at)

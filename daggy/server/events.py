@@ -14,7 +14,7 @@ from litestar import Response, get
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from daggy.engine.engine import Engine
+from daggy.engine.engine import UNENDED, Engine
 from daggy.engine.news import Follower, NewsItem, item_body
 from daggy.errors import UnavailableError, UsageError
 from daggy.server.runs import Asked, service_of
@@ -98,8 +98,10 @@ async def _present(engine: Engine, run: int | None) -> list[bytes]:
     """Return what there is to tell at this moment of one run, or of all that have not ended."""
     at = time.time()
     if run is None:
-        return [item_body(one, at, None) for one in engine.runs.values() if not one.is_ended]
-    return [item_body(await engine.find(run), at, None)]
+        shown = ((one, engine.shown(one)[0]) for one in engine.runs.values())
+        return [item_body(one, state, at, None) for one, state in shown if state in UNENDED]
+    one = await engine.find(run)
+    return [item_body(one, engine.shown(one)[0], at, None)]
 
 
 async def _coming(follower: Follower, last: int) -> AsyncGenerator[bytes, None]:

@@ -12,12 +12,14 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 import trio
+from attrs import evolve
 from litestar import Request, Response, delete, get, patch, post
 from litestar.datastructures import State as AppState
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
 from daggy.attempt import State
+from daggy.engine.engine import Engine
 from daggy.engine.intake import Accepted
 from daggy.errors import ConflictError, NotFoundError, PreconditionError, UsageError
 from daggy.plan import Plan, plan_as_json
@@ -75,9 +77,11 @@ def etag(run: Run) -> str:
     return f'"{run.version}-{len(run.moves) + len(run.answers)}"'
 
 
-def described(run: Run) -> Response[RunShape]:
+def described(engine: Engine, run: Run) -> Response[RunShape]:
     """Return a run as the API shows it."""
-    return answer(RunShape, shapes.as_json(shapes.describe(run)), headers={"ETag": etag(run)})
+    state, ended = engine.shown(run)
+    shape = evolve(shapes.describe(run), state=state.name.lower(), ended=ended)
+    return answer(RunShape, shapes.as_json(shape), headers={"ETag": etag(run)})
 
 
 def number_of(text: str | None) -> int | None:
@@ -206,7 +210,8 @@ def _listed(run: Run | None, record: RunRecord) -> Any:
 @get("/runs/{run_id:int}", summary="Show a run")
 async def show(request: Asked, run_id: int) -> Response[RunShape]:
     """Show a run with its counts by state and by template. `ETag` names its version, for `If-Match`."""
-    return described(await service_of(request).engine.find(run_id))
+    engine = service_of(request).engine
+    return described(engine, await engine.find(run_id))
 
 
 @get("/runs/{run_id:int}/spec", summary="The spec of a run", media_type="application/json")
@@ -292,7 +297,7 @@ async def change(
         await engine.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
     if asked.get("resume", not asked and accepted is None):
         await engine.resume(run_id, actor)
-    return described(await engine.find(run_id))  # type: ignore[return-value]  # one of the two
+    return described(engine, await engine.find(run_id))  # type: ignore[return-value]  # one of the two
 
 
 async def _previewed(service: Service, run_id: int, accepted: Accepted | None, asked: Mapping[str, Any]) -> Difference:
@@ -321,7 +326,7 @@ async def kill(request: Asked, run_id: int) -> Response[RunShape]:
     run = await service.engine.find(run_id)
     selected = chosen(run, asked["selector"]) if asked.get("selector") is not None else None
     await service.engine.kill(run_id, selected, actor_of(request))
-    return described(run)
+    return described(service.engine, run)
 
 
 @delete("/runs/{run_id:int}", status_code=200, summary="Kill or forget a run")
@@ -330,12 +335,12 @@ async def remove(request: Asked, run_id: int, forget: bool = False) -> Response[
     engine = service_of(request).engine
     run = await engine.find(run_id)
     if forget:
-        told = described(run)
+        told = described(engine, run)
         await engine.forget(run_id)
         return told
     status = 200 if run.is_ended else 202
     await engine.kill(run_id, None, actor_of(request))
-    told = described(run)
+    told = described(engine, run)
     told.status_code = status
     return told
 

@@ -51,7 +51,9 @@ async def test_launching_stops_and_goes_on_by_itself(
     assert scene.acks[-1] == ("default", 1, 4)
 
 
-async def test_an_end_is_announced_after_it_is_kept(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_end_is_announced_and_shown_after_it_is_kept(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
     scene, tracker = Scene(default=1.0), KeptTracker()
     scene.seconds = {"a": 100.0}
     async with at_work(tmp_path, scene, tracker) as engine:
@@ -62,8 +64,10 @@ async def test_an_end_is_announced_after_it_is_kept(tmp_path: Path, autojump_clo
             await engine.ended(run.id)
         assert run.state is RunState.COMPLETED
         assert waited.cancelled_caught
+        assert engine.shown(run) == (RunState.RUNNING, None)
         tracker.fault = None
         await engine.ended(run.id)
+        assert engine.shown(run) == (RunState.COMPLETED, run.ended_at)
     assert len(reasons(tracker)) == 1
 
 

@@ -323,6 +323,7 @@ class Story:
             with contextlib.suppress(SpecError, ConflictError, NotFoundError):
                 await ask(engine, run)
                 self._check_answered(engine, run)
+            self._check_shown(engine)
 
     def _check_answered(self, engine: Engine, run_id: int) -> None:
         """Note it if what was asked last of a run is answered and not kept."""
@@ -337,6 +338,12 @@ class Story:
         changes = [one for one in self.entries if isinstance(one, RunChanged) and one.run == run_id]
         if self._lives() and run_id not in self.leaving and (not changes or changes[-1].state not in ENDED):
             self.world.broken.append(f"announced: the end of run {run_id} is not kept")
+
+    def _check_shown(self, engine: Engine) -> None:
+        """Note it if the end of a run can be seen and is not kept."""
+        for run in engine.runs.values():
+            if engine.shown(run)[0] in ENDED:
+                self._check_announced(run.id)
 
     def _lives(self) -> bool:
         return self.life is not None and not self.life.is_dead
