@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from daggy.attempt import ATTEMPT, Rows, State
 
 CHUNK = 1 << 15
-"""Rows of a chunk. Chunks are never moved, so that views of them stay valid for ever."""
+"""Rows of a chunk. No row is changed once it is written, so that views of them stay valid for ever."""
+
+FIRST = 1 << 5
+"""Rows of which the first chunk has room to begin with: most runs are small, and a server has a thousand of them."""
+
+GROWTH = 8
+"""So many times larger is the first chunk that replaces one that is full."""
 
 SIZE = ATTEMPT.itemsize
 
@@ -36,14 +42,14 @@ class Ledger:
     of the spec that was current when it was appended: `versions` holds (first row, version).
     """
 
-    __slots__ = ("_buffer", "_chunks", "_given", "_rows", "_size", "_tails", "messages", "versions")
+    __slots__ = ("_buffer", "_chunks", "_given", "_room", "_rows", "_size", "_tails", "messages", "versions")
 
     def __init__(self, version: int = 1) -> None:
         """Start empty."""
         self._chunks: list[Rows] = []
         self._buffer = memoryview(b"")  # the last chunk's bytes
         self._rows = self._tails = np.empty(0, "V1")  # the last chunk's rows, and what the reducer writes of them
-        self._size = 0
+        self._size = self._room = 0
         self._given = 0
         self.messages: dict[int, str] = {}
         self.versions: list[tuple[int, int]] = [(0, version)]
@@ -57,10 +63,10 @@ class Ledger:
         first = self._size
         start = 0
         while start < len(rows):
+            if self._size == self._room:
+                self._make_room()
             offset = self._size % CHUNK
-            if offset == 0:
-                self._add_chunk()
-            count = min(CHUNK - offset, len(rows) - start)
+            count = min(self._room - self._size, len(rows) - start)
             self._chunks[-1][offset : offset + count] = rows[start : start + count]
             self._size += count
             start += count
@@ -76,10 +82,10 @@ class Ledger:
         first = self._size
         start = 0
         while start < len(rows):
+            if self._size == self._room:
+                self._make_room()
             offset = self._size % CHUNK
-            if offset == 0:
-                self._add_chunk()
-            count = min(CHUNK - offset, len(rows) - start)
+            count = min(self._room - self._size, len(rows) - start)
             self._rows[offset : offset + count] = rows if count == len(rows) else rows[start : start + count]
             self._tails[offset : offset + count].fill(_COMPLETED)
             self._size += count
@@ -89,17 +95,23 @@ class Ledger:
     def append_bytes(self, row: bytes, outcome: int, failures: int, crashes: int) -> int:
         """Add one row given as the bytes of ATTEMPT, with the columns that the reducer writes; return its number."""
         number = self._size
-        offset = number % CHUNK
-        if offset == 0:
-            self._add_chunk()
-        buffer, start = self._buffer, offset * SIZE
+        if number == self._room:
+            self._make_room()
+        buffer, start = self._buffer, number % CHUNK * SIZE
         buffer[start : start + SIZE] = row
         _write_tail(buffer, start + _TAIL_AT, outcome, failures, crashes)
         self._size = number + 1
         return number
 
-    def _add_chunk(self) -> None:
-        chunk = np.empty(CHUNK, ATTEMPT)
+    def _make_room(self) -> None:
+        """Add a chunk; or make the first one larger, until it is as large as the others."""
+        if self._room % CHUNK:
+            old = self._chunks.pop()
+            chunk = np.empty(min(CHUNK, self._room * GROWTH), ATTEMPT)
+            chunk[: len(old)] = old
+        else:
+            chunk = np.empty(CHUNK if self._chunks else min(CHUNK, FIRST), ATTEMPT)
+        self._room = len(self._chunks) * CHUNK + len(chunk)
         self._chunks.append(chunk)
         self._buffer = chunk.view(np.uint8).data
         plain = chunk.view(_PLAIN)

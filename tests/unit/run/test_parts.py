@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from daggy.attempt import ATTEMPT, Reason, State
+from daggy.attempt import ATTEMPT, Reason, Rows, State
 from daggy.run import ledger as ledgers, retry
 from daggy.run.delays import WIDTH, Delays
 from daggy.run.ledger import Ledger
@@ -59,33 +61,38 @@ def test_ring_gives_back_what_it_was_given(steps: list[tuple[str, int]]) -> None
         assert bool(ring) == bool(inside)
 
 
+@patch.multiple(ledgers, CHUNK=5, FIRST=2, GROWTH=2)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 7)), max_size=12))
 def test_ledger_keeps_rows_in_order(steps: list[tuple[bool, int]]) -> None:
-    chunk, ledgers.CHUNK = ledgers.CHUNK, 5
-    try:
-        ledger = Ledger()
-        expected: list[tuple[int, ...]] = []
-        given_out: list[int] = []
-        for one_by_one, count in steps:
-            rows = np.zeros(count, ATTEMPT)
-            rows["index"] = np.arange(len(expected), len(expected) + count)
-            if one_by_one:
-                for row in rows:
-                    ledger.append_bytes(row.tobytes(), int(State.ERRORED), 3, 4)
-            else:
-                ledger.append_successes(rows.view("V77"))
-            state = State.ERRORED if one_by_one else State.COMPLETED
-            expected += [(int(row["index"]), state, 3 * one_by_one, 4 * one_by_one) for row in rows]
-            if count % 2:
-                given_out += [int(row["index"]) for _, piece in ledger.take_pending() for row in piece]
-        everything = np.concatenate([*ledger.pieces(0, len(ledger)), np.zeros(0, ATTEMPT)])
-        assert everything[["index", "outcome", "failures", "crashes"]].tolist() == expected
-        given_out += [int(row["index"]) for _, piece in ledger.take_pending() for row in piece]
-        assert given_out == [row[0] for row in expected]
-        numbers = np.arange(len(ledger))[::-2]
-        assert ledger.rows(numbers)["index"].tolist() == numbers.tolist()
-    finally:
-        ledgers.CHUNK = chunk
+    ledger = Ledger()
+    expected: list[tuple[int, ...]] = []
+    given_out: list[Rows] = []
+    for one_by_one, count in steps:
+        rows = np.zeros(count, ATTEMPT)
+        rows["index"] = np.arange(len(expected), len(expected) + count)
+        if one_by_one:
+            for row in rows:
+                ledger.append_bytes(row.tobytes(), int(State.ERRORED), 3, 4)
+        else:
+            ledger.append_successes(rows.view("V77"))
+        state = State.ERRORED if one_by_one else State.COMPLETED
+        expected += [(int(row["index"]), state, 3 * one_by_one, 4 * one_by_one) for row in rows]
+        if count % 2:
+            given_out += [piece for _, piece in ledger.take_pending()]
+    everything = np.concatenate([*ledger.pieces(0, len(ledger)), np.zeros(0, ATTEMPT)])
+    assert everything[["index", "outcome", "failures", "crashes"]].tolist() == expected
+    given_out += [piece for _, piece in ledger.take_pending()]
+    assert [int(row["index"]) for piece in given_out for row in piece] == [row[0] for row in expected]
+    numbers = np.arange(len(ledger))[::-2]
+    assert ledger.rows(numbers)["index"].tolist() == numbers.tolist()
+
+
+def test_a_ledger_of_few_attempts_is_small() -> None:
+    ledger = Ledger()
+    ledger.append_bytes(bytes(ATTEMPT.itemsize), int(State.COMPLETED), 0, 0)
+    (view,) = ledger.pieces(0, 1)
+    assert view.base is not None
+    assert view.base.nbytes < 4096
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 3)), max_size=20), st.floats(0, 4))
