@@ -425,8 +425,17 @@ class Core:
 
 def _without_earlier(run: Run, version: int, rows: Rows) -> Rows:
     """Leave out what is said again of attempts whose tasks are in flight anew: that uses nothing any more."""
-    if version != run.version:
-        return rows
-    index = np.minimum(rows["row"]["index"], run.plan.size - 1)
-    is_earlier = IS_IN_FLIGHT[run.frontier.state[index]] & (run.frontier.attempt[index] != rows["row"]["attempt"])
+    if version == run.version:
+        index = np.minimum(rows["row"]["index"], run.plan.size - 1)
+        is_earlier = IS_IN_FLIGHT[run.frontier.state[index]] & (run.frontier.attempt[index] != rows["row"]["attempt"])
+    else:
+        is_earlier = np.fromiter((_has_later(run, ticket) for ticket in tickets_of(rows)), np.bool_, len(rows))
     return rows[~is_earlier] if is_earlier.any() else rows
+
+
+def _has_later(run: Run, ticket: Ticket) -> bool:
+    """Return whether another attempt of the task of a ticket of an earlier version is what is in flight."""
+    if ticket in run.launched or ticket in run.orphans:
+        return False
+    place = ticket.version, ticket.index
+    return any((one.version, one.index) == place for table in (run.launched, run.orphans) for one in table)

@@ -66,7 +66,7 @@ def _check_output(evidence: Evidence, client: Client, task: Json, row: Row, hist
         raise BrokenError("outputs hold what was written", f"run {run}, {name}: {error}", (run, name)) from error
     if history.cuts and len(expected) > PACKED:
         got = got.replace(b"\0", b"x")  # a power cut may have left zeros where there is no checksum
-        errors = errors or f"err {name}\n".encode()
+        errors = errors.strip(b"\0") or f"err {name}\n".encode()
     if got != expected or errors != f"err {name}\n".encode():
         told = f"run {run}, {name}, attempt {row.attempt}: {len(got)} bytes, {got[:80]!r} and {errors[:80]!r}"
         raise BrokenError("outputs hold what was written", told, (run, name))

@@ -12,8 +12,19 @@ import trio.testing
 from daggy.errors import SpecError
 from daggy.executor import Kind, Machine, Reason, Reports
 from daggy.run.run import Run
+from daggy.spec import parse
 from daggy.tracker import RunState
-from tests.integration.engine_desk import KeptTracker, Scene, at_work, reasons, report, state_of, submit, template
+from tests.integration.engine_desk import (
+    KeptTracker,
+    Scene,
+    at_work,
+    document,
+    reasons,
+    report,
+    state_of,
+    submit,
+    template,
+)
 
 pytestmark = pytest.mark.trio
 FOREVER = float("inf")
@@ -244,5 +255,28 @@ async def test_an_old_finish_told_again_does_not_free_what_the_retry_uses(
         assert scene.words == ["a", "a"]
         end = report(Kind.FINISHED, second, seq=2, launcher=1, started=2.0, ended=3.0)
         scene.life().report(Reports(end))
+        await engine.ended(run.id)
+        assert scene.words == ["a", "a", "b"]
+
+
+async def test_an_old_finish_told_again_does_not_free_what_the_retry_uses_after_an_edit(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=2.0)
+    scene.ends = {"a": [Reason.EXIT]}
+    async with at_work(tmp_path, scene) as engine:
+        tasks = {"a": template("a", max_retries=1, resources={"cores": 2})}
+        run = await submit(engine, tasks)
+        await scene.until(lambda: len(scene.launched) == 1)
+        first = scene.life().ticket("a")
+        scene.seconds = {"a": FOREVER}
+        await scene.until(lambda: len(scene.launched) == 2)
+        second = scene.life().ticket("a")
+        raw = document(tasks | {"b": template("b", resources={"cores": 1})})
+        await engine.edit(run.id, parse(raw, directory="/"), raw)
+        scene.life().report(Reports(report(Kind.FINISHED, first, Reason.EXIT, seq=1, launcher=1)))
+        await trio.sleep(10)
+        assert scene.words == ["a", "a"]
+        scene.life().end(second)
         await engine.ended(run.id)
         assert scene.words == ["a", "a", "b"]
