@@ -29,7 +29,10 @@ class TemplateCounts:
 
 @frozen
 class RunShape:
-    """A run. Times are ISO 8601 in UTC; in a list `counts` and `templates` are null for runs that have left memory."""
+    """A run. Times are ISO 8601 in UTC. That it has ended is told once that is kept; a moment before, counts say so.
+
+    In a list `counts` and `templates` are null for runs that have left memory.
+    """
 
     run_id: int
     name: str
