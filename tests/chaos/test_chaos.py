@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from stat import S_ISVTX
 
 import pytest
 from attrs import evolve
@@ -17,6 +18,7 @@ from daggy.spec import parse
 from tests.chaos import faults, naive
 from tests.chaos.specs import Script, Writer
 from tests.chaos.story import story
+from tests.integration.serve_desk import DAGGY
 
 HERE = Path(__file__).parent
 
@@ -90,6 +92,29 @@ def test_the_board_kills_at_the_call_that_was_named(library: Path, tmp_path: Pat
     assert board.fired()
     assert dict(board.calls()) == {"launcher:spool:open": 1, "launcher:spool:write": 3}
     board.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "kept"),
+    [
+        ('cat answer > "$DAGGY_GENERATE"', "*.answer"),
+        ("cat answer", "[0-9].[0-9]"),
+        ("cat answer; head -c 1200000 /dev/zero | tr '\\0' ' '", "*.stdout"),
+    ],
+)
+def test_what_a_generator_says_is_synced_before_it_counts(
+    script: str, kept: str, library: Path, tmp_path: Path
+) -> None:
+    """Whatever the mills' power cuts happen to take: what was synced has the sticky bit."""
+    (tmp_path / "answer").write_text(json.dumps({"tasks": {"new": {"details": {"command": ["true"]}}}}))
+    maker = {"details": {"command": ["sh", "-c", script]}, "is_generator": True}
+    (tmp_path / "spec.json").write_text(json.dumps({"tasks": {"maker": maker}}))
+    board = faults.Board(tmp_path / "board", library)
+    command = [*DAGGY, "run", "spec.json", "--dir", "state"]
+    subprocess.run(command, cwd=tmp_path, env=os.environ | board.environment(), timeout=60, check=True)
+    board.close()
+    (said,) = (tmp_path / "state").glob(f"runs/1/packs/{kept}")
+    assert said.stat().st_mode & S_ISVTX
 
 
 def test_the_board_fills_the_disk_for_a_while_and_moves_the_clock(library: Path, tmp_path: Path) -> None:
