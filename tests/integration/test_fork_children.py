@@ -212,9 +212,8 @@ async def test_a_timed_out_process_that_ignores_term_is_not_left_alive(tmp_path:
 @pytest.mark.trio
 async def test_what_a_killed_task_leaves_has_its_grace_too(tmp_path: Path) -> None:
     """Its own process ends at TERM; the one behind it is still writing down what it has."""
-    slow = (
-        f"trap 'echo saved > {tmp_path}/saved; exit' TERM; echo ready > {tmp_path}/ready; while :; do sleep 0.01; done"
-    )
+    save = f"sleep 0.5; echo saved > {tmp_path}/saved; exit"
+    slow = f"trap '{save}' TERM; echo ready > {tmp_path}/ready; while :; do sleep 0.01; done"
     async with desk(tmp_path) as at_work:
         at_work.launch(
             at_work.task("sh", "-c", f"(sleep 0.1; {slow}) & trap 'exit 0' TERM; while :; do sleep 0.01; done")
