@@ -156,7 +156,7 @@ async def main():
         nursery.start_soon(executor.run, receive, report, lambda: None)
         launch = lambda index, script: Launch(index, 1, ["sh", "-c", script], {}, str(directory), None, 0.0, 1.0)
         quick = [launch(index, "echo quick") for index in range(20)]
-        slow = [launch(20, f"echo begun; setsid sleep 1000 & echo $! > {directory}/pid; sleep 1000")]
+        slow = [launch(20, f"echo begun; setsid sleep 1000 & echo $! > {directory}/pid; wait")]
         stubborn = [launch(21, f"trap '' TERM; echo $$ > {directory}/stubborn; while :; do sleep 0.01; done")]
         waiting = [launch(22, "echo never")]
         send.send_nowait(Launches(7, 1, 1, "m", 0, 2, quick + slow + stubborn + waiting))
