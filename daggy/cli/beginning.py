@@ -11,12 +11,12 @@ from daggy.engine.engine import Engine
 from daggy.errors import Problem, SpecError
 from daggy.plan import Plan
 from daggy.run.edit import replan
-from daggy.run.preview import DifferenceShape, shape
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run
-from daggy.run.selectors import select
 from daggy.spec import RunSpec
 from daggy.tracker import RunFilter, RunRecord, RunState, Tracker
+from daggy.view.preview import DifferenceShape, shape
+from daggy.view.selectors import select
 
 
 @frozen

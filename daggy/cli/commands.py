@@ -142,7 +142,7 @@ def _tell(run: Any, *, as_json: bool) -> None:
 
 def _tell_difference(told: Any, *, as_json: bool) -> None:
     from daggy.cli.planned import difference_lines
-    from daggy.run.preview import difference_of
+    from daggy.view.preview import difference_of
 
     if as_json:
         text.print_json(told)

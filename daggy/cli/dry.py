@@ -15,10 +15,10 @@ from daggy.cli.planned import difference_lines, show_plan, show_warnings
 from daggy.cli.refusal import refuse_other
 from daggy.errors import DirectoryError
 from daggy.plan import plan_as_json
-from daggy.run.preview import preview
-from daggy.run.shapes import as_json as shape_as_json
 from daggy.run.states import Now
 from daggy.tracker import RunFilter, RunRecord
+from daggy.view.preview import preview
+from daggy.view.shapes import as_json as shape_as_json
 
 
 def dry(call: Call, directory: Path | None, config: Path | None, rerun: tuple[str, ...], *, as_json: bool) -> None:

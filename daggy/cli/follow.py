@@ -10,8 +10,8 @@ from daggy.cli import text
 from daggy.cli.outputs import copy
 from daggy.engine.engine import Engine
 from daggy.run.run import Run
-from daggy.run.shapes import version_of
 from daggy.run.states import IS_ENDED
+from daggy.view.shapes import version_of
 
 
 class Follower:

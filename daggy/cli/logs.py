@@ -101,7 +101,7 @@ class Wanted:
 def _of_directory(kept: Kept, asked: Wanted) -> None:
     """Print what tasks of a run in a directory wrote."""
     from daggy.cli.outputs import Reader
-    from daggy.run.selectors import select
+    from daggy.view.selectors import select
 
     shown: set[tuple[int, int]] = set()
     while True:
@@ -149,7 +149,7 @@ def _in_order(run: Run, indexes: list[int]) -> list[int]:
 def _outputs(kept: Kept, run: Run, index: int, attempt: int | None) -> Iterator[Output]:
     """Yield the attempt of a task that is to be shown, if it has ended."""
     from daggy.engine.engine import attempts_of
-    from daggy.run.shapes import version_of
+    from daggy.view.shapes import version_of
 
     number, row = int(run.frontier.last[index]) - 1, run.last_row(index)
     if row is not None and attempt in (None, int(row["attempt"])):
@@ -162,7 +162,7 @@ def _outputs(kept: Kept, run: Run, index: int, attempt: int | None) -> Iterator[
 
 def header(run: Run, output: Output) -> str:
     """Return the line before a task's output: `==> name attempt exit <==`."""
-    from daggy.run.shapes import attempt
+    from daggy.view.shapes import attempt
 
     told = attempt(output.row, output.message, {})
     ended = "exit 0" if told.reason == "ok" else told.outcome()

@@ -12,11 +12,11 @@ from daggy.engine.configuration import Configuration, read_configuration
 from daggy.engine.directory import StateDirectory
 from daggy.errors import UsageError
 from daggy.executor import Executor, Site
-from daggy.run.restore import restore
+from daggy.run.replay import replay
 from daggy.run.run import Run
-from daggy.run.shapes import Places
 from daggy.run.states import Now
 from daggy.tracker import RunFilter, RunRecord, Tracker
+from daggy.view.shapes import Places
 
 KEPT = "sqlite"
 """The tracker of a directory, if no configuration says otherwise."""
@@ -56,7 +56,7 @@ class Kept:
             DirectoryError: this Daggy cannot read it.
         """
         record = self.record(which)
-        return restore(record, self.tracker.history(record.run), 0, Now(time.time(), 0.0))
+        return replay(record, self.tracker.history(record.run), 0, Now(time.time(), 0.0))
 
     @property
     def places(self) -> Places:

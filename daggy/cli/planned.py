@@ -8,8 +8,8 @@ import click
 
 from daggy.cli import text
 from daggy.plan import ParentRow, Plan, summary
-from daggy.run.preview import DifferenceShape, TemplateDifference
 from daggy.spec import On
+from daggy.view.preview import DifferenceShape, TemplateDifference
 
 
 def show_plan(plan: Plan, source: str) -> None:

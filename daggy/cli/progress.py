@@ -16,7 +16,7 @@ from daggy.cli.beginning import Beginning
 from daggy.cli.planned import difference_lines, show_warnings
 from daggy.run import states
 from daggy.run.run import Run
-from daggy.run.shapes import TemplateShape, template_shape
+from daggy.view.shapes import TemplateShape, template_shape
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -27,8 +27,8 @@ from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
 from daggy.errors import TrackerError
 from daggy.run.run import Run
-from daggy.run.shapes import as_json, describe
 from daggy.tracker import RunState, Tracker
+from daggy.view.shapes import as_json, describe
 
 TICK = 0.1
 """Seconds between two looks at what has happened, for people."""

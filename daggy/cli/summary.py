@@ -16,8 +16,8 @@ from daggy.cli.outputs import last_lines
 from daggy.engine.engine import Engine
 from daggy.run import states
 from daggy.run.run import Run
-from daggy.run.shapes import last_attempt, version_of
 from daggy.tracker import RunState
+from daggy.view.shapes import last_attempt, version_of
 
 MOST = 5
 """Failures that are told one by one."""

@@ -8,10 +8,10 @@ from daggy.cli.look import Kept
 from daggy.cli.source import Json, Source, split
 from daggy.errors import UsageError
 from daggy.plan import plan_as_json
-from daggy.run import explain as explaining, shapes
 from daggy.run.run import Run
-from daggy.run.selectors import select, states_named
 from daggy.tracker import RunFilter
+from daggy.view import explain as explaining, shapes
+from daggy.view.selectors import select, states_named
 
 
 class Directory(Source):

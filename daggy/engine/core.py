@@ -406,7 +406,7 @@ class Core:
         self._wake.set()
 
     async def _read_answer(self, run: Run, answer: Answer) -> bytes:
-        line = self.dispatcher.line_of(run.frontier.lane_of(answer.index).policy.pool)
+        line = self.dispatcher.line_of(run.frontier.queue_of(answer.index).policy.pool)
         if line.executor is None:
             raise OSError("its executor is gone")
         ticket = answer.ticket

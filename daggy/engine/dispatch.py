@@ -84,8 +84,8 @@ class Dispatcher:
         candidates: dict[str, list[Candidate]] = {}
         for run in runs:
             for number in run.frontier.ready:
-                lane = run.frontier.lanes[number]
-                candidates.setdefault(lane.policy.pool or self.default_pool, []).append(Candidate(run, lane))
+                queue = run.frontier.queues[number]
+                candidates.setdefault(queue.policy.pool or self.default_pool, []).append(Candidate(run, queue))
         for name, wanting in candidates.items():
             line = self.lines[name]
             if line.requests is None:
@@ -98,15 +98,15 @@ class Dispatcher:
         return list(served.values())
 
     def _hand_out(self, line: Line, grant: Grant, now: Now) -> None:
-        (run, lane), machine, share, _, ahead = grant
-        indexes = run.frontier.take(lane, grant.tasks)
+        (run, queue), machine, share, _, ahead = grant
+        indexes = run.frontier.take(queue, grant.tasks)
         if not ahead:
             share.width -= grant.tasks - len(indexes)
         if not len(indexes):
             return
         if run.state is RunState.QUEUED:
             run.change(RunState.RUNNING, now)
-        launches, failures = self.renderer(run).launches(run.plan.blocks[lane.block], indexes)
+        launches, failures = self.renderer(run).launches(run.plan.blocks[queue.block], indexes)
         if failures:
             self.failed(self._unrendered(run, failures, now))
         if not launches:
@@ -152,8 +152,8 @@ class Dispatcher:
 
     def _recall_stuck(self, line: Line, wanting: list[Candidate], now: Now) -> None:
         """Ask back what waits behind something long while other needs, or other runs, find no room."""
-        unmet = [candidate for candidate in wanting if candidate.lane.ring]
-        needs = {candidate.lane.policy.resources for candidate in unmet}
+        unmet = [candidate for candidate in wanting if candidate.queue.tasks]
+        needs = {candidate.queue.policy.resources for candidate in unmet}
         several = len({candidate.run.id for candidate in unmet}) > 1
         for machine in line.pool.machines.values():
             for share in machine.shares.values():

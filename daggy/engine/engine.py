@@ -22,9 +22,9 @@ from daggy.errors import ConflictError, DirectoryError, NotFoundError, SpecError
 from daggy.executor import Kill
 from daggy.plan import Difference, Plan, difference, plan
 from daggy.run import commands, edit
-from daggy.run.recovery import on_recovered, on_unfollowed
-from daggy.run.restore import restore
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
+from daggy.run.reconcile import on_recovered, on_unfollowed
+from daggy.run.replay import replay
 from daggy.run.run import Run
 from daggy.spec.model import RunSpec
 from daggy.tracker import Attempts, History, RunFilter, RunRecord, RunState, Submitted, Tracker, Version
@@ -177,7 +177,7 @@ class Engine(Core):
         if self._threads:
             large = [version for version in history.versions if len(version.spec) > LARGE]
             made = {version.version: await self._intake.plan(version.spec) for version in large}
-        rebuild = partial(restore, record, history, self.epoch, self.now(), made)
+        rebuild = partial(replay, record, history, self.epoch, self.now(), made)
         is_long = made or sum(len(one.rows) for one in history.entries if isinstance(one, Attempts)) > MANY
         return await trio.to_thread.run_sync(rebuild) if is_long and self._threads else rebuild()
 

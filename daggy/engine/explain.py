@@ -9,15 +9,15 @@ from daggy.engine.engine import Engine
 from daggy.engine.pool import pool_needs
 from daggy.engine.shares import SLACK, MachineUse
 from daggy.run import states
-from daggy.run.explain import Because, Explanation, explain as of_run
-from daggy.run.lane import Lane
+from daggy.run.ready import ReadyQueue
 from daggy.run.run import Run
+from daggy.view.explain import Because, Explanation, explain as of_run
 
 
 def explain(engine: Engine, run: Run, index: int) -> Explanation:
     """Return why a task of a run in memory is where it is, and what its turn waits for.
 
-    Kinds beyond those of `daggy.run.explain`: `held` (nothing of the run is started), `pool` (it can start nothing at
+    Kinds beyond those of `daggy.view.explain`: `held` (nothing of the run is started), `pool` (it can start nothing at
     this moment), `resource` (of the pool's machines, what is lacking), `reserved` (a machine is kept free for a task
     that was passed over too long), `turn` (how many tasks go first).
     """
@@ -31,20 +31,20 @@ def explain(engine: Engine, run: Run, index: int) -> Explanation:
 def _waits(engine: Engine, run: Run, index: int) -> Iterator[Because]:
     if held := engine.held(run.id):
         yield {"kind": "held", "message": held}
-    lane = run.frontier.lane_of(index)
-    line = engine.dispatcher.lines.get(lane.policy.pool or engine.dispatcher.default_pool)
+    queue = run.frontier.queue_of(index)
+    line = engine.dispatcher.lines.get(queue.policy.pool or engine.dispatcher.default_pool)
     if line is None:
-        yield {"kind": "pool", "pool": lane.policy.pool, "message": f"there is no pool '{lane.policy.pool}'"}
+        yield {"kind": "pool", "pool": queue.policy.pool, "message": f"there is no pool '{queue.policy.pool}'"}
         return
     if trouble := line.trouble or (engine.trouble and f"nothing can be kept: {engine.trouble}"):
         yield {"kind": "pool", "pool": line.pool.name, "message": trouble}
-    yield from _lacking(run, lane, line)
-    yield from _turn(engine, run, lane, line)
+    yield from _lacking(run, queue, line)
+    yield from _turn(engine, run, queue, line)
 
 
-def _lacking(run: Run, lane: Lane, line: Line) -> Iterator[Because]:
+def _lacking(run: Run, queue: ReadyQueue, line: Line) -> Iterator[Because]:
     """Yield what resources are lacking, on the machine where least is."""
-    needs = pool_needs(run, lane.policy.resources)
+    needs = pool_needs(run, queue.policy.resources)
     machines = [machine for machine in line.pool.machines.values() if machine.could_fit(needs)]
     if any(machine.fits(needs) for machine in machines):
         held = [machine.name for machine in machines if machine.held and machine.fits(needs)]
@@ -75,18 +75,18 @@ def _short(machine: MachineUse, needs: Sequence[tuple[str, float]]) -> list[tupl
     ]
 
 
-def _turn(engine: Engine, run: Run, lane: Lane, line: Line) -> Iterator[Because]:
+def _turn(engine: Engine, run: Run, queue: ReadyQueue, line: Line) -> Iterator[Because]:
     """Yield how many ready tasks of the pool have priority, and how many runs take turns with this one."""
     first = runs = 0
     for other in engine.runs.values():
         shares = False
         for number in other.frontier.ready:
-            rival = other.frontier.lanes[number]
+            rival = other.frontier.queues[number]
             if (rival.policy.pool or engine.dispatcher.default_pool) != line.pool.name:
                 continue
-            if rival.policy.priority > lane.policy.priority:
-                first += len(rival.ring)
-            elif rival.policy.priority == lane.policy.priority:
+            if rival.policy.priority > queue.policy.priority:
+                first += len(rival.tasks)
+            elif rival.policy.priority == queue.policy.priority:
                 shares = True
         runs += shares and other is not run
     if first or runs:

@@ -14,10 +14,10 @@ from attrs import define, field
 
 from daggy.attempt import RunState, State
 from daggy.engine.reader import Reader
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run, as_ranges
-from daggy.run.shapes import timestamp
 from daggy.tracker import Attempts, Entry, Moved, Submitted, Told
+from daggy.view.shapes import timestamp
 
 PAUSE = 0.1
 """Seconds between two items about the same run: what happens meanwhile is one."""

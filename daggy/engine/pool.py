@@ -9,7 +9,7 @@ from attrs import define, field
 
 from daggy.engine.shares import MachineUse, Needs, Share
 from daggy.executor import Machine
-from daggy.run.lane import Lane
+from daggy.run.ready import ReadyQueue
 from daggy.run.run import Run
 
 PATIENCE = 30.0
@@ -29,10 +29,10 @@ WRITTEN_COST = 4
 
 
 class Candidate(NamedTuple):
-    """A lane of a run that has ready tasks for this pool."""
+    """A queue of a run that has ready tasks for this pool."""
 
     run: Run
-    lane: Lane
+    queue: ReadyQueue
 
 
 class Grant(NamedTuple):
@@ -56,7 +56,7 @@ class Pool:
         name: As configured.
         machines: By name.
         lanes: The executor's number for each vector of needs.
-        passed: Since when (steady clock) a candidate (run, lane) has found no room.
+        passed: Since when (steady clock) a candidate (run, queue) has found no room.
         seconds: Mean duration of recent attempts, by needs: what waits ahead is measured by it.
         turn: The run that was served last: of equal priority the next one goes first.
         is_cut: Whether the last choice ended at its bound, so that there may be room for more at once.
@@ -104,16 +104,16 @@ class Pool:
         unmet: list[Candidate] = []
         self.is_cut = False
         for candidate in ordered:
-            cost = WRITTEN_COST if candidate.run.plan.blocks[candidate.lane.block].explicit else 1
+            cost = WRITTEN_COST if candidate.run.plan.blocks[candidate.queue.block].explicit else 1
             for grant in self._fill(candidate, max(1, budget // cost)):
                 budget -= grant.tasks * cost
-                self.passed.pop((candidate.run.id, candidate.lane.number), None)
+                self.passed.pop((candidate.run.id, candidate.queue.number), None)
                 yield grant
             self._note(candidate, now, unmet)
             if budget <= 0:
                 self.is_cut = True
                 return
-        needs = {candidate.lane.policy.resources for candidate in unmet}
+        needs = {candidate.queue.policy.resources for candidate in unmet}
         if len(needs) <= 1:
             for candidate in unmet:
                 yield from self._ahead(candidate)
@@ -122,19 +122,20 @@ class Pool:
         """Sort by priority, then who was passed over too long, then by turn, then the deeper ones first."""
 
         def key(candidate: Candidate) -> tuple[int, bool, bool, int, int]:
-            run, lane = candidate
-            since = self.passed.get((run.id, lane.number), now)
-            return (-lane.policy.priority, now - since < PATIENCE, run.id <= self.turn, run.id, -lane.depth)
+            run, queue = candidate
+            since = self.passed.get((run.id, queue.number), now)
+            return (-queue.policy.priority, now - since < PATIENCE, run.id <= self.turn, run.id, -queue.depth)
 
         return sorted(candidates, key=key)
 
     def _fill(self, candidate: Candidate, budget: int) -> Iterator[Grant]:
-        run, lane = candidate
-        needs = lane.policy.resources
+        run, queue = candidate
+        needs = queue.policy.resources
         for machine in self.machines.values():
-            if machine.held or not lane.ring:
+            if machine.held or not queue.tasks:
                 continue
-            count = min(machine.fits(pool_needs(run, needs)), lane.room, run_room(run, needs), budget, len(lane.ring))
+            most = min(queue.room, len(queue.tasks), budget)
+            count = min(machine.fits(pool_needs(run, needs)), run_room(run, needs), most)
             if count <= 0:
                 continue
             share = self.share(machine, pool_needs(run, needs))
@@ -145,15 +146,15 @@ class Pool:
 
     def _note(self, candidate: Candidate, now: float, unmet: list[Candidate]) -> None:
         """Keep in mind who found no room; keep the machine free that fits whoever was passed over too long."""
-        run, lane = candidate
-        key = (run.id, lane.number)
-        if not lane.ring or lane.room <= 0 or run_room(run, lane.policy.resources) <= 0:
+        run, queue = candidate
+        key = (run.id, queue.number)
+        if not queue.tasks or queue.room <= 0 or run_room(run, queue.policy.resources) <= 0:
             self.passed.pop(key, None)
             return
         unmet.append(candidate)
         since = self.passed.setdefault(key, now)
         if now - since >= PATIENCE:
-            needs = pool_needs(run, lane.policy.resources)
+            needs = pool_needs(run, queue.policy.resources)
             fitting = [machine for machine in self.machines.values() if not machine.held and machine.could_fit(needs)]
             if fitting:
                 soonest = min(fitting, key=lambda machine: sum(share.reserved for share in machine.shares.values()))
@@ -161,19 +162,19 @@ class Pool:
 
     def _ahead(self, candidate: Candidate) -> Iterator[Grant]:
         """Yield what may wait at launchers: a little work in advance, renewed when half of it is used up."""
-        run, lane = candidate
-        needs = pool_needs(run, lane.policy.resources)
+        run, queue = candidate
+        needs = pool_needs(run, queue.policy.resources)
         seconds = self.seconds.get(needs)
-        if seconds is None or lane.policy.max_parallel is not None or needs != lane.policy.resources:
+        if seconds is None or queue.policy.max_parallel is not None or needs != queue.policy.resources:
             return
         slots = min(AHEAD_TASKS, int(AHEAD_SECONDS / seconds)) if seconds > 0 else AHEAD_TASKS
         for machine in self.machines.values():
             share = machine.shares.get(needs)
-            if share is None or machine.held or share.recalling or not lane.ring:
+            if share is None or machine.held or share.recalling or not queue.tasks:
                 continue
             width = share.width if share.waiting else share.running
             most = slots * width
-            count = min(most - share.waiting, len(lane.ring), MOST, run.failures_left() - share.waiting)
+            count = min(most - share.waiting, len(queue.tasks), MOST, run.failures_left() - share.waiting)
             if share.waiting * 2 <= most and count > 0:
                 share.width = width
                 yield Grant(candidate, machine, share, count, ahead=True)
@@ -191,10 +192,10 @@ def run_room(run: Run, needs: Needs) -> int:
     if not limits:
         return MOST
     used: dict[str, float] = {}
-    for lane in run.frontier.lanes:
-        if lane.in_flight:
-            for name, amount in lane.policy.resources:
-                used[name] = used.get(name, 0.0) + amount * lane.in_flight
+    for queue in run.frontier.queues:
+        if queue.in_flight:
+            for name, amount in queue.policy.resources:
+                used[name] = used.get(name, 0.0) + amount * queue.in_flight
     rooms = [
         int((limits[name] - used.get(name, 0.0)) / amount + 1e-9) for name, amount in needs if name in limits and amount
     ]

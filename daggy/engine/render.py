@@ -10,7 +10,7 @@ from daggy.errors import TemplateError
 from daggy.executor import Launch
 from daggy.plan import Block
 from daggy.plan.names import quote_all
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 from daggy.spec import Builtins, Recipe, recipe
 from daggy.spec.model import Template, Value

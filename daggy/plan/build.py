@@ -14,8 +14,8 @@ from daggy.plan.blocks import Axis, Block, axes_of, explicit_block, product_bloc
 from daggy.plan.digest import digest
 from daggy.plan.edges import Edges, resolve
 from daggy.plan.gates import GateArray
+from daggy.plan.generated_names import OuterNames, wait_for_own_generator
 from daggy.plan.levels import find_cycles, levels
-from daggy.plan.outside import Outside, wait_for_own_generator
 from daggy.plan.plans import PLAN_FORMAT, Plan
 from daggy.plan.scopes import Scope, scope_of
 from daggy.plan.wiring import Vertices, needs, wire
@@ -88,7 +88,7 @@ class _Layout:
         members = [self.templates[row] for row in rows.tolist()]
         return members, {template.name: row for row, template in enumerate(members)}
 
-    def vertices(self, blocks: Sequence[Block], outside: Outside) -> Vertices:
+    def vertices(self, blocks: Sequence[Block], outer: OuterNames) -> Vertices:
         """Return where each vertex is, those outside after those of the templates."""
         explicit = self._explicit()
         block = np.zeros(len(self.templates), dtype=np.int64)
@@ -99,8 +99,8 @@ class _Layout:
         row[explicit] = np.arange(np.count_nonzero(explicit))
         block[sorted(self.axes)] = [made.number for made in blocks if not made.explicit]
         return Vertices(
-            np.concatenate([block, np.array([found.number for found, _ in outside.found], dtype=np.int64)]),
-            np.concatenate([row, np.array([place for _, place in outside.found], dtype=np.int64)]),
+            np.concatenate([block, np.array([found.number for found, _ in outer.found], dtype=np.int64)]),
+            np.concatenate([row, np.array([place for _, place in outer.found], dtype=np.int64)]),
         )
 
 
@@ -108,13 +108,13 @@ def _extend(plan: Plan, scope: str, origin: int, spec: RunSpec) -> Plan:
     """Return the plan with these templates added, in a scope of their own."""
     templates = spec.tasks
     where = dict(zip(map(attrgetter("name"), templates), range(len(templates)), strict=True))
-    outside = Outside(plan, origin, where)
-    edges, problems = resolve(templates, where, outside.parent, outside.child, outside)
+    outer = OuterNames(plan, origin, where)
+    edges, problems = resolve(templates, where, outer.parent, outer.child, outer)
     problems += _duplicates(templates, where)
     axes = {vertex: axes_of(spec, template) for vertex, template in enumerate(templates) if template.uses}
     layout = _Layout(templates, where, axes)
-    edges, waiting = wait_for_own_generator(outside, templates, edges)
-    level = _levels(plan, origin, outside, edges, len(templates))
+    edges, waiting = wait_for_own_generator(outer, templates, edges)
+    level = _levels(plan, origin, outer, edges, len(templates))
     problems += waiting + _cycles(templates, edges, level)
     blocks = layout.blocks(len(plan.blocks), plan.size, scope, origin, level)
     size = plan.size + sum(block.size for block in blocks)
@@ -122,7 +122,7 @@ def _extend(plan: Plan, scope: str, origin: int, spec: RunSpec) -> Plan:
     if size > MAX_TASKS:  # sizes beyond 64 bits would not even fit the arithmetic below
         raise SpecError(problems)
     every = (*plan.blocks, *blocks)
-    arrays, mismatches = wire(len(plan.arrays), every, layout.vertices(blocks, outside), edges)
+    arrays, mismatches = wire(len(plan.arrays), every, layout.vertices(blocks, outer), edges)
     if problems or mismatches:
         raise SpecError(problems + mismatches)
     return _assemble(plan, scope, origin, blocks, arrays, size)
@@ -164,12 +164,12 @@ def _with_scope(scopes: Mapping[str, Scope], scope: str, blocks: Sequence[Block]
     return kept
 
 
-def _levels(plan: Plan, origin: int, outside: Outside, edges: Edges, count: int) -> NDArray[np.int64]:
+def _levels(plan: Plan, origin: int, outer: OuterNames, edges: Edges, count: int) -> NDArray[np.int64]:
     """Return the depth of each template, -1 on or behind a cycle."""
     above = 0
     if origin >= 0:
         above = 1 + _depth(*plan.locate(origin))
-    others = [_depth(block, row) for block, row in outside.found]
+    others = [_depth(block, row) for block, row in outer.found]
     least = np.concatenate([np.full(count, above, dtype=np.int64), np.array(others, dtype=np.int64)])
     return levels(edges.sources, edges.targets, least)
 

@@ -7,8 +7,8 @@ import posixpath
 from attrs import field, fields, frozen
 
 from daggy.spec.model import RunSpec, Template, Templating
-from daggy.spec.recipe import spelled, texts_of
-from daggy.spec.template import compile_text, normalise
+from daggy.spec.templating.recipe import spelled, texts_of
+from daggy.spec.templating.text import compile_text, normalise
 
 Pairs = tuple[tuple[str, str | None], ...]
 

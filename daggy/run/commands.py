@@ -9,7 +9,7 @@ import numpy as np
 from daggy.attempt import State
 from daggy.run import states
 from daggy.run.downstream import downstream
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import KILLING, Doom, Run
 from daggy.run.states import WAITING, Now
 

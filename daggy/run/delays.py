@@ -10,7 +10,7 @@ WIDTH = 0.05
 
 
 class Delays:
-    """Who becomes ready when, on the steady clock. Entries may be stale, as in a ring."""
+    """Who becomes ready when, on the steady clock. Entries may be stale, as in a ready queue."""
 
     __slots__ = ("_buckets", "_heap", "due_of")
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from daggy.plan import Block, GateArray
 from daggy.run import states
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 
 

@@ -13,7 +13,7 @@ from daggy.run import states
 from daggy.run.commands import run_again
 from daggy.run.frontier import PIECE, Frontier
 from daggy.run.gates import Gates
-from daggy.run.ring import Indexes, Where, where_of
+from daggy.run.indexes import Indexes, Where, where_of
 from daggy.run.run import KILLING, Run
 from daggy.run.states import QUEUED, REMOVED, WAITING, Now
 from daggy.spec import parse_fragment

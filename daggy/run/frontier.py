@@ -1,4 +1,4 @@
-"""Which tasks are ready and which are running: the columns of a run, its lanes and its counts."""
+"""Which tasks are ready and which are running: the columns of a run, its queues and its counts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from daggy.plan import Block, Plan
 from daggy.run import states
-from daggy.run.lane import Lane
-from daggy.run.ring import Indexes, Where, indexes_of, is_all, where_of
+from daggy.run.indexes import Indexes, Where, indexes_of, is_all, where_of
+from daggy.run.ready import ReadyQueue
 from daggy.run.states import CODES, QUEUED, SENT, WAITING
 
 PIECE = 1 << 22
@@ -38,11 +38,11 @@ class Frontier:
         self.attempt: NDArray[np.uint32] = np.zeros(plan.size, np.uint32)
         self.last: NDArray[np.uint32] = np.zeros(plan.size, np.uint32)
         self.counts: NDArray[np.int64] = np.zeros((len(plan.blocks), CODES), np.int64)
-        self.lanes: list[Lane] = []
+        self.queues: list[ReadyQueue] = []
         self.ready: set[int] = set()
         self.in_flight = 0
-        self.lanes_of: list[list[Lane]] = []
-        self.only_lane: list[Lane | None] = []  # of each block; None where it has several
+        self.queues_of: list[list[ReadyQueue]] = []
+        self.only_queue: list[ReadyQueue | None] = []  # of each block; None where it has several
         self._index_blocks()
         for block in plan.blocks:
             self.counts[block.number, WAITING] = block.size
@@ -61,13 +61,13 @@ class Frontier:
         self.mv_counts = [row.data for row in self.counts]
 
     def _add_lanes(self, block: Block) -> None:
-        lanes = [
-            Lane(len(self.lanes) + position, block.number, policy, block.depth)
+        queues = [
+            ReadyQueue(len(self.queues) + position, block.number, policy, block.depth)
             for position, policy in enumerate(block.policies)
         ]
-        self.lanes.extend(lanes)
-        self.lanes_of.append(lanes)
-        self.only_lane.append(lanes[0] if len(lanes) == 1 else None)
+        self.queues.extend(queues)
+        self.queues_of.append(queues)
+        self.only_queue.append(queues[0] if len(queues) == 1 else None)
 
     def grow(self, plan: Plan) -> None:
         """Take over a plan that begins with the present one."""
@@ -110,25 +110,25 @@ class Frontier:
         for start in range(block.start, block.stop, PIECE):
             yield start, self.state[start : min(start + PIECE, block.stop)]
 
-    def lane_of(self, index: int) -> Lane:
-        """Return the lane that a task belongs to."""
+    def queue_of(self, index: int) -> ReadyQueue:
+        """Return the queue that a task belongs to."""
         number = self.block_number(index)
-        if lane := self.only_lane[number]:
-            return lane
+        if queue := self.only_queue[number]:
+            return queue
         block = self.plan.blocks[number]
         assert block.policy_of is not None
-        return self.lanes_of[number][int(block.policy_of[index - block.start])]
+        return self.queues_of[number][int(block.policy_of[index - block.start])]
 
-    def by_lane(self, block: Block, where: Where) -> Iterator[tuple[Lane, Where]]:
-        """Yield the lanes that these tasks of one block are in, each with its tasks."""
-        if lane := self.only_lane[block.number]:
-            yield lane, where
+    def by_queue(self, block: Block, where: Where) -> Iterator[tuple[ReadyQueue, Where]]:
+        """Yield the queues that these tasks of one block are in, each with its tasks."""
+        if queue := self.only_queue[block.number]:
+            yield queue, where
             return
         assert block.policy_of is not None
         indexes = indexes_of(where)
         which = block.policy_of[indexes - block.start]
         for position in np.unique(which):
-            yield self.lanes_of[block.number][position], indexes[which == position]
+            yield self.queues_of[block.number][position], indexes[which == position]
 
     # Moves.
 
@@ -168,18 +168,18 @@ class Frontier:
         counts[state[index]] -= 1
         counts[QUEUED] += 1
         state[index] = QUEUED
-        lane = self.only_lane[number] or self.lane_of(index)
-        lane.ring.push(index)
-        self.ready.add(lane.number)
+        queue = self.only_queue[number] or self.queue_of(index)
+        queue.tasks.push(index)
+        self.ready.add(queue.number)
 
     def queue(self, block: Block, where: Where, count: int) -> None:
         """Make `count` distinct waiting tasks of one block ready, in this order; a slice costs one entry."""
         if not count:
             return
         self.shift(block.number, where, count, WAITING, QUEUED)
-        for lane, chosen in self.by_lane(block, where):
-            lane.ring.push_many(chosen)
-            self.ready.add(lane.number)
+        for queue, chosen in self.by_queue(block, where):
+            queue.tasks.push_many(chosen)
+            self.ready.add(queue.number)
 
     def queue_block(self, block: Block) -> None:
         """Make every waiting task of a block ready; a whole block costs one entry, not one a task."""
@@ -194,46 +194,46 @@ class Frontier:
         """Make distinct waiting tasks of one block ready, in this order."""
         self.queue(block, where_of(indexes), len(indexes))
 
-    def take_one(self, lane: Lane) -> int:
-        """Hand out the next ready task of a lane; -1 if there is none. A lane found empty is ready no more."""
-        ring, state = lane.ring, self.mv_state
-        while (index := ring.take_one()) >= 0:
+    def take_one(self, queue: ReadyQueue) -> int:
+        """Hand out the next ready task of a queue; -1 if there is none. A queue found empty is ready no more."""
+        tasks, state = queue.tasks, self.mv_state
+        while (index := tasks.take_one()) >= 0:
             if state[index] == QUEUED:
                 state[index] = SENT
                 self.mv_attempt[index] += 1
-                counts = self.mv_counts[lane.block]
+                counts = self.mv_counts[queue.block]
                 counts[QUEUED] -= 1
                 counts[SENT] += 1
-                lane.in_flight += 1
+                queue.in_flight += 1
                 self.in_flight += 1
-                if not ring:
-                    self.ready.discard(lane.number)
+                if not tasks:
+                    self.ready.discard(queue.number)
                 return index
-        self.ready.discard(lane.number)
+        self.ready.discard(queue.number)
         return -1
 
-    def take(self, lane: Lane, most: int) -> Indexes:
-        """Hand out up to `most` ready tasks of a lane; each one's `attempt` counts up."""
+    def take(self, queue: ReadyQueue, most: int) -> Indexes:
+        """Hand out up to `most` ready tasks of a queue; each one's `attempt` counts up."""
         if most <= states.SMALL:
-            return np.array(list(self._take_few(lane, most)), np.int64)
+            return np.array(list(self._take_few(queue, most)), np.int64)
         parts: list[Indexes] = []
         found = 0
-        while found < most and lane.ring:
-            part = self._take_part(lane.ring.take(most - found))
+        while found < most and queue.tasks:
+            part = self._take_part(queue.tasks.take(most - found))
             parts.append(part)
             found += len(part)
-        if not lane.ring:
-            self.ready.discard(lane.number)
-        counts = self.mv_counts[lane.block]
+        if not queue.tasks:
+            self.ready.discard(queue.number)
+        counts = self.mv_counts[queue.block]
         counts[QUEUED] -= found
         counts[SENT] += found
-        lane.in_flight += found
+        queue.in_flight += found
         self.in_flight += found
         return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, np.int64)])
 
-    def _take_few(self, lane: Lane, most: int) -> Iterator[int]:
+    def _take_few(self, queue: ReadyQueue, most: int) -> Iterator[int]:
         for _ in range(most):
-            index = self.take_one(lane)
+            index = self.take_one(queue)
             if index < 0:
                 return
             yield index
@@ -253,15 +253,15 @@ class Frontier:
     def release(self, block: Block, where: Where, count: int) -> None:
         """Say that these `count` tasks of one block are no longer in flight."""
         self.in_flight -= count
-        if only := self.only_lane[block.number]:
+        if only := self.only_queue[block.number]:
             only.in_flight -= count
             return
-        for lane, chosen in self.by_lane(block, where):
-            lane.in_flight -= len(indexes_of(chosen))
+        for queue, chosen in self.by_queue(block, where):
+            queue.in_flight -= len(indexes_of(chosen))
 
-    def land(self, lane: Lane) -> None:
-        """Say that one task of a lane is no longer in flight."""
-        lane.in_flight -= 1
+    def land(self, queue: ReadyQueue) -> None:
+        """Say that one task of a queue is no longer in flight."""
+        queue.in_flight -= 1
         self.in_flight -= 1
 
     def is_busy(self) -> bool:
@@ -269,8 +269,8 @@ class Frontier:
         if self.in_flight:
             return True
         for number in self.ready:  # noqa: SIM110  # asked after every batch: a generator costs more than its answer
-            # A lane whose entries are all stale may still be there.
-            if self.mv_counts[self.lanes[number].block][QUEUED]:
+            # A queue whose entries are all stale may still be there.
+            if self.mv_counts[self.queues[number].block][QUEUED]:
                 return True
         return False
 
@@ -291,18 +291,18 @@ class Frontier:
     def clear_ready(self) -> None:
         """Empty all rings; queued tasks are then in none."""
         self.ready.clear()
-        for lane in self.lanes:
-            lane.ring.clear()
+        for queue in self.queues:
+            queue.tasks.clear()
 
     def recount(self) -> None:
         """Count states and tasks in flight from the columns: after a rebuild, never as the run goes."""
         for block in self.plan.blocks:
             self.counts[block.number] = sum(np.bincount(column, minlength=CODES) for _, column in self.pieces(block))
-        for lane in self.lanes:
-            lane.in_flight = 0
+        for queue in self.queues:
+            queue.in_flight = 0
         self.in_flight = 0
         flying = self.where(states.IS_IN_FLIGHT)
         for block, indexes in self.by_block(flying):
-            for lane, chosen in self.by_lane(block, indexes):
-                lane.in_flight = len(indexes_of(chosen))
+            for queue, chosen in self.by_queue(block, indexes):
+                queue.in_flight = len(indexes_of(chosen))
             self.in_flight += len(indexes)

@@ -13,7 +13,7 @@ from daggy.errors import InternalError
 from daggy.plan import Block, GateArray
 from daggy.run import states
 from daggy.run.frontier import Frontier
-from daggy.run.ring import Indexes, Where, indexes_of, is_all, shifted, where_of
+from daggy.run.indexes import Indexes, Where, indexes_of, is_all, shifted, where_of
 from daggy.run.states import QUEUED, UPSTREAM_FAILED, WAITING
 from daggy.spec.model import On
 

@@ -9,8 +9,8 @@ from daggy.errors import InternalError
 from daggy.plan import Block, GateArray, Plan, grow
 from daggy.run import states
 from daggy.run.gates import Gates
+from daggy.run.indexes import Indexes
 from daggy.run.reports import complete_generator, end_generator
-from daggy.run.ring import Indexes
 from daggy.run.run import KILLING, Doom, Run, story
 from daggy.run.states import COMPLETED, REMOVED, WAITING, Now
 from daggy.spec.model import On, RunSpec
@@ -155,7 +155,7 @@ def drop(run: Run, indexes: Indexes) -> None:
     frontier = run.frontier
     for index in indexes[states.IS_IN_FLIGHT[frontier.state[indexes]]].tolist():
         run.abandon(index)
-        frontier.land(frontier.lane_of(index))
+        frontier.land(frontier.queue_of(index))
         run.forget_flight(index)
     for index in [index for index in (*run.failures, *run.crashes) if indexes[0] <= index <= indexes[-1]]:
         run.forget_failures(index)

@@ -113,8 +113,8 @@ def _complete(run: Run, index: int, row: bytes, message: str) -> None:
     """Take one success: the common case."""
     frontier = run.frontier
     number = bisect_right(frontier.starts, index) - 1
-    lane = frontier.only_lane[number] or frontier.lane_of(index)
-    if lane.policy.is_generator:
+    queue = frontier.only_queue[number] or frontier.queue_of(index)
+    if queue.policy.is_generator:
         run.ask_for_answer(index, row, message)
         return
     if message or run.failures or run.crashes or run.started or run.doomed or run.tickets:
@@ -122,7 +122,7 @@ def _complete(run: Run, index: int, row: bytes, message: str) -> None:
         run.forget_failures(index)
     else:  # nothing is known of it but its attempt
         frontier.mv_last[index] = run.ledger.append_bytes(row, COMPLETED, 0, 0) + 1
-    lane.in_flight -= 1
+    queue.in_flight -= 1
     frontier.in_flight -= 1
     counts, state = frontier.mv_counts[number], frontier.mv_state
     counts[state[index]] -= 1
@@ -151,7 +151,7 @@ def complete_generator(run: Run, index: int, rows: Rows, message: str) -> None:
     frontier = run.frontier
     number = frontier.block_number(index)
     _append(run, index, rows.tobytes(), COMPLETED, message)
-    frontier.land(frontier.lane_of(index))
+    frontier.land(frontier.queue_of(index))
     frontier.move_one(index, number, COMPLETED)
     run.forget_failures(index)
     run.gates.finish_one(index, number)
@@ -179,15 +179,15 @@ def _end(run: Run, end: _End, now: Now) -> None:
     """Decide what an ended attempt makes of its task, record it and pass it on."""
     frontier = run.frontier
     index = end.index
-    number, lane = frontier.block_number(index), frontier.lane_of(index)
-    outcome, pause = _verdict(run, end, lane.policy)
+    number, queue = frontier.block_number(index), frontier.queue_of(index)
+    outcome, pause = _verdict(run, end, queue.policy)
     if outcome == COMPLETED:
         run.doomed.pop(index, None)
         _complete(run, index, end.row, end.message)
         return
     again = run.doomed.get(index) is Doom.AGAIN
     _append(run, index, end.row, QUEUED if outcome == DELAYED else outcome, end.message)
-    frontier.land(lane)
+    frontier.land(queue)
     if again:
         place_by_gates(run, index)
     elif outcome == QUEUED:
@@ -240,11 +240,11 @@ def place_by_gates(run: Run, index: int) -> None:
 def on_recalled(run: Run, index: int) -> None:
     """Take back a task that was handed out and has not started."""
     frontier = run.frontier
-    number, lane = frontier.block_number(index), frontier.lane_of(index)
+    number, queue = frontier.block_number(index), frontier.queue_of(index)
     doom = run.doomed.get(index)
     run.forget_flight(index)
     frontier.mv_attempt[index] -= 1
-    frontier.land(lane)
+    frontier.land(queue)
     if doom is Doom.AGAIN:
         place_by_gates(run, index)
     elif doom is None:

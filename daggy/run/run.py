@@ -17,9 +17,9 @@ from daggy.run import states
 from daggy.run.delays import Delays
 from daggy.run.frontier import Frontier
 from daggy.run.gates import Gates
+from daggy.run.indexes import Indexes
 from daggy.run.ledger import Ledger
 from daggy.run.rebuild import rebuild
-from daggy.run.ring import Indexes
 from daggy.run.states import Now
 from daggy.tracker import Attempts, Entry, Moved, RunChanged
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from daggy.attempt import State
 
 WAITING = int(State.WAITING)
-QUEUED = int(State.QUEUED)  # in a lane's ring
+QUEUED = int(State.QUEUED)  # in a ready queue
 RUNNING = int(State.RUNNING)
 COMPLETED = int(State.COMPLETED)
 ERRORED = int(State.ERRORED)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Rows
 from daggy.plan import Block
 from daggy.run import states
-from daggy.run.ring import Indexes, Where, indexes_of, is_all, where_of
+from daggy.run.indexes import Indexes, Where, indexes_of, is_all, where_of
 from daggy.run.run import Run
 from daggy.run.states import COMPLETED, RUNNING, SENT
 

@@ -23,11 +23,9 @@ from daggy.engine.engine import Engine
 from daggy.engine.intake import Accepted
 from daggy.errors import ConflictError, NotFoundError, PreconditionError, UsageError
 from daggy.plan import Plan, plan_as_json
-from daggy.run import shapes, states
-from daggy.run.preview import DifferenceShape as Difference, preview, preview_again
-from daggy.run.ring import Indexes
+from daggy.run import states
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run
-from daggy.run.selectors import chosen
 from daggy.server.bodies import members, members_of, received
 from daggy.server.service import Service
 from daggy.server.shapes import (
@@ -41,6 +39,9 @@ from daggy.server.shapes import (
     answer,
 )
 from daggy.tracker import RunFilter, RunRecord
+from daggy.view import shapes
+from daggy.view.preview import DifferenceShape as Difference, preview, preview_again
+from daggy.view.selectors import chosen
 
 SMALL_BODY = 1 << 20
 """Bytes of a body that is no spec."""

@@ -1,4 +1,4 @@
-"""The API's shapes, as its description gives them; their data is made by `daggy.run.shapes` and `daggy.run.explain`."""
+"""The shapes of the API, as its description gives them; `daggy.view` makes their data."""
 
 from __future__ import annotations
 

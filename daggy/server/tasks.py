@@ -16,12 +16,13 @@ from daggy.attempt import ATTEMPT, Rows, Ticket
 from daggy.engine.engine import Engine
 from daggy.engine.explain import explain as explained
 from daggy.errors import NotFoundError, TemplateError, UsageError
-from daggy.run import neighbours, shapes, states
+from daggy.run import states
 from daggy.run.run import Run
 from daggy.server.particulars import LARGEST
 from daggy.server.problems import body as problem
 from daggy.server.runs import Asked, Cursor, Limit, number_of, pairs, service_of
 from daggy.server.shapes import ExplanationShape, TaskDetails, TaskPage, answer
+from daggy.view import neighbours, shapes
 
 CHUNK = 1 << 20
 """Bytes of output that are read at once."""

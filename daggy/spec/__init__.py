@@ -23,16 +23,16 @@ from daggy.spec.parameters import (
     ListValues as ListValues,
     RangeValues as RangeValues,
 )
-from daggy.spec.recipe import (
+from daggy.spec.schema import (
+    schema as schema,
+)
+from daggy.spec.templating.recipe import (
     Builtins as Builtins,
     Recipe as Recipe,
     Rendered as Rendered,
     recipe as recipe,
 )
-from daggy.spec.schema import (
-    schema as schema,
-)
-from daggy.spec.template import (
+from daggy.spec.templating.text import (
     Text as Text,
     compile_text as compile_text,
     normalise as normalise,

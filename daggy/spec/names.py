@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from daggy.spec.expression import KEYWORDS
 from daggy.spec.fields import unfit
 from daggy.spec.problems import Problems, quote
+from daggy.spec.templating.expression import KEYWORDS
 
 RESERVED = frozenset(
     ("run", "task", "attempt", "pool", "env", "secrets", "config", "state", "inputs", "outputs", "params")

@@ -11,16 +11,16 @@ from msgspec import UNSET
 
 from daggy.errors import SpecError
 from daggy.spec.details import Given, merge_details
-from daggy.spec.expression import BUILTINS
 from daggy.spec.fast import NO_POLICY, Written, policy_given, policy_of
 from daggy.spec.fields import noun
 from daggy.spec.model import Dependency, Draft, Policy, RunSpec, Template, Templating, Values, freeze
 from daggy.spec.names import BAD, check_template_name
 from daggy.spec.problems import Problems, join, kind, quote
-from daggy.spec.recipe import texts_of
 from daggy.spec.source import Source
 from daggy.spec.task import merge_policy, read_task
-from daggy.spec.template import compile_text
+from daggy.spec.templating.expression import BUILTINS
+from daggy.spec.templating.recipe import texts_of
+from daggy.spec.templating.text import compile_text
 from daggy.spec.unused import check_own, check_variables
 from daggy.spec.values import Parameters, check_lengths, read_parameters
 

@@ -7,10 +7,10 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
-from daggy.spec.expression import split
 from daggy.spec.model import Template, Templating, Values
 from daggy.spec.problems import Problems, join
-from daggy.spec.recipe import texts_of
+from daggy.spec.templating.expression import split
+from daggy.spec.templating.recipe import texts_of
 from daggy.spec.values import Parameters
 
 FEW = 100

@@ -11,8 +11,8 @@ import numpy as np
 
 from daggy.attempt import ATTEMPT, REPORT, Kind, Reports, RunState
 from daggy.plan import plan
+from daggy.run.indexes import Indexes
 from daggy.run.reports import on_reports
-from daggy.run.ring import Indexes
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import parse
@@ -65,7 +65,7 @@ def complete(run: Run, batch: int) -> float:
         began = time.perf_counter()
         taken = _taken(run, batch)
         spent += time.perf_counter() - began
-        if not len(taken):  # a lane says that it is empty when it is asked once more
+        if not len(taken):  # a queue says that it is empty when it is asked once more
             continue
         reports = completed(run, taken)
         began = time.perf_counter()
@@ -79,10 +79,10 @@ def complete(run: Run, batch: int) -> float:
 
 def _taken(run: Run, batch: int) -> Sequence[int] | Indexes:
     """Hand out up to so many tasks of the deepest block with any."""
-    lane = run.frontier.lanes[max(run.frontier.ready)]
+    queue = run.frontier.queues[max(run.frontier.ready)]
     if batch > 1:
-        return run.frontier.take(lane, batch)
-    index = run.frontier.take_one(lane)
+        return run.frontier.take(queue, batch)
+    index = run.frontier.take_one(queue)
     return [index] if index >= 0 else []
 
 

@@ -14,8 +14,8 @@ from daggy.engine.render import Renderer
 from daggy.errors import TemplateError
 from daggy.plan import grow, plan
 from daggy.run.run import Run
-from daggy.run.selectors import chosen
 from daggy.spec import RunSpec, Templating, compile_text, document, formats, normalise, parse, parse_fragment, source
+from daggy.view.selectors import chosen
 from tests.hostile.oracles import ATTACK, SHELLS, outcome, reads_alike
 
 FEW = 10_000

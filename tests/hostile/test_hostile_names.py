@@ -11,8 +11,8 @@ from daggy.errors import UsageError
 from daggy.plan import plan
 from daggy.plan.names import suggest
 from daggy.run.run import Run
-from daggy.run.selectors import select, states_named
 from daggy.spec import parse
+from daggy.view.selectors import select, states_named
 from tests.hostile.test_hostile_targets import patience
 
 SIZE = 100_000

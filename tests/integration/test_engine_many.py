@@ -19,9 +19,9 @@ from daggy.engine.retention import overdue, retain
 from daggy.errors import ConflictError, NotFoundError, TrackerError
 from daggy.executor import Ticket
 from daggy.run.run import Run
-from daggy.run.shapes import Filter, tasks
 from daggy.spec import parse
 from daggy.tracker import RunFilter, RunState
+from daggy.view.shapes import Filter, tasks
 from tests.integration.engine_desk import (
     Json,
     KeptTracker,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from daggy.run import recovery
+from daggy.run import reconcile
 from daggy.tracker import Attempts, Entry
 from tests.simulation import story
 from tests.simulation.command import play, played
@@ -44,6 +44,6 @@ def test_a_tracker_that_loses_attempts_is_found_out(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_engine_that_forgets_what_runs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_is_next", lambda run, index, row: False)
-    monkeypatch.setattr(recovery, "RESUMABLE", np.zeros(10, np.bool_))
+    monkeypatch.setattr(reconcile, "_is_next", lambda run, index, row: False)
+    monkeypatch.setattr(reconcile, "RESUMABLE", np.zeros(10, np.bool_))
     assert found(range(40)) & {"invariant 'every start is known'", "invariant 'once'", "invariant 'room'"}

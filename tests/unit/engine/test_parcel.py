@@ -172,7 +172,7 @@ def drained(made: Plan) -> list[list[int]]:
     run.begin()
     run.change(RunState.RUNNING, now)
     while run.frontier.ready:
-        taken = [index for lane in sorted(run.frontier.ready) for index in _take(run, lane)]
+        taken = [index for queue in sorted(run.frontier.ready) for index in _take(run, queue)]
         rounds.append(taken)
         rows = np.zeros(len(taken), REPORT)
         rows["kind"], rows["run"], rows["version"], rows["epoch"] = Kind.FINISHED, 1, 1, 1
@@ -182,8 +182,8 @@ def drained(made: Plan) -> list[list[int]]:
 
 
 def _take(run: Run, number: int) -> list[int]:
-    lane, taken = run.frontier.lanes[number], []
-    while (index := run.frontier.take_one(lane)) >= 0:
+    queue, taken = run.frontier.queues[number], []
+    while (index := run.frontier.take_one(queue)) >= 0:
         taken.append(index)
     return taken
 

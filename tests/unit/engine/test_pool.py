@@ -75,9 +75,9 @@ class World:
     clock: float = 0.0
 
     def dispatch(self) -> None:
-        candidates = [Candidate(self.run, self.run.frontier.lanes[number]) for number in self.run.frontier.ready]
+        candidates = [Candidate(self.run, self.run.frontier.queues[number]) for number in self.run.frontier.ready]
         for grant in self.pool.choose(candidates, self.clock):
-            taken = self.run.frontier.take(grant.candidate.lane, grant.tasks)
+            taken = self.run.frontier.take(grant.candidate.queue, grant.tasks)
             if not grant.ahead:
                 grant.share.width -= grant.tasks - len(taken)
             slot = self.slots.setdefault(id(grant.share), Slot(self.pool, grant.machine, grant.share))
@@ -139,8 +139,8 @@ def test_what_runs_never_exceeds_the_totals_and_everything_runs(
         world.clock += 1.0
         world.dispatch()
         world.check_totals()
-        for template_lane in world.run.frontier.lanes:
-            assert template_lane.in_flight <= (template_lane.policy.max_parallel or 1 << 30)
+        for queue in world.run.frontier.queues:
+            assert queue.in_flight <= (queue.policy.max_parallel or 1 << 30)
         launchers = list(world.launchers.values())
         launcher = launchers[which % len(launchers)]
         if launcher.running:

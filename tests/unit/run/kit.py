@@ -11,8 +11,8 @@ import numpy as np
 from daggy.attempt import REPORT, Kind, Reason, Reports, Rows, RunState, State, Ticket
 from daggy.plan import plan
 from daggy.run import states
+from daggy.run.indexes import Indexes, indexes_of
 from daggy.run.reports import on_reports
-from daggy.run.ring import Indexes, indexes_of
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import RunSpec, parse
@@ -54,8 +54,8 @@ def take(run: Run, *names: str) -> list[int]:
     """Hand out ready tasks until those named are, or all that are ready; return their indexes in this order."""
     wanted = {run.plan.index(name) for name in names}
     taken: list[int] = []
-    for lane in run.frontier.lanes:
-        while lane.number in run.frontier.ready and (index := run.frontier.take_one(lane)) >= 0:
+    for queue in run.frontier.queues:
+        while queue.number in run.frontier.ready and (index := run.frontier.take_one(queue)) >= 0:
             taken.append(index)
     if names:
         unwanted = [index for index in taken if index not in wanted]
@@ -122,15 +122,15 @@ def drain(run: Run) -> None:
         reports(run, taken)
 
 
-def ring_entries(run: Run) -> list[tuple[int, int]]:
-    """All entries of all rings: (lane, index), stale ones included; the rings stay as they are."""
+def queue_entries(run: Run) -> list[tuple[int, int]]:
+    """All entries of all ready queues: (queue, index), stale ones included; the queues stay as they are."""
     found = []
-    for lane in run.frontier.lanes:
-        ring = lane.ring
-        listed = list(ring._items[ring._head :])
-        for start, stop in ring._ranges:
+    for queue in run.frontier.queues:
+        tasks = queue.tasks
+        listed = list(tasks._items[tasks._head :])
+        for start, stop in tasks._ranges:
             listed += indexes_of(slice(start, stop)).tolist()
-        found += [(lane.number, index) for index in listed]
+        found += [(queue.number, index) for index in listed]
     return found
 
 

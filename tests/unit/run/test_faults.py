@@ -154,7 +154,7 @@ def test_missing_binary_hangs_run() -> None:
 
 def test_kill_queued_behind_work() -> None:
     run = begun({**tasks(many={"expand": ["N"]}), "parameters": {"N": {"range": [0, 100]}}})
-    taken = run.frontier.take(run.frontier.lanes[0], 10).tolist()
+    taken = run.frontier.take(run.frontier.queues[0], 10).tolist()
     on_kill(run, None, now(), "bob")
     assert run.counts()["killed"] == 90
     assert sorted(ticket.index for ticket in run.outbox.kills) == taken
@@ -197,7 +197,7 @@ def test_max_failures_stops_what_has_not_started() -> None:
         "max_failures": 2,
     }
     run = begun({**document, "parameters": {"N": {"range": [0, 10]}}})
-    taken = run.frontier.take(run.frontier.lanes[0], 4).tolist()
+    taken = run.frontier.take(run.frontier.queues[0], 4).tolist()
     reports(run, taken[:1], reason=Reason.EXIT)
     assert run.counts()["killed"] == 0
     reports(run, taken[1:2], reason=Reason.EXIT)

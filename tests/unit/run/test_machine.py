@@ -25,13 +25,13 @@ from daggy.plan import difference, plan
 from daggy.run import edit, states
 from daggy.run.commands import on_kill, on_requeue, on_resume
 from daggy.run.growth import on_bad_answer, on_generated
-from daggy.run.recovery import on_recovered, on_unfollowed
+from daggy.run.reconcile import on_recovered, on_unfollowed
+from daggy.run.replay import replay
 from daggy.run.reports import on_reports, on_tick
-from daggy.run.restore import restore
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import parse_fragment
-from tests.unit.run.kit import Book, joined, live, report_of, ring_entries, spec_of, submitted
+from tests.unit.run.kit import Book, joined, live, queue_entries, report_of, spec_of, submitted
 from tests.unit.run.reference import Reference, Task
 
 Json = dict[str, Any]
@@ -160,8 +160,8 @@ class Machine(RuleBasedStateMachine):
     def take(self, data: st.DataObject, most: int) -> None:
         frontier, now = self.run.frontier, self.now()
         for number in self.some(data, sorted(frontier.ready), 1):
-            lane = frontier.lanes[number]
-            taken = frontier.take(lane, most).tolist()
+            queue = frontier.queues[number]
+            taken = frontier.take(queue, most).tolist()
             for index in taken:
                 task = self.task(index)
                 self.reference.take(task)
@@ -342,7 +342,7 @@ class Machine(RuleBasedStateMachine):
         """The engine dies; another one reads the run back, and hears what launchers finished meanwhile."""
         self.book.take(self.run)
         now = self.now()
-        self.run = restore(self.book.record(), self.book.history(), self.run.epoch + 1, now)
+        self.run = replay(self.book.record(), self.book.history(), self.run.epoch + 1, now)
         self.run.outbox.entries.clear()
         flying, self.flying, self.questions, self.gone, self.due = self.flying, {}, [], [], {}
         doomed = {task: task.doom for task in flying.values() if task.doom}
@@ -423,14 +423,14 @@ class Machine(RuleBasedStateMachine):
             assert frontier.counts[block.number].tolist() == np.bincount(column, minlength=states.CODES).tolist()
         flying = np.flatnonzero(states.IS_IN_FLIGHT[frontier.state]).tolist()
         assert frontier.in_flight == len(flying)
-        assert Counter(frontier.lane_of(index).number for index in flying) == Counter(
-            {lane.number: lane.in_flight for lane in frontier.lanes if lane.in_flight}
+        assert Counter(frontier.queue_of(index).number for index in flying) == Counter(
+            {queue.number: queue.in_flight for queue in frontier.queues if queue.in_flight}
         )
         assert sum(self.run.counts().values()) == len(live(self.run))
         queued = np.flatnonzero(frontier.state == states.QUEUED).tolist()
-        fresh = [(lane, index) for lane, index in ring_entries(self.run) if frontier.state[index] == states.QUEUED]
-        assert sorted(fresh) == sorted((frontier.lane_of(index).number, index) for index in queued)
-        assert {lane for lane, _ in fresh} <= frontier.ready
+        fresh = [(queue, index) for queue, index in queue_entries(self.run) if frontier.state[index] == states.QUEUED]
+        assert sorted(fresh) == sorted((frontier.queue_of(index).number, index) for index in queued)
+        assert {queue for queue, _ in fresh} <= frontier.ready
         assert set(self.run.doomed) | set(self.run.started) | set(self.run.answering) <= set(flying)
         assert not self.run.is_ended or not self.run.frontier.totals()[states.IS_ACTIVE].any()
 
@@ -440,7 +440,7 @@ class Machine(RuleBasedStateMachine):
         become.
         """
         self.book.take(self.run)
-        back = restore(self.book.record(), self.book.history(), 99, Now(self.at, self.at))
+        back = replay(self.book.record(), self.book.history(), 99, Now(self.at, self.at))
         assert not back.take_entries()
         twin = copy.deepcopy(self.reference)
         twin.crash()
@@ -467,8 +467,8 @@ class Machine(RuleBasedStateMachine):
         self.at += 5000
         now = Now(self.at, self.at)
         on_tick(self.run, now)
-        for lane in self.run.frontier.lanes:
-            self.run.frontier.take(lane, 1000)
+        for queue in self.run.frontier.queues:
+            self.run.frontier.take(queue, 1000)
         flying = np.flatnonzero(states.IS_IN_FLIGHT[self.run.frontier.state]).tolist()
         for index in list(self.run.answering):
             if index in self.run.answering:

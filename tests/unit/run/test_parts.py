@@ -11,8 +11,9 @@ from hypothesis import given, strategies as st
 from daggy.attempt import ATTEMPT, Reason, Rows, State
 from daggy.run import ledger as ledgers, retry
 from daggy.run.delays import WIDTH, Delays
+from daggy.run.indexes import indexes_of, shifted, where_of
 from daggy.run.ledger import Ledger
-from daggy.run.ring import Ring, indexes_of, shifted, where_of
+from daggy.run.ready import Fifo
 from daggy.run.run import as_ranges, from_ranges
 from daggy.spec.model import Policy
 
@@ -35,30 +36,30 @@ def test_where_is_the_indexes_in_their_order(chosen: list[int], by: int) -> None
 
 @given(st.lists(st.tuples(st.sampled_from(["one", "some", "range", "take", "take one"]), st.integers(1, 6000))))
 def test_ring_gives_back_what_it_was_given(steps: list[tuple[str, int]]) -> None:
-    ring, inside, number = Ring(), [], 0
+    queue, inside, number = Fifo(), [], 0
     for step, count in steps:
         fresh = list(range(number, number + count))
         if step == "one":
-            ring.push(number)
+            queue.push(number)
             inside.append(number)
             number += 1
         elif step == "some":
-            ring.push_many(np.array(fresh[::-1], np.int64))
+            queue.push_many(np.array(fresh[::-1], np.int64))
             inside += fresh
             number += count
         elif step == "range":
-            ring.push_many(slice(number, number + count))
+            queue.push_many(slice(number, number + count))
             inside += fresh
             number += count
         else:
-            taken = [ring.take_one()] if step == "take one" else indexes_of(ring.take(count)).tolist()
+            taken = [queue.take_one()] if step == "take one" else indexes_of(queue.take(count)).tolist()
             for index in taken:
                 if index >= 0:
                     inside.remove(index)
             assert len(taken) <= count
-            assert inside or len(ring) == 0
-        assert len(ring) == len(inside)
-        assert bool(ring) == bool(inside)
+            assert inside or len(queue) == 0
+        assert len(queue) == len(inside)
+        assert bool(queue) == bool(inside)
 
 
 @patch.multiple(ledgers, CHUNK=5, FIRST=2, GROWTH=2)

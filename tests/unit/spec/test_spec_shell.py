@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from daggy.spec.shell import LOST, MARK, places, quote
+from daggy.spec.templating.shell import LOST, MARK, places, quote
 
 M = MARK
 

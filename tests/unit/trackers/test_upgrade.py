@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from daggy.errors import DirectoryError
-from daggy.run.restore import restore
-from daggy.run.shapes import Filter, tasks
+from daggy.run.replay import replay
 from daggy.run.states import Now
 from daggy.tracker import RunFilter, RunState, Told
+from daggy.view.shapes import Filter, tasks
 from daggy_sqlite import SqliteSettings, SqliteTracker, schema
 
 KEPT = Path(__file__).parents[2] / "data" / "format-1"
@@ -38,7 +38,7 @@ def test_a_directory_of_format_1_is_brought_up_and_its_run_goes_on(old: Path) ->
     tracker = SqliteTracker(SqliteSettings(), old)
     (record,) = tracker.runs(RunFilter())
     assert (record.name, record.state, dict(record.tags)) == ("kept", RunState.ERRORED, {"env": "test"})
-    run = restore(record, tracker.history(1), 9, Now(0.0, 0.0))
+    run = replay(record, tracker.history(1), 9, Now(0.0, 0.0))
     states = {task.name: task.state for task in tasks(run, Filter()).items}
     assert states["work.N:3"] == "errored"
     assert states["report"] == "upstream_failed"

@@ -95,7 +95,7 @@ class Expression:
 
     @cached_property
     def _compiled(self) -> TemplateExpression:
-        from daggy.spec.sandbox import ENVIRONMENT  # most runs have no expressions, and start without jinja2
+        from daggy.spec.templating.sandbox import ENVIRONMENT  # most runs have no expressions, and start without jinja2
 
         return ENVIRONMENT.compile_expression(self.source, undefined_to_none=False)
 
@@ -108,7 +108,7 @@ class Expression:
         Raises:
             TemplateError: it cannot be computed.
         """
-        from daggy.spec.sandbox import explain, text_of
+        from daggy.spec.templating.sandbox import explain, text_of
 
         try:
             return text_of(self._compiled(dict(variables)))

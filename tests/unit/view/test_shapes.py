@@ -11,9 +11,10 @@ from hypothesis import given, strategies as st
 from daggy.attempt import ATTEMPT, Reason, RunState, State
 from daggy.errors import UsageError
 from daggy.plan import plan
-from daggy.run import shapes, states
+from daggy.run import states
 from daggy.run.run import Run
 from daggy.spec import parse
+from daggy.view import shapes
 
 SPEC = {
     "name": "nightly",

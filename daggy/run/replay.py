@@ -20,7 +20,7 @@ from daggy.spec import parse, parse_fragment
 from daggy.tracker import Attempts, History, Moved, RunRecord, Version
 
 
-def restore(
+def replay(
     record: RunRecord, history: History, epoch: int, now: Now, made: Mapping[int, Plan] = MappingProxyType({})
 ) -> Run:
     """Return the run as its entries say: what was in flight is queued again, numbered above every attempt known.
@@ -150,7 +150,7 @@ def _settle_states(run: Run, now: Now) -> None:
     frontier.state[again] = WAITING
     for index in again.tolist():
         row = run.last_row(index)
-        policy = frontier.lane_of(index).policy
+        policy = frontier.queue_of(index).policy
         if row is None or not policy.retry_delay:
             continue
         if not retry.is_retriable(policy, int(row["reason"]), int(row["code"])):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @frozen(eq=False)
-class Outside:
+class OuterNames:
     """Resolves names among new templates, then in the scopes around them, from the innermost.
 
     Args:
@@ -73,20 +73,20 @@ class Outside:
 
 
 def wait_for_own_generator(
-    outside: Outside, templates: Sequence[Template], edges: Edges
+    outer: OuterNames, templates: Sequence[Template], edges: Edges
 ) -> tuple[Edges, list[Problem]]:
     """Return the edges without those from the generator itself, and those that could never be satisfied.
 
     Everything that waits for the generator, or for what its template generates, waits for the new tasks too.
     """
-    if not outside.found:
+    if not outer.found:
         return edges, []
-    plan, origin = outside.plan, outside.origin
+    plan, origin = outer.plan, outer.origin
     ancestors = [origin, *plan.lineage(plan.block_of(origin))]
     behind = _behind(plan, [plan.locate(index) for index in ancestors])
     problems: list[Problem] = []
     keep = np.ones(len(edges.sources), dtype=np.bool_)
-    for vertex, (block, row) in enumerate(outside.found, len(outside.where)):
+    for vertex, (block, row) in enumerate(outer.found, len(outer.where)):
         users = np.flatnonzero(edges.sources == vertex)
         task = block.start + max(row, 0)
         if task in ancestors and (row >= 0 or block.size == 1):

@@ -8,11 +8,11 @@ import numpy as np
 from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports
 from daggy.plan import plan
 from daggy.run.commands import on_requeue
-from daggy.run.explain import explain
 from daggy.run.reports import on_reports
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import parse
+from daggy.view.explain import explain
 
 NOW = Now(1000.0, 10.0)
 
@@ -32,8 +32,8 @@ def begun(tasks: dict[str, Any], **more: Any) -> Run:
 def finish(run: Run, name: str, reason: Reason = Reason.OK, code: int = 0) -> None:
     """Hand out and end tasks until this one has ended."""
     index = run.plan.index(name)
-    lane = run.frontier.lane_of(index)
-    while (taken := run.frontier.take_one(lane)) != index:
+    queue = run.frontier.queue_of(index)
+    while (taken := run.frontier.take_one(queue)) != index:
         assert taken >= 0
     rows = np.zeros(1, REPORT)
     rows["kind"], rows["run"], rows["version"], rows["epoch"] = Kind.FINISHED, run.id, run.version, run.epoch
@@ -112,8 +112,8 @@ def test_a_task_that_runs_again_says_who_asked_and_what_it_invalidated() -> None
 
 def test_a_queued_task_says_what_its_turn_waits_for_where_an_engine_knows() -> None:
     run = begun({"pull": task(uses="N", max_parallel=1)})
-    lane = run.frontier.lane_of(0)
-    assert run.frontier.take_one(lane) == 0
+    queue = run.frontier.queue_of(0)
+    assert run.frontier.take_one(queue) == 0
     assert told(run, "pull.N:1") == [], "a directory without an engine knows no turns"
     kinds = [reason["kind"] for reason in told(run, "pull.N:1", NOW)]
     assert kinds == ["max_parallel", "ready"]
@@ -122,7 +122,7 @@ def test_a_queued_task_says_what_its_turn_waits_for_where_an_engine_knows() -> N
 
 def test_a_run_limit_is_named() -> None:
     run = begun({"pull": task(uses="N", resources={"licences": 2})}, limits={"licences": 3})
-    assert run.frontier.take_one(run.frontier.lane_of(0)) == 0
+    assert run.frontier.take_one(run.frontier.queue_of(0)) == 0
     limit, _ = told(run, "pull.N:1", NOW)
     assert (limit["kind"], limit["name"], limit["needs"], limit["used"], limit["of"]) == ("limit", "licences", 2, 2, 3)
 

@@ -13,9 +13,9 @@ from daggy.attempt import State
 from daggy.plan import Block, GateArray
 from daggy.run import states
 from daggy.run.run import Run
-from daggy.run.shapes import Places, last_attempt
 from daggy.run.states import COMPLETED, Now
 from daggy.spec.model import On
+from daggy.view.shapes import Places, last_attempt
 
 EXAMPLES = 3
 """Tasks named of each kind."""
@@ -157,22 +157,22 @@ def _turn(run: Run, index: int, now: Now) -> Iterator[Because]:
         seconds = max(0.0, due - now.mono)
         yield {"kind": "delay", "seconds": round(seconds, 3), "at": now.wall + seconds}
         return
-    lane = run.frontier.lane_of(index)
-    if not lane.room:
-        yield {"kind": "max_parallel", "limit": lane.policy.max_parallel, "in_flight": lane.in_flight}
+    queue = run.frontier.queue_of(index)
+    if not queue.room:
+        yield {"kind": "max_parallel", "limit": queue.policy.max_parallel, "in_flight": queue.in_flight}
     used = _used(run)
-    for name, need in lane.policy.resources:
+    for name, need in queue.policy.resources:
         total = run.plan.spec.limits.get(name)
         if total is not None and used.get(name, 0.0) + need > total:
             yield {"kind": "limit", "name": name, "needs": need, "used": used.get(name, 0.0), "of": total}
-    yield {"kind": "ready", "priority": lane.policy.priority, "pool": lane.policy.pool, "ahead": len(lane.ring)}
+    yield {"kind": "ready", "priority": queue.policy.priority, "pool": queue.policy.pool, "ahead": len(queue.tasks)}
 
 
 def _used(run: Run) -> dict[str, float]:
     used: dict[str, float] = {}
-    for lane in run.frontier.lanes:
-        for name, amount in lane.policy.resources:
-            used[name] = used.get(name, 0.0) + amount * lane.in_flight
+    for queue in run.frontier.queues:
+        for name, amount in queue.policy.resources:
+            used[name] = used.get(name, 0.0) + amount * queue.in_flight
     return used
 
 

@@ -11,9 +11,9 @@ from daggy.plan import difference
 from daggy.run import edit
 from daggy.run.commands import on_kill, on_requeue, on_resume
 from daggy.run.growth import on_generated
-from daggy.run.recovery import on_recovered, on_unfollowed
+from daggy.run.reconcile import on_recovered, on_unfollowed
+from daggy.run.replay import replay
 from daggy.run.reports import on_reports
-from daggy.run.restore import restore
 from daggy.run.run import Run
 from daggy.spec import parse_fragment
 from tests.unit.run.kit import (
@@ -44,7 +44,7 @@ def kept(run: Run, document: Json) -> Book:
 
 def back(book: Book, run: Run, at: float = 50.0) -> Run:
     book.take(run)
-    return restore(book.record(), book.history(), run.epoch + 1, now(at))
+    return replay(book.record(), book.history(), run.epoch + 1, now(at))
 
 
 def replaced(run: Run, document: Json, at: float = 20.0, *, keep: bool = False) -> None:
@@ -63,7 +63,7 @@ def test_finished_work_is_not_repeated_whatever_order_it_is_heard_in() -> None:
         spooled += [report_of([run.ticket(taken[0])], Kind.FINISHED, started=10.0, ended=11.0)]
         reports(run, taken)
     book_of_nothing = kept(run, document)  # the engine died before any commit
-    again = restore(book_of_nothing.record(), book_of_nothing.history(), 2, now(50.0))
+    again = replay(book_of_nothing.record(), book_of_nothing.history(), 2, now(50.0))
     rest = on_recovered(again, joined(spooled[::-1]), now(50.0))
     assert not len(rest.rows)
     on_unfollowed(again, rest, now(50.0))
@@ -78,7 +78,7 @@ def test_a_finish_whose_parent_was_lost_does_not_count_and_its_number_is_not_use
     book = kept(run, document)
     reports(run, take(run))
     late = report_of([run.ticket(take(run)[0])], Kind.FINISHED, started=10.0)
-    again = restore(book.record(), book.history(), 2, now(50.0))
+    again = replay(book.record(), book.history(), 2, now(50.0))
     rest = on_recovered(again, late, now(50.0))
     assert len(rest.rows) == 1
     on_unfollowed(again, rest, now(50.0))
@@ -90,7 +90,7 @@ def test_a_kill_outlives_a_crash() -> None:
     document = {**tasks(many={"expand": ["N"]}), "parameters": {"N": [1, 2, 3]}}
     run = begun(document)
     book = kept(run, document)
-    run.frontier.take(run.frontier.lanes[0], 2)
+    run.frontier.take(run.frontier.queues[0], 2)
     on_kill(run, None, now(5.0), "alice")
     again = back(book, run)
     assert again.counts()["killed"] == 3

@@ -9,9 +9,9 @@ from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError
 
 from daggy.errors import Problem, SpecError
-from daggy.spec.expression import BUILTINS, Expression
 from daggy.spec.problems import did_you_mean, quote
-from daggy.spec.sandbox import ENVIRONMENT
+from daggy.spec.templating.expression import BUILTINS, Expression
+from daggy.spec.templating.sandbox import ENVIRONMENT
 
 LONGEST = 4000
 """Characters of one expression."""

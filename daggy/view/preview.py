@@ -14,7 +14,7 @@ from daggy.plan import Difference, DifferenceRow, Plan, difference
 from daggy.plan.summary import group_name
 from daggy.run.commands import on_requeue, on_resume
 from daggy.run.edit import on_edit, replan
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run, from_ranges
 from daggy.run.states import Now
 from daggy.spec.model import RunSpec

@@ -10,7 +10,7 @@ from attrs import frozen
 from daggy.attempt import State
 from daggy.plan import GateArray
 from daggy.run import states
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run, public_counts
 
 EXAMPLES = 3

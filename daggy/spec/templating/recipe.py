@@ -11,7 +11,7 @@ from attrs import frozen
 
 from daggy.errors import TemplateError
 from daggy.spec.model import Details, RunSpec, Template, Templating
-from daggy.spec.template import Text, compile_text
+from daggy.spec.templating.text import Text, compile_text
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _NO_SPELLINGS: Mapping[str, str] = MappingProxyType({})

@@ -9,11 +9,11 @@ from hypothesis import given, strategies as st
 from daggy.attempt import State
 from daggy.plan import plan
 from daggy.run import states
-from daggy.run.preview import preview
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import parse
 from daggy.spec.model import RunSpec
+from daggy.view.preview import preview
 
 NOW = Now(1000.0, 10.0)
 ENDED = [states.COMPLETED, states.COMPLETED, states.COMPLETED, states.ERRORED, states.KILLED, states.WAITING]

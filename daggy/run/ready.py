@@ -1,50 +1,18 @@
-"""The ready tasks of one lane: first in, first out, whole ranges never written out."""
+"""Queues of ready tasks, one for each block and policy: choosing the next launch costs by their number."""
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections import deque
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from attrs import define, field
 
-Indexes = NDArray[np.int64]
-"""Task indexes, one-dimensional."""
-
-Where = slice | Indexes
-"""Distinct tasks: as a slice where they are neighbours in ascending order, which costs a fraction of a list."""
+from daggy.run.indexes import Where
+from daggy.spec.model import Policy
 
 
-def is_all(column: NDArray[np.unsignedinteger[Any]], value: int) -> bool:
-    """Return whether every element has this value: comparing bytes costs a fraction of making an array of answers."""
-    return column.tobytes() == value.to_bytes(column.itemsize, sys.byteorder) * len(column)
-
-
-def where_of(indexes: Indexes) -> Where:
-    """Return tasks as a slice if they are neighbours in ascending order, else as they are. None: an empty array."""
-    count = len(indexes)
-    if count:
-        first = int(indexes[0])
-        if int(indexes[-1]) - first == count - 1:
-            span = np.arange(first, first + count, dtype=np.int64)
-            if np.count_nonzero(indexes == span) == count:
-                return slice(first, first + count)
-    return indexes
-
-
-def indexes_of(where: Where) -> Indexes:
-    """Return tasks as an array."""
-    return np.arange(where.start, where.stop, dtype=np.int64) if isinstance(where, slice) else where
-
-
-def shifted(where: Where, by: int) -> Where:
-    """Return these tasks' numbers moved by a distance."""
-    return slice(where.start + by, where.stop + by) if isinstance(where, slice) else where + by
-
-
-class Ring:
+class Fifo:
     """A queue of task indexes. Entries may be stale (the task has moved on): whoever takes them looks at the state."""
 
     __slots__ = ("_head", "_items", "_ranges")
@@ -124,3 +92,30 @@ class Ring:
         """Give back the memory of what was taken: amortised, each entry is moved at most once."""
         del self._items[: self._head]
         self._head = 0
+
+
+@define(eq=False)
+class ReadyQueue:
+    """Ready tasks of one block and policy.
+
+    Args:
+        number: Position among the run's queues.
+        block: The block's number.
+        policy: What scheduling needs to know of all of them.
+        depth: Longest way of blocks above it: of equal priority the deeper goes first.
+        tasks: The ready ones, in the order in which they became ready; may hold stale entries.
+        in_flight: How many of its tasks are handed out or running.
+    """
+
+    number: int
+    block: int
+    policy: Policy
+    depth: int
+    tasks: Fifo = field(factory=Fifo)
+    in_flight: int = 0
+
+    @property
+    def room(self) -> int:
+        """Return how many more may be handed out under `max_parallel`."""
+        most = self.policy.max_parallel
+        return 1 << 30 if most is None else max(0, most - self.in_flight)

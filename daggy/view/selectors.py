@@ -8,10 +8,10 @@ import numpy as np
 
 from daggy.attempt import State
 from daggy.errors import UsageError
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run
-from daggy.run.shapes import Filter, matches, task_state
 from daggy.run.states import PUBLIC
+from daggy.view.shapes import Filter, matches, task_state
 
 DIGITS = 20
 """Of an index, at most: no run has so many tasks."""

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from attrs import field, frozen
 
 from daggy.errors import Problem, SpecError, TemplateError
-from daggy.spec import expression, shell
-from daggy.spec.expression import BUILTINS, Expression
-from daggy.spec.literal import cut
 from daggy.spec.model import Templating
+from daggy.spec.templating import expression, shell
+from daggy.spec.templating.expression import BUILTINS, Expression
+from daggy.spec.templating.literal import cut
 
 LARGEST = 4 << 20
 """Characters of one rendered string that holds expressions."""
@@ -163,7 +163,7 @@ def _substitution(source: str) -> Piece:
 
 
 def _parse(source: str) -> Expression:
-    from daggy.spec.grammar import parse  # most runs have no expressions, and start without jinja2
+    from daggy.spec.templating.grammar import parse  # most runs have no expressions, and start without jinja2
 
     return parse(source)
 

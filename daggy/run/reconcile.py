@@ -44,7 +44,7 @@ def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
             _apply(run, position, reports, now)
             del left[position]
         rest = list(left)
-    run.begin()  # entries of rings that were passed over are still there
+    run.begin()  # entries of queues that were passed over are still there
     messages = {new: reports.messages[old] for new, old in enumerate(rest) if old in reports.messages}
     return Reports(reports.rows[np.array(rest, np.int64)], messages)
 
@@ -125,7 +125,7 @@ def _put_in_flight(run: Run, index: int, row: Rows) -> None:
     ticket = Ticket(run.id, int(row["version"][0]), int(attempt["index"]), epoch, int(attempt["attempt"]))
     frontier.move_one(index, frontier.block_number(index), SENT)
     frontier.attempt[index] = ticket.attempt
-    frontier.lane_of(index).in_flight += 1
+    frontier.queue_of(index).in_flight += 1
     frontier.in_flight += 1
     run.tickets[index] = ticket
     run.launched[ticket] = index

@@ -18,7 +18,7 @@ from daggy.attempt import Reason, Rows, RunState, State
 from daggy.errors import UsageError
 from daggy.plan import Block
 from daggy.run import states
-from daggy.run.ring import Indexes
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run, public_counts
 from daggy.tracker import RunRecord
 
@@ -136,7 +136,7 @@ def timestamp(seconds: float) -> str:
 
 
 def as_json(shape: object) -> Any:
-    """Return a shape of this module, or of `daggy.run.explain`, as plain JSON data; times become texts."""
+    """Return a shape of this module, or of `daggy.view.explain`, as plain JSON data; times become texts."""
     kind = type(shape)
     if kind in _PLAIN:
         return shape

@@ -1,0 +1,42 @@
+"""Task indexes as arrays or as slices: a range of neighbours is never written out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indexes = NDArray[np.int64]
+"""Task indexes, one-dimensional."""
+
+Where = slice | Indexes
+"""Distinct tasks: as a slice where they are neighbours in ascending order, which costs a fraction of a list."""
+
+
+def is_all(column: NDArray[np.unsignedinteger[Any]], value: int) -> bool:
+    """Return whether every element has this value: comparing bytes costs a fraction of making an array of answers."""
+    return column.tobytes() == value.to_bytes(column.itemsize, sys.byteorder) * len(column)
+
+
+def where_of(indexes: Indexes) -> Where:
+    """Return tasks as a slice if they are neighbours in ascending order, else as they are. None: an empty array."""
+    count = len(indexes)
+    if count:
+        first = int(indexes[0])
+        if int(indexes[-1]) - first == count - 1:
+            span = np.arange(first, first + count, dtype=np.int64)
+            if np.count_nonzero(indexes == span) == count:
+                return slice(first, first + count)
+    return indexes
+
+
+def indexes_of(where: Where) -> Indexes:
+    """Return tasks as an array."""
+    return np.arange(where.start, where.stop, dtype=np.int64) if isinstance(where, slice) else where
+
+
+def shifted(where: Where, by: int) -> Where:
+    """Return these tasks' numbers moved by a distance."""
+    return slice(where.start + by, where.stop + by) if isinstance(where, slice) else where + by
