@@ -1,1 +1,1 @@
-"""The program that starts processes on a host and reports on them, and our end of it."""
+"""Our end of the launcher: start one, talk to it, and read what a dead one left behind."""

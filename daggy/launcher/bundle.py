@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-PROGRAM = ("wire", "task", "journal", "outputs", "processes", "start", "linger", "launcher", "program")
-"""The modules that the launcher consists of, each after those that it imports: standard library only, Python 3.8."""
+PACKAGE = "daggy.launcher.program"
 
 _LOADER = """\
-import sys, types
-for name in ("daggy", "daggy.launcher"):
-    sys.modules[name] = types.ModuleType(name)
-for name, text in SOURCES:
-    module = sys.modules["daggy.launcher." + name] = types.ModuleType("daggy.launcher." + name)
-    exec(compile(text, "daggy/launcher/%s.py" % name, "exec"), module.__dict__)
-module.main()
+import sys
+from importlib.machinery import ModuleSpec
+class Bundle:
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self, is_package=not SOURCES[name]) if name in SOURCES else None
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        exec(compile(SOURCES[module.__name__], module.__name__.replace(".", "/") + ".py", "exec"), module.__dict__)
+sys.meta_path.insert(0, Bundle())
+from daggy.launcher.program.main import main
+main()
 """
 
 
 def source() -> str:
     """Return a program that, run by any Python of 3.8 or newer, is the launcher on its standard input and output."""
-    home = files("daggy.launcher")
-    sources = [(name, (home / f"{name}.py").read_text("utf-8")) for name in PROGRAM]
+    sources = {"daggy": "", "daggy.launcher": "", PACKAGE: ""}
+    for file in files(PACKAGE).iterdir():
+        if file.name.endswith(".py") and file.name != "__init__.py":
+            sources[f"{PACKAGE}.{file.name[:-3]}"] = file.read_text("utf-8")
     return f"SOURCES = {sources!a}\n{_LOADER}"

@@ -12,11 +12,11 @@ from typing import IO
 import trio
 from attrs import field, frozen
 
-from daggy.launcher import frames, launcher
+from daggy.launcher import frames
 
 PYTHON = ("-I", "-S", "-E", "-X", "utf8")
 """Flags that have the interpreter up in milliseconds, whatever its site and environment hold."""
-BOOT = "import sys; sys.path.append(sys.argv[1]); from daggy.launcher.program import main; main()"
+BOOT = "import sys; sys.path.append(sys.argv[1]); from daggy.launcher.program.main import main; main()"
 """Runs the launcher as a module, so that its compiled form is found again."""
 OWNER = "pool"
 """File in a launcher's folder: the name of its pool."""
@@ -32,7 +32,7 @@ HEAR_OUT = 5.0
 
 def local_command() -> list[str]:
     """Return the argv that starts a launcher on this machine."""
-    return [sys.executable, *PYTHON, "-c", BOOT, str(Path(launcher.__file__).absolute().parents[2])]
+    return [sys.executable, *PYTHON, "-c", BOOT, str(Path(__file__).absolute().parents[2])]
 
 
 @frozen(eq=False)

@@ -15,7 +15,7 @@ from daggy.attempt import Kind, Reports
 from daggy.errors import DirectoryError
 from daggy.launcher import frames
 from daggy.launcher.frames import Key
-from daggy.launcher.wire import VERSION
+from daggy.launcher.program.wire import VERSION
 
 SOCKET = "socket"
 """Its name in a launcher's folder."""

@@ -13,7 +13,7 @@ from attrs import frozen
 from daggy.attempt import REPORT, Kind, Reports, Rows, Ticket
 from daggy.errors import DaggyError
 from daggy.executor import Launch, Launches
-from daggy.launcher.wire import VERSION
+from daggy.launcher.program.wire import VERSION
 
 FRAME = struct.Struct("<IB")
 KEYS = struct.Struct("<8xBIIIII69x")

@@ -22,7 +22,7 @@ from daggy.launcher import logs, spool
 from daggy.launcher.client import LOCK, OWNER
 from daggy.launcher.connection import Met, meet
 from daggy.launcher.frames import Key, about
-from daggy.launcher.processes import carriers, processes, signal_all
+from daggy.launcher.program.processes import carriers, processes, signal_all
 
 SPARE = 10.0
 """Seconds beyond its tasks' grace that a launcher without an engine is given to leave."""

@@ -18,7 +18,7 @@ from daggy.attempt import STOPPED, Kind, Reason
 from daggy.executor import Launch, Launches
 from daggy.launcher import bundle, frames
 from daggy.launcher.client import PYTHON, claim, local_command
-from daggy.launcher.wire import VERSION
+from daggy.launcher.program.wire import VERSION
 
 DEADLINE = 20.0
 

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,21 @@ def test_no_function_is_too_long() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     assert {name: count for name, count in functions if count > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+def test_the_launcher_needs_a_python_3_8_and_nothing_else() -> None:
+    spec = importlib.util.find_spec("daggy.launcher.program")
+    assert spec is not None
+    imported: set[str] = set()
+    for path in Path(spec.submodule_search_locations[0]).glob("**/*.py"):  # type: ignore[index]
+        for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 8))):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module or "")
+    assert imported
+    own = {name for name in imported if name.startswith("daggy.launcher.program.")}
+    assert {name for name in imported - own if name.partition(".")[0] not in sys.stdlib_module_names} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 
 from daggy.attempt import ATTEMPT, REPORT, Kind, Ticket
 from daggy.executor import Launch, Launches
-from daggy.launcher import frames, wire
+from daggy.launcher import frames
+from daggy.launcher.program import wire
 
 NUMBERS = st.integers(0, 2**32 - 1)
 TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates too: file names that are not Unicode

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from daggy.attempt import REPORT, Kind
-from daggy.launcher import journal, spool
+from daggy.launcher import spool
 from daggy.launcher.frames import Key, about
+from daggy.launcher.program import journal
 
 HEADER = b'H{"boot": "b"}'
 

@@ -10,8 +10,8 @@ import select
 import time
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
-from daggy.launcher.task import ENDED, WAITING, Key, Lane, Task
-from daggy.launcher.wire import FINISHED, STARTED, VERSION, Stream
+from daggy.launcher.program.task import ENDED, WAITING, Key, Lane, Task
+from daggy.launcher.program.wire import FINISHED, STARTED, VERSION, Stream
 
 KIND = 8  # where a REPORT has its kind, behind its sequence number
 NO_LANE = -1

@@ -13,6 +13,7 @@ PAIR = struct.Struct("<II")
 PROCESS = struct.Struct("<Id")  # pid, and CLOCK_BOOTTIME just after its start
 TICKET = struct.Struct("<IIIII")
 SEGMENT = 4 << 20
+START_AT_ONCE = 8  # starts between two writes: as many are unknown after a death
 
 
 def write_whole(descriptor: int, data: bytes, size: int) -> None:

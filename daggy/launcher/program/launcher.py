@@ -15,13 +15,13 @@ import struct
 import time
 from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from daggy.launcher.journal import ACCEPTED, PAIR, PROCESS, TICKET, Spool
-from daggy.launcher.linger import Door, Lingering
-from daggy.launcher.outputs import Outputs
-from daggy.launcher.processes import carriers, signal_all
-from daggy.launcher.start import Starter, make_room
-from daggy.launcher.task import ENDED, RUNNING, WAITING, Key, Lane, Task
-from daggy.launcher.wire import (
+from daggy.launcher.program.journal import ACCEPTED, PAIR, PROCESS, START_AT_ONCE, TICKET, Spool
+from daggy.launcher.program.linger import Door, Lingering
+from daggy.launcher.program.outputs import Outputs
+from daggy.launcher.program.processes import carriers, signal_all
+from daggy.launcher.program.start import Starter, make_room
+from daggy.launcher.program.task import ENDED, RUNNING, WAITING, Key, Lane, Task
+from daggy.launcher.program.wire import (
     ANSWER,
     EXIT,
     FINISHED,
@@ -39,7 +39,6 @@ from daggy.launcher.wire import (
 TELL_STARTED = 0.05  # shorter tasks are reported once, when they have ended
 NAME_OUTPUT = 1.0
 HOLD = 0.05  # reports wait at most this long for company, and only while there are as many tasks to go on with
-START_AT_ONCE = 8  # starts between two reports, and between two writes of the spool: what a death leaves unrecorded
 LOOK_AGAIN = 0.05
 SPARE_DESCRIPTORS = 400  # packs, clean outputs, and all else
 TRY_AGAIN = 0.5

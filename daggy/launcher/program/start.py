@@ -7,10 +7,10 @@ import signal
 import time
 from typing import Dict, List
 
-from daggy.launcher.journal import write_whole
-from daggy.launcher.outputs import Outputs
-from daggy.launcher.task import Task
-from daggy.launcher.wire import SPAWN
+from daggy.launcher.program.journal import write_whole
+from daggy.launcher.program.outputs import Outputs
+from daggy.launcher.program.task import Task
+from daggy.launcher.program.wire import SPAWN
 
 NO_ROOM = {
     errno.EAGAIN, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC,

@@ -5,8 +5,8 @@ import os
 import signal
 from typing import List
 
-from daggy.launcher.launcher import Launcher
-from daggy.launcher.wire import Stream
+from daggy.launcher.program.launcher import Launcher
+from daggy.launcher.program.wire import Stream
 
 
 def main() -> None:

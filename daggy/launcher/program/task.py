@@ -3,7 +3,7 @@
 import collections
 from typing import Any, Deque, Optional, Sequence, Tuple
 
-from daggy.launcher.wire import OK, REPORT
+from daggy.launcher.program.wire import OK, REPORT
 
 WAITING, RUNNING, ENDED = range(3)
 

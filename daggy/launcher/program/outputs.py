@@ -6,9 +6,9 @@ import os
 import zlib
 from typing import Dict, List, Set, Tuple
 
-from daggy.launcher.journal import write_whole
-from daggy.launcher.task import Task
-from daggy.launcher.wire import ANSWER, LINKED
+from daggy.launcher.program.journal import write_whole
+from daggy.launcher.program.task import Task
+from daggy.launcher.program.wire import ANSWER, LINKED
 
 SMALL = 1 << 20  # output up to this is copied to a pack
 PACK = 64 << 20
