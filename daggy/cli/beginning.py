@@ -59,8 +59,9 @@ async def begin(engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, 
             return await _take_up(engine, tracker, records[0], call, rerun)
         spec, raw = call.spec()
         _check_name(spec, tracker)
-        chosen_of(plan_of(spec, call.document.source), rerun)
-        run_id = await engine.submit(spec, raw)
+        made = plan_of(spec, call.document.source)
+        chosen_of(made, rerun)
+        run_id = await engine.submit(spec, raw, made=made)
     except SpecError as error:
         raise SpecError(error.problems, error.source or call.document.source) from None
     return Beginning(engine.runs[run_id], "new", call.document.source)
@@ -81,16 +82,16 @@ async def _take_up(
     spec, raw = call.spec(first_directory(stored))
     _check_name(spec, tracker)
     refuse_other(record, spec, engine.directory.path)
-    plan_of(spec, call.document.source)
-    run = await engine.load(record.run, hold=True)
     is_edit = raw != stored
-    again = chosen_of(_plan_after(run, spec) if is_edit else run.plan, rerun)
+    made = plan_of(spec, call.document.source) if is_edit else None  # before anything is taken up: it may be refused
+    run = await engine.load(record.run, hold=True)
+    again = chosen_of(run.plan if made is None else replan(run, spec, made), rerun)
     if not is_edit and run.state is RunState.COMPLETED and not len(again):
         return Beginning(run, "done", call.document.source)
     difference = None
     if is_edit:
         known = len(run.moves)
-        changes = await engine.edit(record.run, spec, raw)
+        changes = await engine.edit(record.run, spec, raw, made=made)
         difference = shape(run, changes, run.moves[known:])
     else:
         await engine.resume(record.run)
@@ -99,11 +100,6 @@ async def _take_up(
     if run.state is RunState.COMPLETED:
         return Beginning(run, "done", call.document.source, difference)
     return Beginning(run, "edited" if is_edit else "resumed", call.document.source, difference)
-
-
-def _plan_after(run: Run, spec: RunSpec) -> Plan:
-    """Return the plan that an edit will come to: its indexes are those that the engine will use."""
-    return replan(run, spec)
 
 
 def chosen_of(plan: Plan, rerun: tuple[str, ...]) -> Indexes:

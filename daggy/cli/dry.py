@@ -41,8 +41,10 @@ def dry(call: Call, directory: Path | None, config: Path | None, rerun: tuple[st
     stored = kept.tracker.history(record.run).versions[-1].spec
     spec, raw = call.spec(first_directory(stored))
     refuse_other(record, spec, kept.directory.path)
-    show_warnings(plan_of(spec, call.document.source), call.document.source)
-    shape = preview(kept.run(str(record.run)), spec, Now(time.time(), 0.0), rerun=lambda plan: chosen_of(plan, rerun))
+    made = plan_of(spec, call.document.source)
+    show_warnings(made, call.document.source)
+    run = kept.run(str(record.run), {record.version: made} if raw == stored else {})
+    shape = preview(run, spec, Now(time.time(), 0.0), rerun=lambda plan: chosen_of(plan, rerun), made=made)
     if as_json:
         text.print_json(shape_as_json(shape))
         return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from attrs import frozen
 
@@ -12,6 +14,7 @@ from daggy.engine.configuration import Configuration, read_configuration
 from daggy.engine.directory import StateDirectory
 from daggy.errors import UsageError
 from daggy.executor import Executor, Site
+from daggy.plan import Plan
 from daggy.run.replay import replay
 from daggy.run.run import Run
 from daggy.run.states import Now
@@ -48,15 +51,15 @@ class Kept:
         there = ", ".join(str(record.run) for record in self.tracker.runs(RunFilter(limit=5)))
         raise UsageError(f"no run '{which}' in '{self.directory.path}'; there are: {there or 'none'}, or 'last'")
 
-    def run(self, which: str) -> Run:
-        """Return a run, rebuilt.
+    def run(self, which: str, made: Mapping[int, Plan] = MappingProxyType({})) -> Run:
+        """Return a run, rebuilt; `made` are plans of versions of its spec that were made already.
 
         Raises:
             UsageError: there is none.
             DirectoryError: this Daggy cannot read it.
         """
         record = self.record(which)
-        return replay(record, self.tracker.history(record.run), 0, Now(time.time(), 0.0))
+        return replay(record, self.tracker.history(record.run), 0, Now(time.time(), 0.0), made)
 
     @property
     def places(self) -> Places:
