@@ -191,11 +191,7 @@ def run_room(run: Run, needs: Needs) -> int:
     limits = run.plan.spec.limits
     if not limits:
         return MOST
-    used: dict[str, float] = {}
-    for queue in run.frontier.queues:
-        if queue.in_flight:
-            for name, amount in queue.policy.resources:
-                used[name] = used.get(name, 0.0) + amount * queue.in_flight
+    used = run.frontier.used()
     rooms = [
         int((limits[name] - used.get(name, 0.0)) / amount + 1e-9) for name, amount in needs if name in limits and amount
     ]

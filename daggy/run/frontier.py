@@ -119,6 +119,15 @@ class Frontier:
         assert block.policy_of is not None
         return self.queues_of[number][int(block.policy_of[index - block.start])]
 
+    def used(self) -> dict[str, float]:
+        """Return how much of each resource the tasks in flight use."""
+        used: dict[str, float] = {}
+        for queue in self.queues:
+            if queue.in_flight:
+                for name, amount in queue.policy.resources:
+                    used[name] = used.get(name, 0.0) + amount * queue.in_flight
+        return used
+
     def by_queue(self, block: Block, where: Where) -> Iterator[tuple[ReadyQueue, Where]]:
         """Yield the queues that these tasks of one block are in, each with its tasks."""
         if queue := self.only_queue[block.number]:

@@ -1,4 +1,16 @@
-"""The counters of a plan's gates: finishing parents opens them, failing parents kills them, children follow at once."""
+"""The counters of a plan's gates: finishing parents opens them, failing parents kills them, children follow at once.
+
+What opens what, for one task on plain integers and for many as arrays:
+
+    finish_one ── _count_one ── _open_gate ─┬─ _open_child      one more gate of one task is open
+         └── (feed.is_direct) ──────────────┘
+    finish ────── _count ────── open ───────┬─ _open_children   one more gate of each of some tasks of a block is open
+         └── (feed.is_direct) ──────────────┤
+                                            └─ _open_whole      one more gate of a whole product block is open
+
+`_open_gate` uses `_open_children` and `_open_whole` as well, where a gate has many children. A task without a closed
+gate left is queued at once. Failures go the same way: `fail`, `_fail_few` and `_fail_block` to `_kill_one` and `_kill`.
+"""
 
 from __future__ import annotations
 

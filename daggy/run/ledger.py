@@ -61,15 +61,8 @@ class Ledger:
     def append(self, rows: Rows) -> int:
         """Add rows of ATTEMPT; return the number of the first."""
         first = self._size
-        start = 0
-        while start < len(rows):
-            if self._size == self._room:
-                self._make_room()
-            offset = self._size % CHUNK
-            count = min(self._room - self._size, len(rows) - start)
-            self._chunks[-1][offset : offset + count] = rows[start : start + count]
-            self._size += count
-            start += count
+        for there, part in self._places(len(rows)):
+            self._chunks[-1][there] = rows[part]
         return first
 
     def append_successes(self, rows: NDArray[np.void]) -> int:
@@ -80,17 +73,22 @@ class Ledger:
             The number of the first.
         """
         first = self._size
+        for there, part in self._places(len(rows)):
+            self._rows[there] = rows[part]
+            self._tails[there].fill(_COMPLETED)
+        return first
+
+    def _places(self, count: int) -> Iterator[tuple[slice, slice]]:
+        """Make room for rows; yield where each part of them goes in the last chunk, and which part it is."""
         start = 0
-        while start < len(rows):
+        while start < count:
             if self._size == self._room:
                 self._make_room()
             offset = self._size % CHUNK
-            count = min(self._room - self._size, len(rows) - start)
-            self._rows[offset : offset + count] = rows if count == len(rows) else rows[start : start + count]
-            self._tails[offset : offset + count].fill(_COMPLETED)
-            self._size += count
-            start += count
-        return first
+            size = min(self._room - self._size, count - start)
+            self._size += size
+            yield slice(offset, offset + size), slice(start, start + size)
+            start += size
 
     def append_bytes(self, row: bytes, outcome: int, failures: int, crashes: int) -> int:
         """Add one row given as the bytes of ATTEMPT, with the columns that the reducer writes; return its number."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from daggy.attempt import Reason
 from daggy.spec.model import Policy
+from daggy.spec.task import RETRIED
 
 LONGEST_DELAY = 3600.0
 """Seconds; no delay between retries is longer."""
 
-RETRIABLE = {Reason.EXIT, Reason.SIGNAL, Reason.TIMEOUT, Reason.SPAWN, Reason.GENERATOR}
+RETRIABLE = frozenset(Reason[name.upper()] for name in RETRIED)
 
 
 def is_retriable(policy: Policy, reason: int, code: int) -> bool:

@@ -160,20 +160,12 @@ def _turn(run: Run, index: int, now: Now) -> Iterator[Because]:
     queue = run.frontier.queue_of(index)
     if not queue.room:
         yield {"kind": "max_parallel", "limit": queue.policy.max_parallel, "in_flight": queue.in_flight}
-    used = _used(run)
+    used = run.frontier.used()
     for name, need in queue.policy.resources:
         total = run.plan.spec.limits.get(name)
         if total is not None and used.get(name, 0.0) + need > total:
             yield {"kind": "limit", "name": name, "needs": need, "used": used.get(name, 0.0), "of": total}
     yield {"kind": "ready", "priority": queue.policy.priority, "pool": queue.policy.pool, "ahead": len(queue.tasks)}
-
-
-def _used(run: Run) -> dict[str, float]:
-    used: dict[str, float] = {}
-    for queue in run.frontier.queues:
-        for name, amount in queue.policy.resources:
-            used[name] = used.get(name, 0.0) + amount * queue.in_flight
-    return used
 
 
 # What happened to it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import os
 import sqlite3
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -100,6 +99,11 @@ CREATE VIEW events_readable AS
         LEFT JOIN run_states ON ranges IS NULL AND run_states.state = events.state;
 """
 
+NAMES: tuple[tuple[str, str, type[enum.IntEnum]], ...] = (
+    ("states", "state", State), ("run_states", "state", RunState), ("reasons", "reason", Reason),
+)  # fmt: skip
+"""Tables of names, by number."""
+
 MIGRATIONS = {1: SINCE_1}
 """What leads from each earlier format to the next one."""
 
@@ -121,6 +125,7 @@ def open_writable(directory: Path) -> sqlite3.Connection:
         if _is_fresh(connection):
             _create(connection)
         _recognise(connection, path, migrate=True)
+        _fill_names(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA journal_size_limit=67108864")
     except FAULTS as error:
@@ -225,9 +230,6 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA application_id={APPLICATION}")
     connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {SINCE_1}")
-    connection.executemany("INSERT INTO states VALUES (?, ?)", _names(State))
-    connection.executemany("INSERT INTO run_states VALUES (?, ?)", _names(RunState))
-    connection.executemany("INSERT INTO reasons VALUES (?, ?)", _names(Reason))
     connection.execute(f"PRAGMA user_version={FORMAT}")
     connection.execute("COMMIT")
 
@@ -243,8 +245,12 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
             connection.execute("ROLLBACK")
 
 
-def _names(kind: type[enum.IntEnum]) -> Iterable[tuple[int, str]]:
-    return [(member.value, member.name.lower()) for member in kind]
+def _fill_names(connection: sqlite3.Connection) -> None:
+    """Add the names of states and reasons that the readable views lack: a database may be older than some of them."""
+    for table, key, kind in NAMES:
+        names = [(member.value, member.name.lower()) for member in kind]
+        if len(names) > connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]:  # noqa: S608  # our own
+            connection.executemany(f"INSERT OR IGNORE INTO {table} ({key}, name) VALUES (?, ?)", names)  # noqa: S608
 
 
 def _recognise(connection: sqlite3.Connection, path: Path, *, migrate: bool = False) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from daggy.attempt import ATTEMPT, Reason, Rows, State
+from daggy.errors import SpecError
 from daggy.run import ledger as ledgers, retry
 from daggy.run.delays import WIDTH, Delays
 from daggy.run.indexes import indexes_of, shifted, where_of
@@ -16,6 +17,8 @@ from daggy.run.ledger import Ledger
 from daggy.run.ready import Fifo
 from daggy.run.run import as_ranges, from_ranges
 from daggy.spec.model import Policy
+from daggy.spec.task import RETRIED
+from tests.unit.run.kit import spec_of
 
 
 @given(st.sets(st.integers(0, 60), min_size=1))
@@ -125,6 +128,20 @@ def test_jitter_spreads() -> None:
     assert abs(np.mean(delays) - 1.0) < 0.05
     assert min(delays) < 0.55
     assert max(delays) > 1.45
+
+
+@pytest.mark.parametrize("reason", list(Reason), ids=str)
+def test_what_retry_on_may_name_is_what_is_retried(reason: Reason) -> None:
+    name = reason.name.lower()
+    written = {"tasks": {"a": {"max_retries": 1, "retry_on": [name], "details": {"shell": "x"}}}}
+    if name in RETRIED:
+        (template,) = spec_of(written).tasks
+        assert retry.is_retriable(template.policy, reason, 1)
+        assert retry.is_retriable(Policy(), reason, 1)
+    else:
+        with pytest.raises(SpecError, match="never retried"):
+            spec_of(written)
+        assert not retry.is_retriable(Policy(), reason, 1)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,19 @@ def query(tmp_path: Path, text: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
+def test_names_that_an_older_database_lacks_are_added_when_it_is_opened(tmp_path: Path) -> None:
+    SqliteTracker(SqliteSettings(), tmp_path).close()
+    older = sqlite3.connect(tmp_path / "daggy.db")
+    for table in ("states", "run_states", "reasons"):
+        older.execute(f"DELETE FROM {table} WHERE name NOT IN ('completed', 'exit')")
+    older.commit()
+    older.close()
+    SqliteTracker(SqliteSettings(), tmp_path).close()
+    for table, kind in (("states", State), ("run_states", RunState), ("reasons", Reason)):
+        names = [(int(member), member.name.lower()) for member in kind]
+        assert query(tmp_path, f"SELECT * FROM {table} ORDER BY 1") == names
+
+
 def test_a_user_can_read_it_with_the_shell(tracker: SqliteTracker, tmp_path: Path) -> None:
     rows = np.zeros(3, ATTEMPT)
     rows["index"] = [4, 5, 6]
