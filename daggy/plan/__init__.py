@@ -1,4 +1,4 @@
-"""Plans: what there is to do in a run, as blocks of tasks and gates between them. Pure."""
+"""Plans: the tasks of a run as blocks, and the gates between them. Pure."""
 
 from daggy.plan.blocks import Axis as Axis, Block as Block
 from daggy.plan.build import MAX_TASKS as MAX_TASKS, grow as grow, plan as plan

@@ -135,7 +135,7 @@ class Block:
 
 
 def same_values(one: Values, other: Values) -> bool:
-    """Return whether two parameters have the same texts in the same order, comparing all only if nothing else tells."""
+    """Return whether two parameters have the same texts in the same order, comparing all only as a last resort."""
     if one is other:
         return True
     size = len(one)
@@ -189,7 +189,7 @@ def _policies(
 ) -> tuple[tuple[Policy, ...], NDArray[np.uint16] | NDArray[np.uint32] | None]:
     """Return the distinct policies and, if there are several, each row's.
 
-    Equal policies are mostly one object, so that they are told apart by identity first: hashing takes long.
+    Equal policies are mostly one object, so they are compared by identity first: hashing is slow.
     """
     given = [template.policy for template in templates]
     objects = dict(zip(map(id, given), given, strict=True))

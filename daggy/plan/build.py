@@ -1,4 +1,4 @@
-"""Plans made from specs, and grown by what generators answer."""
+"""Makes plans from specs, and grows them by generators' answers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from daggy.plan.wiring import Vertices, needs, wire
 from daggy.spec.model import RunSpec, Template
 
 MAX_TASKS = 2**32 - 1
-"""Tasks that a run may have: indexes are kept in 32 bits, and the last number is left free."""
+"""Tasks that a run may have: indexes have 32 bits, and the last number is reserved."""
 
 
 def plan(spec: RunSpec) -> Plan:
     """Return the plan of a spec.
 
     Raises:
-        SpecError: unknown parents, cycles, matches that cannot be, too many tasks: all problems at once.
+        SpecError: unknown parents, cycles, impossible matches, too many tasks: all problems at once.
     """
     return _extend(Plan(spec, (), (), 0, f"daggy plan {PLAN_FORMAT}", (), (), ()), "", -1, spec)
 
@@ -37,8 +37,8 @@ def plan(spec: RunSpec) -> Plan:
 def grow(plan: Plan, origin: int, spec: RunSpec) -> Plan:
     """Return a plan with the tasks that a generator answered; it shares all blocks and gate arrays of the old one.
 
-    Names in `parents` are sought among the new tasks, then in the scopes around them, then in the run. A generator that
-    has answered before may answer anew: its earlier blocks stay, but names lead to the new ones, and `generated` too.
+    Names in `parents` are looked up among the new tasks, then in the scopes around them, then in the run. A generator
+    may answer more than once: its earlier blocks stay, but names and `generated` refer to the new ones.
 
     Args:
         plan: What there was.
@@ -198,7 +198,7 @@ def _cycles(templates: Sequence[Template], edges: Edges, level: NDArray[np.int64
         names = [templates[vertex].name for vertex in cycle]
         shown = names if len(names) <= _SHOWN else [*names[: _SHOWN - 2], "…", names[-1]]
         text = " → ".join([*shown, names[0]])
-        problems.append(Problem(f"tasks.{names[0]}", f"waits for itself: {text}", "take one of these dependencies out"))
+        problems.append(Problem(f"tasks.{names[0]}", f"waits for itself: {text}", "remove one of these dependencies"))
     return problems
 
 

@@ -1,4 +1,4 @@
-"""What a template does: two of its tasks are the same work if their definitions, values and parents are."""
+"""What a template does: two tasks are the same work if their definitions, values and parents are equal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Pairs = tuple[tuple[str, str | None], ...]
 
 @frozen
 class Definition:
-    """The parts of a template that make its tasks what they are, with white space inside expressions evened out.
+    """The parts of a template that make its tasks what they are, with white space inside expressions normalised.
 
-    Timeouts, resources, pool, retries and the like are no part of it. Each field is named as people read it in
+    Timeouts, resources, pool, retries and the like are not part of it. Each field is named as people read it in
     "… changed".
     """
 
@@ -83,7 +83,7 @@ def differences(old: Definition, new: Definition) -> str:
         if attribute.name in _BY_NAME:
             names = sorted({name for name, _ in set(before) ^ set(after)})
             parts += [f"{_BY_NAME[attribute.name]} '{name}' changed" for name in names]
-        elif attribute.name != "templating" or not parts:  # a text that came to hold an expression has changed itself
+        elif attribute.name != "templating" or not parts:  # a text that gained an expression has itself changed
             parts.append(f"{attribute.name} changed")
     return ", ".join(parts)
 
@@ -93,7 +93,7 @@ _BY_NAME = {"environment": "environment", "tags": "tag", "spelling": "spelling o
 
 @frozen
 class Similar:
-    """Sees from how templates are written, without reading them, that most definitions are the same."""
+    """Finds most equal definitions by comparing how templates are written, without decoding them."""
 
     before: RunSpec
     after: RunSpec

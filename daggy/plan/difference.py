@@ -1,4 +1,4 @@
-"""What an edit means for tasks, before any state is looked at: kept, added, removed, changed."""
+"""What an edit does to tasks, whatever their states: kept, added, removed, changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class DifferenceRow:
 
 @frozen(eq=False)
 class Difference:
-    """The way between two versions of a plan. Tasks are the same if their templates' names and their values' texts are.
+    """The mapping between two versions of a plan.
+
+    Tasks are the same if the names of their templates and the texts of their values are.
 
     Args:
         old, new: The two.
@@ -57,7 +59,7 @@ class Difference:
     why: tuple[Why, ...]
 
     def translate(self, indexes: Indexes) -> Indexes:
-        """Return the new indexes of old tasks, -1 for those that vanished."""
+        """Return the new indexes of old tasks, -1 for those that were removed."""
         return translation.translate(self.old, self.forth, indexes)
 
     def back(self, indexes: Indexes) -> Indexes:
@@ -77,7 +79,7 @@ class Difference:
         return "definition or parents changed"
 
     def rows(self) -> list[DifferenceRow]:
-        """Return what becomes of each template's tasks, in the order of the new plan, then what vanished of the old."""
+        """Return what becomes of each template's tasks, in the order of the new plan, then those removed."""
         rows = [row for block in self.new.blocks for row in self._block_rows(block)]
         lost = (block for block in self.old.blocks if partner(self.old, self.new, block) is None)
         return rows + [DifferenceRow(_name(block), 0, 0, block.size, 0) for block in lost]
@@ -113,7 +115,7 @@ def _name(block: Block) -> str:
 def difference(old: Plan, new: Plan) -> Difference:
     """Return what leads from one plan of a run to another, generated tasks included.
 
-    A generator's earlier answers count only as far as both plans have grown by them.
+    A generator's answers count only where both plans have grown by them.
     """
     forth = _translations(old, new)
     backward = _translations(new, old)
@@ -180,7 +182,7 @@ def _definition_changes(
 
 
 def _perhaps_changed(alike: Similar, rows: Indexes, old: Sequence[Template], new: Sequence[Template]) -> Indexes:
-    """Return the old rows that are there, without those that are seen together to be written as they were."""
+    """Return the old rows that are there, without those that are known to be written as before."""
     places = np.flatnonzero(rows >= 0)
     if not (isinstance(old, PackedTemplates) and isinstance(new, PackedTemplates) and alike.same_defaults):
         return places

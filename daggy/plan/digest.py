@@ -1,4 +1,4 @@
-"""A digest of blocks and gates: what a tracker keeps to see that a later Daggy computes the same indexes."""
+"""A digest of blocks and gates: a tracker keeps it to check that a later version of Daggy computes the same indexes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dependencies as written, resolved to pairs of templates, with everything wrong about them."""
+"""Resolves dependencies as written to pairs of templates, and reports everything wrong with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN = -1
 EXISTS = -2
 """A task of this name exists, but must not be named here."""
 
-_SUGGESTED = 20  # unknown names that a closest match is sought for; it takes long among a million names
+_SUGGESTED = 20  # unknown names for which a closest match is looked up; that is slow among a million names
 
 
 @frozen(eq=False)
@@ -92,7 +92,7 @@ def _side(
     where: Mapping[str, int],
     outer: Resolve,
 ) -> _Side:
-    # Maps of built-in functions, no loops: there may be millions of entries.
+    # Built-in functions instead of loops: there may be millions of entries.
     entries = list(chain.from_iterable(lists))
     counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
     own = np.repeat(np.arange(len(lists), dtype=np.int64), counts)

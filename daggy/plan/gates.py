@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002  # where there is one gate, it is the answer to whatever is asked
-"""Gates: what tasks wait behind, and the arrays of gates that one dependency between two blocks comes to."""
+"""Gates: what tasks wait behind, and the array of gates of one dependency between two blocks."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ class WholeGate(_OneGate):
         return self.child.number
 
     def children(self, gates: Indexes) -> Indexes:
-        """Raise: the block is not written out."""
-        raise InternalError("a gate that opens a whole block was asked to list its children")
+        """Raise an error: the block is not written out."""
+        raise InternalError("the children of a gate that opens a whole block are not listed")
 
     def children_of(self, gate: int) -> range:
         """Return the whole block."""
@@ -172,7 +172,7 @@ class WholeGate(_OneGate):
         return self.parent.size * self.child.size
 
     def content(self) -> list[bytes]:
-        """Return nothing: the two blocks say it all."""
+        """Return nothing: it follows from the two blocks."""
         return []
 
 

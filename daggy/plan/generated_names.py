@@ -1,4 +1,4 @@
-"""What a generator's answer may refer to outside itself, and what it must not wait for."""
+"""Names that a generator's answer may use beyond its own, and what it must not wait for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OuterNames:
     """Resolves names among new templates, then in the scopes around them, from the innermost.
 
     Args:
-        plan: What there is already.
+        plan: The existing plan.
         origin: The generator task's index; -1 if there is nothing outside.
         where: Vertex of each new template.
         found: Templates outside that were named, in the order of first mention; their vertices follow the new ones'.
@@ -40,11 +40,11 @@ class OuterNames:
     _vertices: dict[str, int] = field(factory=dict)
 
     def child(self, name: str) -> int:
-        """Return what is wrong with a name in `children` that is no sibling's."""
+        """Return what is wrong with a name in `children` that is not a sibling's."""
         return UNKNOWN if self._place(name) is None else EXISTS
 
     def parent(self, name: str) -> int:
-        """Return the vertex of a name in `parents` that is no sibling's."""
+        """Return the vertex of a name in `parents` that is not a sibling's."""
         vertex = self._vertices.get(name)
         if vertex is None:
             place = self._place(name)
@@ -137,7 +137,7 @@ class _Reached:
 def _behind(plan: Plan, starts: Sequence[Place]) -> _Reached:
     """Return all templates that wait for one of these, directly or not, and these.
 
-    What waits for a generator waits for what it generated, so that from generated templates the way leads on to it too.
+    What waits for a generator waits for what it generated, so the search goes on from generated templates to it.
     """
     reached = _Reached()
     todo = [(block, np.array([max(row, 0)], dtype=np.int64)) for block, row in starts]

@@ -11,7 +11,7 @@ Ints = NDArray[np.int64]
 def levels(sources: Ints, targets: Ints, least: Ints) -> Ints:
     """Return the length of the longest path that ends at each vertex, -1 for those on or behind a cycle.
 
-    Plain lists and ints: a chain of a million templates has a million levels, and numpy would be called for each.
+    It uses plain lists and ints: a chain of a million templates has a million levels, too many for a numpy call each.
 
     Args:
         sources: Tail of each edge, a vertex from 0 to `len(least)`.
@@ -34,7 +34,7 @@ def _as_written(sources: Ints, targets: Ints, least: Ints) -> Ints:
 
 
 def _sought(sources: Ints, targets: Ints, least: Ints) -> Ints:
-    """Return the levels by taking away, one after the other, vertices that wait for nothing (Kahn, 1962)."""
+    """Return the levels by removing, one after the other, vertices without parents left (Kahn, 1962)."""
     count = len(least)
     heads = targets[np.argsort(sources, kind="stable")].tolist()
     bounds = [0, *np.cumsum(np.bincount(sources, minlength=count)).tolist()]
@@ -58,7 +58,7 @@ def _sought(sources: Ints, targets: Ints, least: Ints) -> Ints:
 def find_cycles(sources: Ints, targets: Ints, level: Ints) -> list[list[int]]:
     """Return cycles that share no vertex, each in the order of its edges, from its lowest vertex.
 
-    Every vertex of level -1 has a parent of level -1, so that going up from one must come round.
+    Every vertex of level -1 has a parent of level -1, so that going up from one must lead to a cycle.
     """
     inside = (level[sources] < 0) & (level[targets] < 0)
     parent = dict(zip(targets[inside].tolist(), sources[inside].tolist(), strict=True))

@@ -16,12 +16,14 @@ from daggy.plan.gates import GateArray, Marked
 Ints = NDArray[np.int32]
 
 MOST_OF_THEM = 0.25
-"""Of a block's rows: from here on it is quicker to look at all of them."""
+"""Share of a block's rows from which looking at all of them is quicker."""
 
 
 @frozen(eq=False)
 class Links:
-    """Who feeds which gate, in compressed rows, both ways. Every gate has a parent, no pair is there twice.
+    """Which row feeds which gate: compressed sparse rows in both directions.
+
+    Every gate has a parent; pairs are distinct.
 
     Args:
         into: For gate `g`, `feeders[into[g]:into[g + 1]]` are the rows that feed it, ascending.
@@ -187,8 +189,8 @@ class JoinedGates(_LinkedArray):
         return self.blocks[gate].number
 
     def children(self, gates: Indexes) -> Indexes:  # noqa: ARG002  # whatever is asked
-        """Raise: blocks are not written out."""
-        raise InternalError("a gate that opens a whole block was asked to list its children")
+        """Raise an error: blocks are not written out."""
+        raise InternalError("the children of a gate that opens a whole block are not listed")
 
     def children_of(self, gate: int) -> range:
         """Return the whole block behind this gate."""

@@ -1,4 +1,4 @@
-"""Where the values of one parameter are among those of another: by text, never by position."""
+"""Finds the values of one parameter among those of another: by text, never by position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which values of a parent and a child belong together, and the gate array that follows from it."""
+"""Matches values of a parent with those of a child, and makes the gate array that follows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MatchError(Exception):
     """Two templates cannot be matched as written. Becomes a problem with the path of the dependency."""
 
     def __init__(self, message: str, mend: str) -> None:
-        """Keep what is wrong and what mends it."""
+        """Keep the problem and its mend."""
         self.message = message
         self.mend = mend
         super().__init__(message, mend)
@@ -26,7 +26,7 @@ class MatchError(Exception):
 
 @frozen(eq=False)
 class Pair:
-    """One matched axis: its position in parent and child, and how values are found from child to parent and forth.
+    """One matched axis: its position in parent and child, and how values are found from child to parent and back.
 
     Both are None if the values are the same in the same order.
     """
@@ -92,7 +92,7 @@ def matched_array(number: int, parent: Block, child: Block, on: On, names: tuple
 
 
 def _pair(parent: Block, child: Block, place: int) -> Pair:
-    """Return how the child's axis at `place` goes together with the parent's of the same parameters."""
+    """Return how the child's axis at `place` corresponds to the parent's axis of the same parameters."""
     mine = child.axes[place]
     other = parent.axis_of(mine.names[0])
     theirs = parent.axes[other]
@@ -102,7 +102,7 @@ def _pair(parent: Block, child: Block, place: int) -> Pair:
     lost = [positions for positions in missing(members) if len(positions)]
     if lost:
         raise _missing(mine, parent, lost[0][:3].tolist(), sum(map(len, lost)))
-    # What the first member of a zip group finds, the others find in the same place: that was just seen.
+    # All members of a zip group find their values at the same place, as was checked above.
     return Pair(other, place, members[0], lookup(theirs.values[0], mine.values[0]))
 
 
@@ -115,7 +115,7 @@ def _missing(axis: Axis, parent: Block, places: list[int], count: int) -> MatchE
 
 
 def _spans(block: Block, places: list[int], steps: list[int], tables: list[Lookup | None]) -> Spans:
-    """Return how to read gates from offsets in a block, neighbouring axes as one where nothing is translated."""
+    """Return how to read gates from offsets in a block, adjacent axes as one where nothing is translated."""
     spans: list[Span] = []
     last = -2
     for place, step, table in zip(places, steps, tables, strict=True):
@@ -151,7 +151,7 @@ def _gate_spans(
 
 
 def _rest(block: Block, matched: set[int]) -> Rest:
-    """Return the offsets of the axes that are not matched, neighbours as one."""
+    """Return the offsets of the axes that are not matched, adjacent ones as one."""
     spans: list[tuple[int, int]] = []
     free = [place for place in range(len(block.axes)) if place not in matched]
     for _, run in groupby(enumerate(free), key=lambda item: item[1] - item[0]):

@@ -18,7 +18,7 @@ _KEPT = 4096  # offsets of so many tasks are kept with the array; more are made 
 
 @frozen
 class Span:
-    """A run of neighbouring axes read as one digit, and what one step of it is worth on the other side.
+    """Adjacent axes read as one digit, and the value of one step of it on the other side.
 
     Args:
         stride: Distance of two neighbours in the number that is read.
@@ -57,7 +57,7 @@ Spans = tuple[Span, ...]
 
 @frozen(eq=False)
 class Rest:
-    """The offsets of all combinations of the axes that are not matched.
+    """The offsets of all combinations of the unmatched axes.
 
     Args:
         spans: (stride, size) of each run of such axes.
@@ -274,5 +274,5 @@ class EqualGates(GateArray):
         return self.parent.size
 
     def content(self) -> list[bytes]:
-        """Return nothing: the two blocks say it all."""
+        """Return nothing: it follows from the two blocks."""
         return []

@@ -9,17 +9,17 @@ from itertools import islice
 from urllib.parse import unquote
 
 _SPECIAL = re.compile(r"[.:/%\s\x00-\x1f\x7f-\x9f]")
-_CANDIDATES = 20_000  # a closest match is sought among so many names at most: it costs microseconds each
-_PATIENCE = 4_000_000  # and among fewer if the name is long: it costs by the square of its characters
+_CANDIDATES = 20_000  # a closest match is looked up among so many names at most: each costs microseconds
+_PATIENCE = 4_000_000  # and among fewer if the name is long: the cost is quadratic in its length
 
 
 def quote(text: str) -> str:
-    """Return a value's text as it stands in a name: what separates parts of names, and white space, percent-encoded."""
+    """Return a value's text as it appears in a name: separators of names and white space are percent-encoded."""
     return _SPECIAL.sub(_encode, text)
 
 
 def quote_all(texts: list[str]) -> list[str]:
-    """Return many texts as they stand in names; the same list if none of them needs it."""
+    """Return many texts as they appear in names; the same list if none needs encoding."""
     return [quote(text) for text in texts] if _SPECIAL.search("".join(texts)) else texts
 
 
@@ -45,7 +45,7 @@ def split(name: str) -> tuple[str, str, dict[str, str]]:
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-    """Return the mend for a name that does not exist: the closest one that does, or nothing."""
+    """Return the mend for an unknown name: the closest known one, or nothing."""
     most = min(_CANDIDATES, _PATIENCE // (len(name) ** 2 + 1))
     close = difflib.get_close_matches(name, islice(names, most), n=1)
     return f"did you mean '{close[0]}'?" if close else ""

@@ -16,7 +16,7 @@ from daggy.plan.plans import Plan
 from daggy.plan.translation import RowTranslation
 from daggy.spec.model import On
 
-_NAMED = 3  # parents named in a text, and rows whose differences are told one by one
+_NAMED = 3  # parents named in a text, and rows whose differences are described one by one
 _TOLD = 1000
 
 Translate = Callable[[Indexes], Indexes]
@@ -25,7 +25,7 @@ Translate = Callable[[Indexes], Indexes]
 
 @frozen(eq=False)
 class Versions:
-    """Two plans, and the way from the first to the second."""
+    """Two plans, and the mapping from the first to the second."""
 
     old: Plan
     new: Plan
@@ -46,7 +46,7 @@ def _some(plan: Plan, indexes: Indexes) -> list[str]:
 
 
 def text_of(added: Iterable[str], removed: Iterable[str]) -> str:
-    """Return which parents came and which went, as people read it."""
+    """Describe which parents were added and removed."""
     parts = [*(f"+{name}" for name in added), *(f"-{name}" for name in removed)]
     return f"parents changed: {' '.join(parts)}"
 
@@ -75,14 +75,14 @@ def _products(plan: Plan, block: Block) -> dict[str, GateArray]:
 
 
 def _same_others(old: GateArray, new: GateArray) -> bool:
-    """Return whether parents have the same values of what is not matched: a child's own values say the rest."""
+    """Return whether parents have the same values of unmatched parameters; a child's own values give the rest."""
     before = [axis for axis in old.parent.axes if axis.names[0] not in old.match]
     after = [axis for axis in new.parent.axes if axis.names[0] not in new.match]
     return len(before) == len(after) and all(map(same_set, before, after)) and _same_matched(old, new)
 
 
 def _same_matched(old: GateArray, new: GateArray) -> bool:
-    """Return whether the matched axes have the same parameters: a zip group says more than each of its members."""
+    """Return whether the matched axes have the same parameters: a zip group is more than its members."""
     before = {axis.names for axis in old.parent.axes if axis.names[0] in old.match}
     return before == {axis.names for axis in new.parent.axes if axis.names[0] in new.match}
 

@@ -1,4 +1,4 @@
-"""The plan of a run: blocks and gates, and the questions that one asks of them."""
+"""The plan of a run: blocks and gates, and how to query them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLAN_FORMAT = 1
 
 @frozen(eq=False)
 class Plan:
-    """What there is to do: blocks and gates of one run. It never changes; `grow` makes a larger one that shares it.
+    """Blocks and gates of one run. It never changes; `grow` makes a larger one that shares it.
 
     Blocks stand in the order in which their templates are written; the explicit block stands where the first
     template without parameters does. What generators add follows in the order in which they answered.
@@ -73,7 +73,7 @@ class Plan:
         return _ordered(below, [block.depth for block in self.blocks])
 
     def lineage(self, block: Block) -> tuple[int, ...]:
-        """Return the generator task that this block comes from, then the one that that one comes from, and so on."""
+        """Return the generator task that this block comes from, then the generator of that one, and so on."""
         origins: list[int] = []
         while block.origin >= 0:
             origins.append(block.origin)
@@ -188,7 +188,7 @@ class Plan:
         return indexes[:0] if empty else indexes
 
     def edges(self) -> int:
-        """Return the number of dependencies from task to task, without counting them one by one."""
+        """Return the number of dependencies between tasks, computed without visiting each."""
         return sum(array.edges() for array in self.arrays)
 
 

@@ -39,7 +39,7 @@ class SummaryRow:
 
 
 def group_name(block: Block) -> str:
-    """Return what the tasks of an explicit block are called together."""
+    """Return the group name of the tasks of an explicit block."""
     text = f"{block.size:,} task{'' if block.size == 1 else 's'} without parameters"
     return f"{block.scope}/ {text}" if block.scope else text
 

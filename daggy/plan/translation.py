@@ -1,4 +1,4 @@
-"""From the indexes of one version of a plan to those of another, block by block."""
+"""Translates indexes of one version of a plan to those of another, block by block."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def translation(source: Block, target: Block) -> Translation | None:
 def partner(plan: Plan, other: Plan, block: Block) -> Block | None:
     """Return the block of another version that holds the same templates, if there is one.
 
-    A block whose generator has answered anew since has none: names no longer lead to it.
+    A block whose generator has given a new answer has none: names no longer refer to it.
     """
     mine, theirs = plan.scopes.get(block.scope), other.scopes.get(block.scope)
     if mine is None or theirs is None:

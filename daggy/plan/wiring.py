@@ -1,4 +1,4 @@
-"""From dependencies between templates to gate arrays between blocks."""
+"""Makes gate arrays between blocks from dependencies between templates."""
 
 from __future__ import annotations
 

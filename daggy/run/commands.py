@@ -1,4 +1,4 @@
-"""What people ask of a run: kill, resume, requeue; and which tasks must run again because others do."""
+"""Commands on a run: kill, resume and requeue; and which tasks must run again because others do."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from daggy.run.run import KILLING, Doom, Run
 from daggy.run.states import WAITING, Now
 
 RUN_KILLED = "run killed"
-"""How the recorded cause begins when somebody kills a whole run; read back after a restart."""
+"""Start of the recorded cause when a whole run is killed; it is read back after a restart."""
 
 
 def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None:
-    """Kill a run, or some of its tasks: queued work first, then what runs.
+    """Kill a run, or some of its tasks: queued tasks first, then running ones.
 
-    What runs is recorded as killed at once, so that a crash cannot undo the command; if it completes all the same,
+    A running task is recorded as killed at once, so that a crash cannot undo the command; if it completes nevertheless,
     that counts.
 
     Args:
         run: The run.
         chosen: Tasks, ascending; None for all, which makes the run `killed`.
         now: The moment.
-        actor: Who asks.
+        actor: The user.
     """
     if run.is_ended:
         return
@@ -49,8 +49,8 @@ def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None
 
 
 def doom_one(run: Run, index: int, doom: Doom) -> None:
-    """End a task in flight; `doom` says what becomes of it then. The last command wins, and what was built on something
-    that runs again never counts.
+    """End a task in flight; `doom` says what becomes of it then. The last command wins; an attempt whose inputs run
+    again never counts.
     """
     before = run.doomed.get(index)
     is_ending = before in (*KILLING, Doom.AGAIN)
@@ -62,7 +62,7 @@ def doom_one(run: Run, index: int, doom: Doom) -> None:
 def on_resume(run: Run, now: Now, actor: str = "") -> None:
     """Put what is errored, killed or upstream_failed back in the queue, with what completed downstream of it.
 
-    So does what was killed and has not ended yet.
+    Tasks that were killed and have not ended yet are included.
     """
     dying = np.array([index for index, doom in run.doomed.items() if doom in KILLING], np.int64)
     failed = run.frontier.where(states.IS_FAILED)
@@ -70,27 +70,27 @@ def on_resume(run: Run, now: Now, actor: str = "") -> None:
 
 
 def on_requeue(run: Run, chosen: Indexes, now: Now, actor: str = "", *, keep_downstream: bool = False) -> None:
-    """Run these again, whatever they came to, and what is downstream of them unless that is to be kept."""
+    """Run these tasks again, whatever their outcome, and what is downstream of them unless that is to be kept."""
     run_again(run, {"requeued": chosen}, now, actor=actor, keep_downstream=keep_downstream)
 
 
 def run_again(
     run: Run, causes: Mapping[str, Indexes], now: Now, *, actor: str = "", keep_downstream: bool = False
 ) -> bool:
-    """Make tasks wait again and invalidate what was built on them; what is in flight among them is ended first.
+    """Make tasks wait again and invalidate what is downstream of them; those in flight are ended first.
 
-    Retry, crash and failure counts start anew; attempt numbers go on. What has not happened yet stays as it is: if
-    that is all there is, nothing happens.
+    Retry, crash and failure counts are reset; attempt numbers continue. Tasks that still wait are left alone: if there
+    are no others, nothing happens.
 
     Args:
         run: The run.
         causes: Disjoint sets of tasks, each with the reason to record.
         now: The moment.
-        actor: Who asks.
+        actor: The user.
         keep_downstream: Leave what completed downstream as it is.
 
     Returns:
-        Whether anything happened: the run was begun anew then.
+        Whether anything changed; if so, the run was started again.
     """
     frontier = run.frontier
     chosen = np.unique(np.concatenate([np.empty(0, np.int64), *causes.values()]))
@@ -114,7 +114,7 @@ def run_again(
 
 
 def _set_waiting(run: Run, again: Indexes) -> None:
-    """Make tasks wait whose counts start anew; what of them is in flight does so once it has ended."""
+    """Make tasks wait with their counts reset; a task in flight waits once its attempt has ended."""
     frontier = run.frontier
     flying = states.IS_IN_FLIGHT[frontier.state[again]]
     for index in again[flying].tolist():
@@ -127,7 +127,7 @@ def _set_waiting(run: Run, again: Indexes) -> None:
 
 
 def _named(run: Run, chosen: Indexes) -> str:
-    """Return what runs again, for people: a task by its name, more by their templates."""
+    """Describe what runs again: one task by its name, several by their templates."""
     if len(chosen) == 1:
         return f"{run.plan.name(int(chosen[0]))} runs"
     sample = chosen[:: max(1, len(chosen) // 100)].tolist()

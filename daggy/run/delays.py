@@ -10,7 +10,7 @@ WIDTH = 0.05
 
 
 class Delays:
-    """Who becomes ready when, on the steady clock. Entries may be stale, as in a ready queue."""
+    """When each delayed task becomes ready, on the steady clock. Entries may be stale, as in a ready queue."""
 
     __slots__ = ("_buckets", "_heap", "due_of")
 
@@ -21,7 +21,7 @@ class Delays:
         self.due_of: dict[int, float] = {}
 
     def add(self, index: int, due: float) -> None:
-        """Put a task off until `due`, rounded up to a bucket."""
+        """Delay a task until `due`, rounded up to a bucket."""
         number = math.ceil(due / WIDTH)
         bucket = self._buckets.get(number)
         if bucket is None:
@@ -35,18 +35,18 @@ class Delays:
         return self._heap[0] * WIDTH if self._heap else None
 
     def take_due(self, now: float) -> list[int]:
-        """Take all tasks whose time has come."""
+        """Remove and return all tasks that are due."""
         due: list[int] = []
         while self._heap and self._heap[0] * WIDTH <= now:
             number = heapq.heappop(self._heap)
             for index in self._buckets.pop(number):
-                if self.due_of.get(index) == number * WIDTH:  # else it was put off again since
+                if self.due_of.get(index) == number * WIDTH:  # otherwise it has been delayed again
                     del self.due_of[index]
                     due.append(index)
         return due
 
     def clear(self) -> None:
-        """Forget everybody."""
+        """Forget all delayed tasks."""
         self._buckets.clear()
         self._heap.clear()
         self.due_of.clear()

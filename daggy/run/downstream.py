@@ -20,7 +20,7 @@ def downstream(run: Run, chosen: Indexes) -> Indexes:
 
 
 class _Walk:
-    """Marks what is reached, block by block as arrays, task by task where it is thin."""
+    """Marks what is reached: block by block as arrays, or task by task where there are few."""
 
     def __init__(self, run: Run, marked: NDArray[np.bool_]) -> None:
         self.plan, self.frontier = run.plan, run.frontier
@@ -42,7 +42,7 @@ class _Walk:
                 self._follow_block(self.plan.blocks[number], part)
 
     def _follow_few(self, stack: list[int]) -> None:
-        """Follow task by task while it stays thin: a long chain has many levels of one task each."""
+        """Follow task by task while there are few: a long chain has many levels of one task each."""
         while stack:
             index = stack.pop()
             number = self.frontier.block_number(index)

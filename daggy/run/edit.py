@@ -1,4 +1,4 @@
-"""A run's spec replaced: what stays, what runs again, what vanishes."""
+"""Replaces a run's spec: which tasks stay, which run again, which are removed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ from daggy.tracker import Submitted
 T = TypeVar("T")
 
 CARRIED = np.arange(states.CODES, dtype=np.uint8)
-"""The state that each becomes in a new version: delays are over, and what was taken out and is there again has yet to
-run.
+"""The state that each state becomes in a new version: delays end, and a removed task that is back has yet to run.
 """
 CARRIED[states.DELAYED] = QUEUED
 CARRIED[REMOVED] = WAITING
 
 
 def replan(run: Run, spec: RunSpec, made: Plan | None = None) -> Plan:
-    """Return the plan of a new spec, grown by what the run's generators have answered so far where that still fits.
+    """Return the plan of a new spec, grown by the answers of the run's generators where these still fit.
 
     `made` is that spec's plan, if there is one already.
 
@@ -52,18 +51,20 @@ def _regrow(run: Run, new: Plan, old_index: int, answer: bytes) -> Plan:
         fragment = parse_fragment(answer, new.spec, source=new.name(index))
         return grow(new, index, fragment) if fragment.tasks else new
     except (KeyError, SpecError):
-        return new  # it is gone, or what it said does not fit the new spec: should it run again, it is asked anew
+        return (
+            new  # the generator is gone, or its answer does not fit the new spec; it gives another one if it runs again
+        )
 
 
 def on_edit(run: Run, changes: Difference, submitted: Submitted, now: Now, actor: str = "") -> None:
-    """Replace the run's plan by a new version's, resume, and run again what changed and what was built on it.
+    """Replace the run's plan by a new version's, resume, and run again what changed and what is downstream of it.
 
     Args:
         run: The run, in any state.
         changes: From its present plan to what `replan` gave.
         submitted: The entry that records the new version.
         now: The moment.
-        actor: Who edits.
+        actor: The user.
     """
     run.record(submitted)
     take_version(run, changes, submitted.version)
@@ -94,7 +95,7 @@ def changed(changes: Difference) -> Iterator[tuple[str, Indexes]]:
 def take_version(run: Run, changes: Difference, version: int) -> None:
     """Move the run's columns to a new version's indexes; what was ready waits until the run begins again.
 
-    What vanished drops out with its history kept; what runs of it is killed.
+    Removed tasks keep their history; those that run are killed.
     """
     old, frontier = run.frontier, Frontier(changes.new)
     for block in changes.new.blocks:

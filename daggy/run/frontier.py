@@ -19,20 +19,20 @@ PIECE = 1 << 22
 """Tasks that are looked at in one step: bounds the memory of work on a hundred million."""
 
 _ONE = np.ones((), np.uint32)
-"""What `attempt` counts up by: an array, as a plain number would first be made one each time."""
+"""One, as an array: numpy would convert a plain number each time."""
 
 
 class Frontier:
     """The columns of a run's tasks, one element a task, and what is counted over them.
 
     `state` (uint8, codes of `daggy.run.states`), `attempt` (uint16 or wider: number of the last attempt handed out),
-    `last` (uint32: row of the ledger plus one, 0 for none). All start as zeros, so that tasks to which nothing has
-    happened cost nothing. `counts[block, code]` is kept as the run goes. The `mv_` twins are memoryviews of the same
+    `last` (uint32: row of the ledger plus one, 0 for none). All start as zeros, so that untouched tasks cost
+    nothing. `counts[block, code]` is kept up to date. The `mv_` twins are memoryviews of the same
     buffers, for work on single tasks; `mv_counts` is one for each block.
     """
 
     def __init__(self, plan: Plan) -> None:
-        """Make the columns of a plan to which nothing has happened."""
+        """Make the columns of a plan of which nothing has run."""
         self.plan = plan
         self.state: NDArray[np.uint8] = np.zeros(plan.size, np.uint8)
         self.attempt: NDArray[np.uint32] = np.zeros(plan.size, np.uint32)
@@ -149,7 +149,7 @@ class Frontier:
         self.mv_state[index] = code
 
     def move(self, block: Block, indexes: Indexes, code: int) -> None:
-        """Put distinct tasks of one block into a state, whatever theirs are."""
+        """Put distinct tasks of one block into a state, whatever their present ones."""
         row = self.counts[block.number]
         for start in range(0, len(indexes), PIECE):
             piece = indexes[start : start + PIECE]
@@ -158,7 +158,7 @@ class Frontier:
             self.state[piece] = code
 
     def put(self, where: Where, code: int) -> None:
-        """Write a state; what is counted is the caller's to keep."""
+        """Write a state; the caller keeps the counts."""
         if isinstance(where, slice):
             self.state[where].fill(code)
         else:
@@ -204,7 +204,7 @@ class Frontier:
         self.queue(block, where_of(indexes), len(indexes))
 
     def take_one(self, queue: ReadyQueue) -> int:
-        """Hand out the next ready task of a queue; -1 if there is none. A queue found empty is ready no more."""
+        """Hand out the next ready task of a queue; -1 if there is none. An empty queue is no longer ready."""
         tasks, state = queue.tasks, self.mv_state
         while (index := tasks.take_one()) >= 0:
             if state[index] == QUEUED:
@@ -274,10 +274,10 @@ class Frontier:
         self.in_flight -= 1
 
     def is_busy(self) -> bool:
-        """Return whether anything is in flight or ready; what only waits or is delayed does not count."""
+        """Return whether anything is in flight or ready; waiting and delayed tasks do not count."""
         if self.in_flight:
             return True
-        for number in self.ready:  # noqa: SIM110  # asked after every batch: a generator costs more than its answer
+        for number in self.ready:  # noqa: SIM110  # called after every batch: a generator would cost more than the loop
             # A queue whose entries are all stale may still be there.
             if self.mv_counts[self.queues[number].block][QUEUED]:
                 return True
@@ -298,13 +298,13 @@ class Frontier:
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def clear_ready(self) -> None:
-        """Empty all rings; queued tasks are then in none."""
+        """Empty all queues; queued tasks are then in none."""
         self.ready.clear()
         for queue in self.queues:
             queue.tasks.clear()
 
     def recount(self) -> None:
-        """Count states and tasks in flight from the columns: after a rebuild, never as the run goes."""
+        """Count states and tasks in flight from the columns: only after a rebuild."""
         for block in self.plan.blocks:
             self.counts[block.number] = sum(np.bincount(column, minlength=CODES) for _, column in self.pieces(block))
         for queue in self.queues:

@@ -35,7 +35,7 @@ COUNTED = np.int32
 
 @frozen(eq=False)
 class Feed:
-    """One gate array as the work on single tasks wants it.
+    """One gate array in the form that work on single tasks needs.
 
     `done` is None where the only parent opens the gate; `is_direct` if, besides, task `i` opens that of `i + shift`
     alone.
@@ -61,7 +61,7 @@ class Gates:
     """
 
     def __init__(self, frontier: Frontier) -> None:
-        """Start with nothing done."""
+        """Start with all counters at zero."""
         self.frontier = frontier
         self.done: list[NDArray[np.int32] | None] = []
         self.dead: list[NDArray[np.uint8] | None] = []
@@ -69,7 +69,7 @@ class Gates:
         self.reset()
 
     def reset(self) -> None:
-        """Set every counter to nothing done, for the frontier's present plan."""
+        """Reset every counter, for the frontier's present plan."""
         plan = self.frontier.plan
         self.done = [np.zeros(array.size, COUNTED) if self._is_counted(array) else None for array in plan.arrays]
         self.dead = [None] * len(plan.arrays)
@@ -80,7 +80,7 @@ class Gates:
         self._index()
 
     def grow(self) -> None:
-        """Take over the frontier's plan after it grew: counters of what was there stay."""
+        """Take over the frontier's plan after it grew; existing counters stay."""
         plan = self.frontier.plan
         for array in plan.arrays[len(self.done) :]:
             self.done.append(np.zeros(array.size, COUNTED) if self._is_counted(array) else None)
@@ -122,7 +122,7 @@ class Gates:
     # One task at a time, on plain integers.
 
     def finish_one(self, index: int, number: int) -> None:
-        """Count one completed task of block `number` at the gates it feeds, and queue whom that makes ready."""
+        """Count one completed task of block `number` at the gates it feeds, and queue children that become ready."""
         for feed in self.feeds[number]:
             if feed.is_direct:
                 self._open_child(index + feed.shift, feed.target)
@@ -174,7 +174,7 @@ class Gates:
     # Many tasks at a time.
 
     def finish(self, block: Block, where: Where, count: int) -> None:
-        """Count `count` completed tasks of one block at the gates they feed, and queue whom that makes ready."""
+        """Count `count` completed tasks of one block at the gates they feed, and queue children that become ready."""
         for feed in self.feeds[block.number]:
             if feed.is_direct:
                 self._open_children(feed.target, shifted(where, feed.shift))
@@ -217,8 +217,8 @@ class Gates:
             self._open_children(array.targets[0], where_of(array.children(gates)))
 
     def _open_children(self, number: int, where: Where) -> None:
-        """Note that one more gate is open in front of these distinct tasks of block `number`; queue who has no closed
-        one left.
+        """Note that one more gate is open in front of these distinct tasks of block `number`; queue those
+        without a closed one left.
         """
         frontier = self.frontier
         opened = self.opened[where]
@@ -242,7 +242,7 @@ class Gates:
             frontier.queue_some(frontier.plan.blocks[number], indexes_of(where)[free])
 
     def _open_whole(self, number: int) -> None:
-        """Note that one more gate is open in front of a whole product block; queue who has no closed one left."""
+        """Note that one more gate is open in front of a whole product block; queue tasks without a closed one left."""
         frontier = self.frontier
         block = frontier.plan.blocks[number]
         need = frontier.plan.need[number]
@@ -281,7 +281,7 @@ class Gates:
                     todo.setdefault(child, []).append(lost)
 
     def kill(self, array: GateArray, gates: NDArray[np.int64]) -> None:
-        """Mark gates dead and pass that on to all that wait behind them."""
+        """Mark gates dead and pass that on to all tasks behind them."""
         for _, lost in self._kill(array, gates):
             self.fail(lost)
 
@@ -295,8 +295,8 @@ class Gates:
         self.kill(array, array.gates(failed))
 
     def _fail_few(self, stack: list[int], todo: dict[int, list[Indexes]]) -> None:
-        """Pass failure on task by task while it stays thin (a long chain has many levels of one task each); what
-        widens goes to `todo`.
+        """Pass failure on task by task while there are few (a long chain has many levels of one task each); larger
+        sets go to `todo`.
         """
         frontier = self.frontier
         while stack:

@@ -1,4 +1,4 @@
-"""What a generator answered, added to the run: all of it or nothing."""
+"""Adds a generator's answer to the run: all of it or nothing."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from daggy.tracker import Generated
 
 
 def on_generated(run: Run, index: int, fragment: RunSpec | None, answer: bytes, now: Now) -> None:
-    """Complete a generator with what it answered.
+    """Complete a generator with its answer.
 
     Args:
         run: The run.
-        index: The generator's task, whose answer was asked for.
+        index: The generator's task, whose answer was requested.
         fragment: The answer as a spec; None if it is empty.
         answer: Its bytes, for the tracker.
         now: The moment.
 
     Raises:
-        SpecError: the answer does not fit the run; nothing has changed, `on_bad_answer` is to follow.
+        SpecError: the answer does not fit the run; nothing has changed, and the caller calls `on_bad_answer`.
     """
     if index not in run.answering:
-        raise InternalError(f"an answer came that nobody asked for: {story(run, index)}")
+        raise InternalError(f"an answer arrived that was not requested: {story(run, index)}")
     doom = run.doomed.get(index)
     if doom in (*KILLING, Doom.AGAIN):
         rows, message = run.answering.pop(index)
@@ -49,14 +49,14 @@ def on_generated(run: Run, index: int, fragment: RunSpec | None, answer: bytes, 
         adopt(run, plan)
     complete_generator(run, index, rows, message)
     if replaced or same:
-        run.begin()  # what was generated earlier was held back, or is gone, and gates count it
+        run.begin()  # earlier generated tasks were held back, or are gone, and gates count them
     if run.killed or run.halted:
         _stop_new(run, now)
     run.settle(now)
 
 
 def _stop_new(run: Run, now: Now) -> None:
-    """Kill what a generator added to a run in which nothing is to start any more."""
+    """Kill what a generator added to a run that starts nothing more."""
     unstarted = run.frontier.where(states.IS_UNSTARTED)
     run.stop_unstarted(unstarted)
     run.record_move(State.KILLED, unstarted, "killed before it started", "", now)
@@ -66,7 +66,7 @@ def _stop_new(run: Run, now: Now) -> None:
 def on_bad_answer(run: Run, index: int, message: str, now: Now) -> None:
     """End a generator's attempt with reason `generator`; nothing is added."""
     if index not in run.answering:
-        raise InternalError(f"an answer came that nobody asked for: {story(run, index)}")
+        raise InternalError(f"an answer arrived that was not requested: {story(run, index)}")
     rows, _ = run.answering.pop(index)
     end_generator(run, index, rows, Reason.GENERATOR, message, now)
     run.settle(now)
@@ -95,7 +95,7 @@ def adopt(run: Run, plan: Plan) -> None:
 
 
 def catch_up(gates: Gates, array: GateArray, known: int) -> None:
-    """Count at new gates what their older parents have already come to; blocks from `known` on are new themselves.
+    """Count at new gates the outcomes of their older parents; blocks from `known` on are new themselves.
 
     A parent that is a generator stands for what it generated, too.
     """
@@ -115,7 +115,7 @@ def catch_up(gates: Gates, array: GateArray, known: int) -> None:
 
 
 def _expect_older(gates: Gates, array: GateArray, older: Block) -> None:
-    """Count what a generated block has come to at the new gates that its generator, or that one's, feeds."""
+    """Count the outcomes of a generated block at the new gates that its generator, or that one's generator, feeds."""
     frontier = gates.frontier
     source = frontier.plan.blocks[array.source]
     counts = frontier.counts[older.number]
@@ -132,8 +132,8 @@ def _expect_older(gates: Gates, array: GateArray, older: Block) -> None:
 
 
 def retire(run: Run, origin: int) -> bool:
-    """Drop what a generator generated before: its new answer takes the place, history stays. Return whether anything
-    was.
+    """Remove what a generator generated before, as its new answer replaces it; history stays. Return whether there was
+    anything.
     """
     frontier = run.frontier
     found = False
@@ -151,7 +151,7 @@ def retire(run: Run, origin: int) -> bool:
 
 
 def drop(run: Run, indexes: Indexes) -> None:
-    """Take tasks out of the run; what runs of them is killed, and recorded when it has ended."""
+    """Remove tasks from the run; those that run are killed, and recorded when they have ended."""
     frontier = run.frontier
     for index in indexes[states.IS_IN_FLIGHT[frontier.state[indexes]]].tolist():
         run.abandon(index)

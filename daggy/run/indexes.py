@@ -1,4 +1,4 @@
-"""Task indexes as arrays or as slices: a range of neighbours is never written out."""
+"""Task indexes as arrays or as slices: a contiguous range is never written out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Indexes = NDArray[np.int64]
 """Task indexes, one-dimensional."""
 
 Where = slice | Indexes
-"""Distinct tasks: as a slice where they are neighbours in ascending order, which costs a fraction of a list."""
+"""Distinct tasks: a slice where they are contiguous and ascending, which costs a fraction of an array."""
 
 
 def is_all(column: NDArray[np.unsignedinteger[Any]], value: int) -> bool:
-    """Return whether every element has this value: comparing bytes costs a fraction of making an array of answers."""
+    """Return whether every element has this value: comparing bytes is several times faster than comparing arrays."""
     return column.tobytes() == value.to_bytes(column.itemsize, sys.byteorder) * len(column)
 
 
 def where_of(indexes: Indexes) -> Where:
-    """Return tasks as a slice if they are neighbours in ascending order, else as they are. None: an empty array."""
+    """Return tasks as a slice if they are contiguous and ascending, else unchanged. No tasks: an empty array."""
     count = len(indexes)
     if count:
         first = int(indexes[0])
@@ -38,5 +38,5 @@ def indexes_of(where: Where) -> Indexes:
 
 
 def shifted(where: Where, by: int) -> Where:
-    """Return these tasks' numbers moved by a distance."""
+    """Return these tasks' indexes plus an offset."""
     return slice(where.start + by, where.stop + by) if isinstance(where, slice) else where + by

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from daggy.attempt import ATTEMPT, Rows, State
 
 CHUNK = 1 << 15
-"""Rows of a chunk. No row is changed once it is written, so that views of them stay valid for ever."""
+"""Rows of a chunk. No row is changed once it is written, so that views of them stay valid."""
 
 FIRST = 1 << 5
-"""Rows of which the first chunk has room to begin with: most runs are small, and a server has a thousand of them."""
+"""Rows of the first chunk at the start: most runs are small, and a server holds a thousand of them."""
 
 GROWTH = 8
-"""So many times larger is the first chunk that replaces one that is full."""
+"""Growth factor of the first chunk when it is full."""
 
 SIZE = ATTEMPT.itemsize
 
@@ -79,7 +79,7 @@ class Ledger:
         return first
 
     def _places(self, count: int) -> Iterator[tuple[slice, slice]]:
-        """Make room for rows; yield where each part of them goes in the last chunk, and which part it is."""
+        """Make room for rows; yield the place of each part in the last chunk, and which part it is."""
         start = 0
         while start < count:
             if self._size == self._room:
@@ -137,7 +137,7 @@ class Ledger:
             start += count
 
     def new_version(self, version: int) -> None:
-        """Say that rows from here on have indexes of this version."""
+        """Note that further rows have indexes of this version."""
         self.versions.append((self._size, version))
 
     def take_pending(self) -> Iterator[tuple[int, Rows]]:
@@ -148,5 +148,5 @@ class Ledger:
             first += len(piece)
 
     def mark_given(self) -> None:
-        """Say that all rows came from a tracker and need not be given to it."""
+        """Note that all rows came from a tracker and need not be given to it."""
         self._given = self._size

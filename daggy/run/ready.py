@@ -1,4 +1,4 @@
-"""Queues of ready tasks, one for each block and policy: choosing the next launch costs by their number."""
+"""Queues of ready tasks, one for each block and policy: choosing the next launch costs by the number of queues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daggy.spec.model import Policy
 
 
 class Fifo:
-    """A queue of task indexes. Entries may be stale (the task has moved on): whoever takes them looks at the state."""
+    """A queue of task indexes. Entries may be stale (the task has moved on), so the caller checks the state."""
 
     __slots__ = ("_head", "_items", "_ranges")
 
@@ -36,7 +36,7 @@ class Fifo:
         self._items.append(index)
 
     def push_many(self, where: Where) -> None:
-        """Add tasks in this order; a slice at the cost of one."""
+        """Add tasks in this order; a slice costs as much as one task."""
         if not isinstance(where, slice):
             self._items.frombytes(where.astype(np.uint32).tobytes())
             return
@@ -65,7 +65,7 @@ class Fifo:
         return index
 
     def take(self, most: int) -> Where:
-        """Take up to `most` entries: those that come in one piece."""
+        """Take up to `most` entries: as many as can be returned in one piece."""
         if self._head < len(self._items):
             taken = np.frombuffer(self._items[self._head : self._head + most], np.uint32).astype(np.int64)
             self._head += len(taken)
@@ -89,7 +89,7 @@ class Fifo:
         self._ranges.clear()
 
     def _compact(self) -> None:
-        """Give back the memory of what was taken: amortised, each entry is moved at most once."""
+        """Free the memory of entries that were taken; amortised, each entry is moved at most once."""
         del self._items[: self._head]
         self._head = 0
 
@@ -101,8 +101,8 @@ class ReadyQueue:
     Args:
         number: Position among the run's queues.
         block: The block's number.
-        policy: What scheduling needs to know of all of them.
-        depth: Longest way of blocks above it: of equal priority the deeper goes first.
+        policy: Their policy.
+        depth: Length of the longest path of blocks above it; of equal priority the deeper goes first.
         tasks: The ready ones, in the order in which they became ready; may hold stale entries.
         in_flight: How many of its tasks are handed out or running.
     """

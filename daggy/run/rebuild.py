@@ -1,4 +1,4 @@
-"""A frontier made anew from plan and states: after a resume, an edit or a restart, in one pass over the arrays."""
+"""Rebuilds a frontier from plan and states after a resume, an edit or a restart, in one pass over the arrays."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from daggy.run.states import COMPLETED, QUEUED, UPSTREAM_FAILED, WAITING
 
 
 def rebuild(gates: Gates) -> None:
-    """Set counters, rings and unstarted tasks' states from what each task has come to, in one pass over the arrays.
+    """Set counters, queues and the states of unstarted tasks from each task's outcome, in one pass over the arrays.
 
     Tasks that completed, errored, were killed, are in flight or between retries stay; all others become waiting,
-    queued or upstream_failed. Blocks to which nothing has happened cost nothing. `frontier.counts` must be right.
+    queued or upstream_failed. Untouched blocks cost nothing. `frontier.counts` must be right.
     """
     frontier = gates.frontier
     frontier.clear_ready()
@@ -43,8 +43,8 @@ def _loosen(gates: Gates, block: Block) -> None:
 
 
 def _hold_generated(gates: Gates) -> None:
-    """Keep generated tasks waiting while their generator is not completed: as if one more gate stood in front of
-    each.
+    """Keep generated tasks waiting while their generator is not completed: as if each had one more
+    gate in front of it.
     """
     for block in gates.frontier.plan.blocks:
         if block.origin >= 0 and gates.frontier.state[block.origin] != COMPLETED:
@@ -65,7 +65,7 @@ def _count_all(gates: Gates) -> None:
 
 
 def _queue_free(gates: Gates) -> None:
-    """Queue what waits behind nothing."""
+    """Queue tasks without gates in front of them."""
     frontier = gates.frontier
     for block in frontier.plan.blocks:
         if gates.opened_whole[block.number] < 0:

@@ -1,4 +1,4 @@
-"""What launchers finished while nobody listened, and what they still run, applied to a run that was read back."""
+"""Applies to a run that was read back what launchers finished in the meantime, and what they still run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from daggy.run.run import Doom, Run
 from daggy.run.states import DELAYED, KILLED, QUEUED, SENT, Now
 
 RESUMABLE = states.mask(*states.UNSTARTED, states.KILLED, states.UPSTREAM_FAILED)
-"""States of a task of which an attempt may still be out there that does not follow."""
+"""States of a task that may have an attempt in flight that does not follow from its history."""
 
 
 def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
-    """Apply what launchers finished or lost, and adopt what still runs, in whatever order it comes; return what does
+    """Apply what launchers finished or lost, and adopt what still runs, in whatever order it arrives; return what does
     not follow (yet).
 
     A report counts if its task is ready, and its attempt is above every known one and every one that a command ended;
@@ -36,7 +36,7 @@ def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
             if not _is_next(run, index, row):
                 passed.setdefault(index, []).append(position)
                 continue
-            for earlier in passed.pop(index, ()):  # a command ended it, and this one was launched after that
+            for earlier in passed.pop(index, ()):  # a command ended it before this attempt was launched
                 if _can_be_set_aside(run, index, reports.rows[earlier : earlier + 1]):
                     _set_aside(run, {index: earlier}, reports, now)
                     del left[earlier]
@@ -44,15 +44,15 @@ def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
             _apply(run, position, reports, now)
             del left[position]
         rest = list(left)
-    run.begin()  # entries of queues that were passed over are still there
+    run.begin()  # queues still hold entries that were passed over
     messages = {new: reports.messages[old] for new, old in enumerate(rest) if old in reports.messages}
     return Reports(reports.rows[np.array(rest, np.int64)], messages)
 
 
 def on_unfollowed(run: Run, rest: Reports, now: Now) -> None:
-    """Take what did not follow as ended by a command, or by the loss of what it was built on.
+    """Treat what did not follow as ended by a command, or by the loss of what it depended on.
 
-    What of it has ended is recorded, and that is all; what runs is killed before its task starts again. New attempts
+    Attempts that have ended are only recorded; those that run are killed before their tasks start again. New attempts
     are numbered above all of them.
     """
     while chosen := _first_of_each(run, rest):
@@ -138,9 +138,9 @@ def _apply(run: Run, position: int, reports: Reports, now: Now) -> None:
 
 
 def _set_aside(run: Run, chosen: Mapping[int, int], reports: Reports, now: Now) -> None:
-    """Let attempts end, or have ended, for nothing: `chosen` is position by task.
+    """Let attempts end without effect: `chosen` is position by task.
 
-    Their tasks are in flight until then, and what was derived from their having failed is not true any more.
+    Their tasks are in flight until then, and what followed from their failure no longer holds.
     """
     for index, position in chosen.items():
         is_killed = run.frontier.state[index] == KILLED

@@ -1,4 +1,4 @@
-"""A run read back: plan and states from what a tracker kept, and what launchers finished while nobody listened."""
+"""Reads a run back: plan and states from what a tracker kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from daggy.tracker import Attempts, History, Moved, RunRecord, Version
 def replay(
     record: RunRecord, history: History, epoch: int, now: Now, made: Mapping[int, Plan] = MappingProxyType({})
 ) -> Run:
-    """Return the run as its entries say: what was in flight is queued again, numbered above every attempt known.
+    """Return the run that its entries describe; what was in flight is queued again, numbered above every known attempt.
 
     Args:
         record: The run.
@@ -33,7 +33,7 @@ def replay(
         made: Plans of versions of its spec that were made already, without what was generated.
 
     Raises:
-        DirectoryError: this Daggy would plan a version of its spec differently from the one that wrote it.
+        DirectoryError: this version of Daggy plans one of its specs differently from the version that wrote it.
     """
     first = history.versions[0]
     run = Run(record.run, _plan(first, made), created=record.created, epoch=epoch, version=first.version)
@@ -59,15 +59,16 @@ def _plan(version: Version, made: Mapping[int, Plan]) -> Plan:
     found = made.get(version.version) or plan(parse(version.spec, directory=None))
     if found.digest != version.digest:
         raise DirectoryError(
-            f"version {version.version} of the run's spec was planned differently by the Daggy that wrote it "
-            f"({version.digest}; this one: {found.digest}): continue it with that Daggy, or start in another directory"
+            f"version {version.version} of the run's spec was planned differently by the version of Daggy "
+            f"that wrote it ({version.digest}; this one: {found.digest}): continue with that version, or use another "
+            "directory"
         )
     return found
 
 
 def _grow_all(run: Run, version: Version) -> None:
-    """Grow the plan by what was generated under this version, in order; later answers of a generator replace its
-    earlier.
+    """Grow the plan by what was generated under this version, in order; a later answer of a generator replaces an
+    earlier one.
     """
     for generated in version.generated:
         if run.answers.get(generated.index) == generated.answer:
@@ -90,13 +91,13 @@ def _advance(run: Run, version: Version, made: Mapping[int, Plan]) -> None:
 
 
 def _start_anew(run: Run) -> None:
-    """A command was given here that takes a run up again."""
+    """Note a command that continues the run: failures so far no longer count."""
     run.killed = False
     run.errored = 0
 
 
 def _apply(run: Run, entry: Attempts | Moved) -> None:
-    """Replay one entry; of tasks that an edit dropped since, nothing is left to say."""
+    """Replay one entry; entries of tasks that a later edit removed are skipped."""
     if entry.version != run.version:
         return
     if isinstance(entry, Moved):
@@ -144,7 +145,7 @@ def _apply_attempts(run: Run, entry: Attempts) -> None:
 
 
 def _settle_states(run: Run, now: Now) -> None:
-    """Make states out of outcomes: a task that was to be tried again waits out what is left of its delay."""
+    """Turn outcomes into states: a task between retries waits out what is left of its delay."""
     frontier = run.frontier
     again = np.flatnonzero(frontier.state == QUEUED)
     frontier.state[again] = WAITING

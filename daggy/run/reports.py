@@ -1,4 +1,4 @@
-"""What executors report, applied to a run: attempts that start, end, are lost or come back unstarted."""
+"""Applies executors' reports to a run: attempts that start, end, are lost or come back unstarted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PEEK = struct.Struct("<8xB4xIIII24xhB7xB")
 
 SIZE = REPORT.itemsize
 FINISHED, STARTED, OK = int(Kind.FINISHED), int(Kind.STARTED), int(Reason.OK)
-"""Plain numbers, because every report is compared with them."""
+"""Plain integers: every report is compared with them."""
 
 ROW_AT = REPORT.itemsize - ATTEMPT.itemsize
 STARTED_AT = ROW_AT + 8
@@ -35,7 +35,7 @@ def on_reports(run: Run, reports: Reports, now: Now) -> None:
 
 
 def apply_reports(run: Run, reports: Reports, now: Now) -> None:
-    """Apply reports, and leave it to the caller to see whether the run is to stop or has ended.
+    """Apply reports; the caller checks whether the run is to stop or has ended.
 
     Of a large batch, starts count first, then successes, then the rest: no ticket has more than a start and an end in
     it.
@@ -73,7 +73,7 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
         if index >= len(state) or state[index] not in IN_FLIGHT or attempts[index] != attempt:
             run.stale += 1
         elif index in run.answering:
-            run.stale += 1  # it has ended; what becomes of its task is decided when its answer has been read
+            run.stale += 1  # it has ended; its task's state is decided when its answer has been read
         elif kind == FINISHED:
             row = raw[at + ROW_AT : at + SIZE]
             if reason == OK and index not in run.doomed:
@@ -89,7 +89,7 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
 
 def _translate(run: Run, report: bytes, message: str) -> int:
     """Return the present index of the task that a report is about, which an earlier version or engine may have
-    launched; -1 if it has none any more: then its end is recorded and that is all.
+    launched; -1 if it has none any more: then only its end is recorded.
     """
     rows = np.frombuffer(report, REPORT)
     row = rows["row"][0]
@@ -110,7 +110,7 @@ def _translate(run: Run, report: bytes, message: str) -> int:
 
 
 def _complete(run: Run, index: int, row: bytes, message: str) -> None:
-    """Take one success: the common case."""
+    """Apply one success: the common case."""
     frontier = run.frontier
     number = bisect_right(frontier.starts, index) - 1
     queue = frontier.only_queue[number] or frontier.queue_of(index)
@@ -120,7 +120,7 @@ def _complete(run: Run, index: int, row: bytes, message: str) -> None:
     if message or run.failures or run.crashes or run.started or run.doomed or run.tickets:
         _append(run, index, row, COMPLETED, message)
         run.forget_failures(index)
-    else:  # nothing is known of it but its attempt
+    else:  # its attempt is all that is kept of it
         frontier.mv_last[index] = run.ledger.append_bytes(row, COMPLETED, 0, 0) + 1
     queue.in_flight -= 1
     frontier.in_flight -= 1
@@ -147,7 +147,7 @@ def _append(run: Run, index: int, row: bytes, outcome: int, message: str) -> Non
 
 
 def complete_generator(run: Run, index: int, rows: Rows, message: str) -> None:
-    """Count a generator as completed: what it answered is part of the run."""
+    """Count a generator as completed: its answer is part of the run."""
     frontier = run.frontier
     number = frontier.block_number(index)
     _append(run, index, rows.tobytes(), COMPLETED, message)
@@ -158,7 +158,7 @@ def complete_generator(run: Run, index: int, rows: Rows, message: str) -> None:
 
 
 def end_generator(run: Run, index: int, rows: Rows, reason: Reason, message: str, now: Now) -> None:
-    """End a generator whose process succeeded and which did not complete all the same."""
+    """End a generator whose process succeeded but which did not complete."""
     rows["reason"] = reason
     _end(run, _End(index, reason, 0, 0, rows.tobytes(), message), now)
 
@@ -176,7 +176,7 @@ class _End:
 
 
 def _end(run: Run, end: _End, now: Now) -> None:
-    """Decide what an ended attempt makes of its task, record it and pass it on."""
+    """Decide the state of a task whose attempt ended, record it and pass it on."""
     frontier = run.frontier
     index = end.index
     number, queue = frontier.block_number(index), frontier.queue_of(index)
@@ -208,7 +208,7 @@ def _verdict(run: Run, end: _End, policy: Policy) -> tuple[int, float]:
         return WAITING, 0.0
     if doom is Doom.DISCARD:
         return KILLED, 0.0
-    if reason == Reason.OK and not (doom is Doom.KILL and policy.is_generator):  # what that one says is not wanted
+    if reason == Reason.OK and not (doom is Doom.KILL and policy.is_generator):  # its answer is not wanted
         return COMPLETED, 0.0
     if doom is Doom.KILL or (reason == Reason.KILLED and not end.flags & STOPPED):
         return KILLED, 0.0
@@ -225,7 +225,7 @@ def _verdict(run: Run, end: _End, policy: Policy) -> tuple[int, float]:
 
 
 def place_by_gates(run: Run, index: int) -> None:
-    """Put a task whose attempt was set aside where its gates say: waiting, queued or upstream_failed."""
+    """Put a task whose attempt does not count into the state that its gates give."""
     frontier = run.frontier
     number = frontier.block_number(index)
     verdict = run.gates.verdict(index)
@@ -255,7 +255,7 @@ def on_recalled(run: Run, index: int) -> None:
 
 
 def on_tick(run: Run, now: Now) -> None:
-    """Make ready the tasks whose delay is over."""
+    """Make tasks ready whose delay is over."""
     for index in run.delays.take_due(now.mono):
         if run.frontier.mv_state[index] == DELAYED:
             run.frontier.queue_one(index, run.frontier.block_number(index))

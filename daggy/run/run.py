@@ -1,4 +1,4 @@
-"""One run: a plan, a frontier, a ledger and a state. Handlers change it; what they want done lands in its outbox."""
+"""One run: a plan, a frontier, a ledger and a state. Handlers change it and leave instructions in its outbox."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Doom(enum.IntEnum):
     """What becomes of a task in flight once its attempt has ended."""
 
     KILL = 1  # it is killed, unless it completed first
-    AGAIN = 2  # its definition or what it builds on changed: it waits again, whatever it came to
-    HALT = 3  # it may end what it began, and is killed if it has not begun
-    DISCARD = 4  # it is killed, whatever it came to: it was to wait again, and then was killed
+    AGAIN = 2  # its definition or its inputs changed: it waits again, whatever its outcome
+    HALT = 3  # it may finish if it has started, and is killed if it has not
+    DISCARD = 4  # it is killed, whatever its outcome: it was to wait again, and then was killed
 
 
 KILLING = (Doom.KILL, Doom.DISCARD)
-"""What leaves a task killed, so that to resume is about it, too."""
+"""What leaves a task killed, so that a resume includes it."""
 
 
 @frozen
 class Answer:
-    """A generator's attempt succeeded: what it answered is to be read and handed to `on_generated`."""
+    """A generator's attempt succeeded: its answer is to be read and handed to `on_generated`."""
 
     index: int
     ticket: Ticket
@@ -48,7 +48,7 @@ class Answer:
 
 @define
 class Outbox:
-    """What the handlers of one run want done, in order; the engine takes it after each batch."""
+    """Instructions of the handlers of one run, in order; the engine takes them after each batch."""
 
     entries: list[Entry] = field(factory=list)
     kills: list[Ticket] = field(factory=list)
@@ -57,7 +57,7 @@ class Outbox:
 
 
 class Run:
-    """State of one run. Nothing here awaits, reads a clock or knows an executor.
+    """State of one run. It never awaits, reads no clock and knows no executor.
 
     `doomed`, `started` and `answering` are keyed by task, and hold only tasks in flight; `failures` and `crashes`
     only tasks that had some since they were last reset. `errored` counts the tasks that errored since then, against
@@ -70,7 +70,7 @@ class Run:
     """
 
     def __init__(self, run_id: int, plan: Plan, *, created: float, epoch: int, version: int = 1) -> None:
-        """Make a run to which nothing has happened. `created` is wall clock; `epoch` the engine's."""
+        """Make a new run. `created` is wall clock; `epoch` the engine's."""
         self.id = run_id
         self.version = version
         self.epoch = epoch
@@ -113,7 +113,7 @@ class Run:
         return self.state not in (RunState.QUEUED, RunState.RUNNING)
 
     def begin(self) -> None:
-        """Make ready what waits for nothing; for a new run, and for one read back, whose states are set."""
+        """Make tasks ready that wait for nothing: in a new run, or in one read back whose states are set."""
         rebuild(self.gates)
 
     def ticket(self, index: int) -> Ticket:
@@ -133,7 +133,7 @@ class Run:
         return public_counts(self.frontier.totals())
 
     def take_entries(self) -> list[Entry]:
-        """Take what a tracker is to keep, in order: ended attempts among it."""
+        """Take the entries for the tracker, in order, ended attempts included."""
         self._journal_attempts()
         entries, self.outbox.entries = self.outbox.entries, []
         return entries
@@ -150,7 +150,7 @@ class Run:
         self.outbox.entries.append(entry)
 
     def record_move(self, state: State, indexes: Indexes, cause: str, actor: str, now: Now) -> None:
-        """Record that tasks went to a state for a reason that no attempt tells; those in flight end for it."""
+        """Record that tasks changed state without an attempt ending; those in flight are ended for it."""
         if len(indexes):
             flying = indexes[states.IS_IN_FLIGHT[self.frontier.state[indexes]]]
             ending = [(index, self.ticket(index).attempt) for index in flying.tolist() if index in self.doomed]
@@ -160,9 +160,7 @@ class Run:
             self.record(moved)
 
     def abandon(self, index: int) -> None:
-        """Kill the attempt of a task in flight that is no longer part of the run; its end is recorded, and that is
-        all.
-        """
+        """Kill the attempt of a task that is no longer part of the run; only its end is recorded."""
         ticket = self.ticket(index)
         if index in self.answering:
             rows, message = self.answering.pop(index)
@@ -182,7 +180,7 @@ class Run:
             self.launched.pop(ticket, None)
 
     def forget_failures(self, index: int) -> None:
-        """Start a task's counts of failures and losses anew."""
+        """Reset a task's counts of failures and losses."""
         if self.failures:
             self.failures.pop(index, None)
         if self.crashes:
@@ -207,9 +205,9 @@ class Run:
         self.record(RunChanged(self.id, state, now.wall))
 
     def settle(self, now: Now) -> None:
-        """End the run if nothing is left to do, and never call one completed that is not.
+        """End the run if nothing is left to do; it is completed only if every task is.
 
-        Not while it is still being heard what happened before a crash.
+        Not while reports from before a crash are still being applied.
         """
         if self.is_recovering:
             return
@@ -229,10 +227,10 @@ class Run:
 
     def _blame_stall(self) -> None:
         index = int(self.frontier.where(states.mask(states.WAITING))[0])
-        raise InternalError(f"nothing is left that could end, and a task still waits: {story(self, index)}")
+        raise InternalError(f"no task can end any more, yet a task still waits: {story(self, index)}")
 
     def reopen(self, now: Now) -> None:
-        """Take an ended, killed or halted run up again: failures until here count no more."""
+        """Continue an ended, killed or halted run; failures so far no longer count."""
         self.killed = self.halted = False
         self.errored = 0
         halted = [index for index, doom in self.doomed.items() if doom is Doom.HALT]
@@ -243,7 +241,7 @@ class Run:
             self.change(RunState.RUNNING if self.started_at else RunState.QUEUED, now)
 
     def failures_left(self) -> int:
-        """Return how many more tasks may err before the run halts: no more than that are worth handing out ahead."""
+        """Return how many more tasks may fail before the run halts: no more than that are handed out ahead."""
         most = self.plan.spec.max_failures
         return 1 << 30 if most is None else max(0, most - self.errored)
 
@@ -262,7 +260,7 @@ class Run:
         self.frontier.clear_ready()
 
     def _hold(self, index: int) -> bool:
-        """Keep a task in flight from beginning (anew); return whether it may have to be killed for that."""
+        """Keep a task in flight from starting (again); return whether it may have to be killed for that."""
         if self.doomed.get(index) is Doom.AGAIN:
             self.doomed[index] = Doom.DISCARD
             return True
@@ -306,7 +304,7 @@ def _counted(run: Run, array: GateArray, gate: int) -> str:
 
 
 def moves_of(run: Run, index: int, version: int = 0) -> Iterator[Moved]:
-    """Yield what was recorded of a task's moves without an attempt ending, the last first.
+    """Yield a task's recorded moves without an attempt, the last first.
 
     `index` is the task's in this version of the spec, by default the present one.
     """

@@ -1,4 +1,4 @@
-"""The states of a task as its column stores them: the public ones, and the shades of `queued` that only a run sees."""
+"""The states of a task as its column stores them: the public ones, and kinds of `queued` that only a run sees."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REMOVED = 9  # no longer part of the run; counted nowhere
 CODES = 10
 
 SMALL = 24
-"""Up to so many tasks at a time, plain integers over the same buffers beat array arithmetic. Read when it is needed."""
+"""For up to so many tasks, plain integers are faster than arrays. Read at each use, so that tests can set it."""
 
 PUBLIC: NDArray[np.uint8] = np.array([0, 1, 2, 3, 4, 5, 6, 1, 1, 255], np.uint8)
 """Public state of each code; 255 for none."""

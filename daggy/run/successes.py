@@ -1,4 +1,4 @@
-"""Starts and successes by the thousand: the same moves as one by one, as arithmetic over whole columns."""
+"""Starts and successes in large batches: the same moves as one by one, as arithmetic over whole columns."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def heads_of(rows: Rows) -> Heads:
 
 
 def plain_successes(run: Run, heads: Heads, messages: Mapping[int, str]) -> NDArray[np.bool_] | None:
-    """Return which reports are successes that need nothing but to be counted; None if all are.
+    """Return which reports are successes that only need to be counted; None if all are.
 
-    Not those of generators, which have to be asked for their answers first, nor those with a message.
+    Successes of generators, whose answers are read first, and those with a message are not among them.
     """
     simple = not messages and not run.frontier.has_generators
     if simple and is_all(heads["kind"], FINISHED) and is_all(heads["reason"], OK):
@@ -68,7 +68,7 @@ def on_launched(run: Run, rows: Rows) -> None:
 
 
 def on_completed(run: Run, heads: Heads) -> None:
-    """Take many successes at once: ledger, states, counters, and the children that they make ready."""
+    """Apply many successes at once: ledger, states, counters, and children that become ready."""
     if not len(heads):
         return
     where: Where | None = _current_neighbours(run, heads)
@@ -91,8 +91,8 @@ def on_completed(run: Run, heads: Heads) -> None:
 
 
 def _current_neighbours(run: Run, heads: Heads) -> slice | None:
-    """Return the tasks if they are neighbours in ascending order, on the same attempt, and all tickets current: the
-    common case, and cheap to make sure of.
+    """Return the tasks if they are contiguous and ascending, on the same attempt, and all tickets current: the common
+    case, and cheap to check.
     """
     frontier, count, tasks = run.frontier, len(heads), heads["task"]
     first = int(tasks[0])
@@ -121,7 +121,7 @@ def _are_current(run: Run, heads: Heads, index: Indexes) -> bool:
 
 
 def _are_in_flight(column: NDArray[np.uint8]) -> bool:
-    """Return whether all states are of tasks in flight. Quick ends are mostly heard of before their start."""
+    """Return whether all states are of tasks in flight. Short attempts usually end before their start is reported."""
     return is_all(column, SENT) or bool(np.count_nonzero(states.IS_IN_FLIGHT[column]) == len(column))
 
 

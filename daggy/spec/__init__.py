@@ -1,4 +1,4 @@
-"""What a user writes: documents, run specs and the templates in them."""
+"""Run specs as users write them: documents, specs and their templates."""
 
 from __future__ import annotations
 

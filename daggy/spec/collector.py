@@ -1,4 +1,4 @@
-"""Python's collector of cycles, kept from walking over millions of values that hold none."""
+"""Keeps Python's garbage collector from visiting millions of values without cycles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_collector(*, freeze: bool) -> Iterator[None]:
-    """Turn the collector off; with `freeze`, what was made meanwhile is never looked at again."""
+    """Turn the collector off; with `freeze`, objects made meanwhile are never visited again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -15,7 +15,7 @@ DEEPEST = 50
 """Levels of nesting in `options`."""
 
 Given = Mapping[str, Any]
-"""What was written, read: only the keys that were given."""
+"""The keys that were given, with the values read."""
 
 
 def read_details(data: object, path: str, problems: Problems, *, default: bool = False) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def read_details(data: object, path: str, problems: Problems, *, default: bool =
         data: As written.
         path: Of the object.
         problems: Where to report.
-        default: Whether this is `defaults.details`, which says everything but what to run.
+        default: Whether this is `defaults.details`, which gives everything but what to run.
     """
     written = members(data, path, problems)
     if written is None:
@@ -68,7 +68,7 @@ def _read(key: str, value: object, place: str, problems: Problems) -> Any:
 
 def _command(value: object, path: str, problems: Problems) -> tuple[str, ...] | None:
     if isinstance(value, str):
-        problems.add(path, "a string where a list of strings is wanted", "use `shell` for one string")
+        problems.add(path, "a string where a list of strings is expected", "use `shell` for one string")
         return None
     if value == []:
         problems.add(path, "the command is empty", "name at least a program")
@@ -86,7 +86,7 @@ def _environment(value: object, path: str, problems: Problems) -> dict[str, str 
         elif item is None:
             environment[name] = None
         elif isinstance(item, dict) and list(item) == ["secret"]:
-            problems.add(place, "secrets are not there yet", "let the command read it from a file")
+            problems.add(place, "secrets are not supported yet", "let the command read it from a file")
         else:
             read = text(item, place, problems)
             if read is not None:
@@ -95,9 +95,9 @@ def _environment(value: object, path: str, problems: Problems) -> dict[str, str 
 
 
 def wrong_variable(name: str) -> tuple[str, str] | None:
-    """Return what is wrong with the name of an environment variable, and the mend; None if nothing is."""
+    """Return the problem with the name of an environment variable, and its mend; None if it is valid."""
     if not name or "=" in name or unfit(name):
-        return f"{quote(name)} is no name of an environment variable", "it is not empty and has no `=`"
+        return f"{quote(name)} is not a valid name of an environment variable", "it must not be empty or contain `=`"
     if name.startswith("DAGGY_"):
         return f"'{name}' is reserved", "Daggy sets the variables that start with DAGGY_"
     return None
@@ -108,7 +108,7 @@ def _options(value: object, path: str, problems: Problems) -> dict[str, object]:
     for name, item in (members(value, path, problems) or {}).items():
         place = join(path, name)
         if not isinstance(item, dict):
-            problems.add(place, f"{kind(item)} where an object is wanted", "options are those of one executor")
+            problems.add(place, f"{kind(item)} where an object is expected", "options are those of one executor")
         elif _check_option(item, place, problems):
             options[name] = plain(item)
     return options

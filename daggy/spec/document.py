@@ -1,4 +1,4 @@
-"""Documents as users keep them: read from files, with everything from outside put in, as JSON."""
+"""Reads documents from files, with everything that they refer to, as JSON."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def _reader(extension: str) -> Callable[[bytes], object] | None:
     """Return what reads files with this extension, None for JSON."""
     if extension not in (".yaml", ".yml", ".toml"):
         return None
-    from daggy.spec.formats import read_toml, read_yaml  # JSON, the usual, does without the parsers of others
+    from daggy.spec.formats import read_toml, read_yaml  # JSON, the usual format, does not load the other parsers
 
     return read_toml if extension == ".toml" else read_yaml
 
 
 @frozen
 class Document:
-    """A run spec as JSON that needs nothing from outside.
+    """A self-contained run spec as JSON.
 
     Args:
         raw: The JSON.
-        source: What to call it in errors: the file's name.
+        source: Its name in errors: the file's.
         name: The run's name if the document gives none: the file's name without its extension.
     """
 
@@ -86,7 +86,7 @@ def _bytes_of(path: Path) -> bytes:
 
 def _object(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise SpecError([Problem("", f"{kind(value)} where an object with 'tasks' is wanted")])
+        raise SpecError([Problem("", f"{kind(value)} where an object with 'tasks' is expected")])
     return value
 
 
@@ -155,7 +155,7 @@ def _json(value: object) -> bytes:
 def _plain_member(members: Mapping[str, object], key: str, document: Document) -> dict[str, Any]:
     value = decode(_json(members.get(key, {})))
     if not isinstance(value, dict):
-        raise SpecError([Problem(key, f"{kind(value)} where an object is wanted")], document.source)
+        raise SpecError([Problem(key, f"{kind(value)} where an object is expected")], document.source)
     return value
 
 
@@ -205,7 +205,7 @@ def _read_lines(parameters: dict[str, Any], path: str, directory: Path, problems
             file = value["lines"]
             place = join(path, f"{name}.lines")
             if not isinstance(file, str) or not file or "\0" in file:
-                problems.add(place, f"{kind(file)} where a file's name is wanted")
+                problems.add(place, f"{kind(file)} where a file name is expected")
                 continue
             try:
                 parameters[name] = lines_of((directory / file).read_bytes())

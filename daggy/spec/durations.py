@@ -13,20 +13,20 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def seconds(value: object) -> float:
-    """Return a length of time in seconds.
+    """Return a duration in seconds.
 
     Raises:
-        ValueError: it is no length of time, negative, or longer than LONGEST.
+        ValueError: it is not a duration, negative, or longer than LONGEST.
     """
     if isinstance(value, str):
         found = _TEXT.fullmatch(value)
         if found is None:
-            raise ValueError(f"'{value[:40]}' is not a length of time")
+            raise ValueError(f"'{value[:40]}' is not a duration")
         length = float(Decimal(found[1]) * _UNITS[found[2]])
     elif isinstance(value, int | Decimal) and not isinstance(value, bool):
         length = float(value)
     else:
-        raise ValueError("not a length of time")  # noqa: TRY004  # one error for whoever reads a spec
+        raise ValueError("not a duration")  # noqa: TRY004  # one error for whoever reads a spec
     if not 0 <= length <= LONGEST:
-        raise ValueError("a length of time is at least 0 and at most a billion seconds")
+        raise ValueError("a duration is at least 0 and at most a billion seconds")
     return length

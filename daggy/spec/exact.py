@@ -1,4 +1,4 @@
-"""JSON read to the letter: duplicate keys are refused, numbers keep their text, and every fault has its place."""
+"""Strict JSON: duplicate keys are refused, numbers keep their text, and every error has its place."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Exact:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number that JSON has")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _wrong(message: str) -> SpecError:

@@ -1,4 +1,4 @@
-"""The short way for plain tasks: a million of them are decoded by msgspec, and what is unusual is left to `task`."""
+"""The fast path for plain tasks: msgspec decodes a million of them; unusual ones are left to `task`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Name = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 
 class _Details(Struct, forbid_unknown_fields=True, gc=False):
-    """The details that the short way knows; everything it accepts is right as it stands."""
+    """The details that the fast path accepts; whatever it accepts is valid."""
 
     command: Annotated[list[str], Meta(min_length=1)] | UnsetType = UNSET
     shell: str | UnsetType = UNSET
@@ -31,7 +31,7 @@ class _Details(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class PlainTask(Struct, forbid_unknown_fields=True, gc=False):
-    """An entry of `tasks` without anything that needs a closer look."""
+    """An entry of `tasks` without anything that needs full validation."""
 
     details: _Details
     parents: list[str] | UnsetType = UNSET
@@ -70,7 +70,7 @@ _DETAILS = _Details.__struct_fields__
 
 
 def plain_tasks(joined: bytes) -> list[PlainTask]:
-    """Return tasks that are all right as they stand, or nothing if one of them needs a closer look.
+    """Return tasks that are all valid, or nothing if one of them needs full validation.
 
     Args:
         joined: A JSON list of entries, without any escape, empty string or `{{`.
@@ -89,7 +89,7 @@ def plain_tasks(joined: bytes) -> list[PlainTask]:
 
 
 def plain_task(raw: bytes) -> PlainTask | None:
-    """Return a task that is right as it stands, or None for one that needs the long way.
+    """Return a task that is valid, or None for one that needs full validation.
 
     Args:
         raw: The entry's JSON, without `{{` and without escapes that stand for NUL, surrogates or braces.
@@ -122,7 +122,7 @@ def policy_given(task: PlainTask) -> dict[str, Any]:
 
 
 class Written:
-    """The details of a plain task, in its own bytes until somebody asks."""
+    """The details of a plain task, kept as bytes until they are used."""
 
     __slots__ = ("inherited", "raw")
 
@@ -132,7 +132,7 @@ class Written:
         self.inherited = inherited
 
     def __eq__(self, other: object) -> bool:
-        """Return whether both are written alike; if not, they may still mean the same."""
+        """Return whether both are written alike; if not, they may still be equal."""
         if not isinstance(other, Written):
             return NotImplemented
         return self.raw == other.raw and (self.inherited is other.inherited or self.inherited == other.inherited)
@@ -145,7 +145,7 @@ class Written:
 
 
 read_plain = _decode
-"""Returns the plain task that some bytes are known to be."""
+"""Returns the plain task that these bytes are known to hold."""
 
 
 def plain_details(task: PlainTask, inherited: Given) -> Details:

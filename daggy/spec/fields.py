@@ -1,4 +1,4 @@
-"""Readers of single JSON values: each returns what it read, or None after reporting what is wrong."""
+"""Readers of single JSON values: each returns the value, or None after reporting a problem."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNIT_HINT = 'write seconds, or "90s", "10m", "2h"'
 
 
 def unfit(text: str) -> str:
-    """Return why no process can be given this text; empty if it can."""
+    """Return why this text cannot be passed to a process; empty if it can."""
     if "\0" in text:
         return "holds a NUL character"
     if not text.isascii():
@@ -29,7 +29,7 @@ def text(value: object, path: str, problems: Problems) -> str | None:
     """Read a string."""
     if not isinstance(value, str):
         mend = f'write "{value}"' if kind(value) == "a number" else ""
-        problems.add(path, f"{kind(value)} where a string is wanted", mend)
+        problems.add(path, f"{kind(value)} where a string is expected", mend)
         return None
     if why := unfit(value):
         problems.add(path, f"{quote(value)} {why}")
@@ -41,7 +41,7 @@ def noun(value: object, path: str, problems: Problems) -> str | None:
     """Read a string that is not empty and has no control characters: a name."""
     read = text(value, path, problems)
     if read is not None and (not read or re.search(r"[\x00-\x1f\x7f]", read)):
-        problems.add(path, f"{quote(read)} is no name", "it is not empty and has no control characters")
+        problems.add(path, f"{quote(read)} is not a name", "it must not be empty or contain control characters")
         return None
     return read
 
@@ -49,7 +49,7 @@ def noun(value: object, path: str, problems: Problems) -> str | None:
 def boolean(value: object, path: str, problems: Problems) -> bool | None:
     """Read true or false."""
     if not isinstance(value, bool):
-        problems.add(path, f"{kind(value)} where true or false is wanted")
+        problems.add(path, f"{kind(value)} where true or false is expected")
         return None
     return value
 
@@ -59,7 +59,7 @@ def integer(low: int, high: int) -> Callable[[object, str, Problems], int | None
 
     def read(value: object, path: str, problems: Problems) -> int | None:
         if not isinstance(value, int) or isinstance(value, bool):
-            problems.add(path, f"{kind(value)} where an integer is wanted")
+            problems.add(path, f"{kind(value)} where an integer is expected")
         elif not low <= value <= high:
             problems.add(path, f"{value} is out of bounds", f"it is from {low} to {high}")
         else:
@@ -72,7 +72,7 @@ def integer(low: int, high: int) -> Callable[[object, str, Problems], int | None
 def amount(value: object, path: str, problems: Problems) -> float | None:
     """Read a finite number that is not negative."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        problems.add(path, f"{kind(value)} where a number is wanted")
+        problems.add(path, f"{kind(value)} where a number is expected")
         return None
     number = Decimal(value)
     read = float(number) if number.adjusted() < 300 else math.inf
@@ -92,7 +92,7 @@ def backoff(value: object, path: str, problems: Problems) -> float | None:
 
 
 def length(value: object, path: str, problems: Problems) -> float | None:
-    """Read a length of time, in seconds."""
+    """Read a duration, in seconds."""
     try:
         return seconds(value)
     except ValueError as error:
@@ -101,7 +101,7 @@ def length(value: object, path: str, problems: Problems) -> float | None:
 
 
 def timeout(value: object, path: str, problems: Problems) -> float | None:
-    """Read a length of time that is not zero, in seconds."""
+    """Read a duration that is not zero, in seconds."""
     read = length(value, path, problems)
     if read == 0:
         problems.add(path, "a timeout of 0", "leave it out for none")
@@ -116,7 +116,7 @@ def members(value: object, path: str, problems: Problems, wanted: str = "an obje
         if isinstance(value, list) and path == "tags" and all(isinstance(item, str) for item in value):
             shown = ", ".join(f'"{item}": ""' for item in value[:3])
             mend = f"tags are names with texts: {{{shown}}}"
-        problems.add(path, f"{kind(value)} where {wanted} is wanted", mend)
+        problems.add(path, f"{kind(value)} where {wanted} is expected", mend)
         return None
     return value
 
@@ -125,7 +125,7 @@ def items(value: object, path: str, problems: Problems) -> Iterator[tuple[str, o
     """Read a list: its items, each with its path."""
     if not isinstance(value, list):
         mend = f'write ["{value}"]' if isinstance(value, str) and len(value) < 60 else ""
-        problems.add(path, f"{kind(value)} where a list is wanted", mend)
+        problems.add(path, f"{kind(value)} where a list is expected", mend)
         return
     for position, item in enumerate(value):
         yield join(path, f"[{position}]"), item

@@ -15,7 +15,7 @@ from daggy.spec.numbers import Number, whole
 from daggy.spec.problems import join, quote
 
 MOST = 100_000
-"""Values of a YAML document that may come from aliases: written out, a few lines of them can be billions."""
+"""Values of a YAML document that may come from aliases: a few lines can expand to billions."""
 DEEPEST = 100
 
 
@@ -62,7 +62,7 @@ class _Resolver(yaml.resolver.BaseResolver):
 
 
 class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Resolver):
-    """PyYAML's parser up to nodes; what they mean is decided here."""
+    """PyYAML's parser up to nodes; this module interprets them."""
 
     def __init__(self, stream: bytes) -> None:
         yaml.reader.Reader.__init__(self, stream)
@@ -90,7 +90,7 @@ def read_yaml(data: bytes) -> object:
     """Return a YAML document's data, by the core schema of YAML 1.2.
 
     Raises:
-        SpecError: it is not YAML, or has a key twice, a tag of its own, or values that JSON has not.
+        SpecError: it is not YAML, or has a duplicate key, an explicit tag, or values that JSON lacks.
     """
     try:
         node = _Loader(data).get_single_node()
@@ -106,7 +106,7 @@ def read_yaml(data: bytes) -> object:
 
 
 class _Plain:
-    """Makes plain data of nodes."""
+    """Turns nodes into plain data."""
 
     def __init__(self) -> None:
         self.left = MOST

@@ -1,4 +1,4 @@
-"""The keys of a run spec, and what to say of one that is not among them."""
+"""The keys of a run spec, and the message for an unknown one."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ _PLACES = {
 
 
 def ignored(key: str) -> bool:
-    """Return whether a key is nobody's business but its author's."""
+    """Return whether a key is ignored: a user's own."""
     return key.startswith("x-") or key == "$schema"
 
 
 def check_keys(data: Mapping[str, object], known: Iterable[str], place: str, path: str, problems: Problems) -> None:
-    """Report every key that is not known, with the one that was meant or the place where it belongs.
+    """Report every unknown key, with the one that was meant or the place where it belongs.
 
     Args:
         data: The object as written.
@@ -103,7 +103,7 @@ def check_keys(data: Mapping[str, object], known: Iterable[str], place: str, pat
 
 def _mend(key: str, known: list[str], place: str) -> str:
     if key in LATER and place == "details":
-        return "tasks of this kind are not there yet: give `command` or `shell`"
+        return "tasks of this kind are not supported yet: give `command` or `shell`"
     meant = _MEANT.get(key, key)
     if meant in known:
         return f"did you mean '{meant}'?"

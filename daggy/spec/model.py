@@ -1,4 +1,4 @@
-"""The run spec as frozen values: what a user wrote, validated, with everything from outside resolved."""
+"""The run spec as frozen values: validated, with all references to files resolved."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Values(Protocol):
         ...
 
     def texts(self) -> Sequence[str]:
-        """Return all texts; for a range this writes it out (cached by the caller, if at all)."""
+        """Return all texts; a range is written out at each call."""
         ...
 
     def find(self, text: str) -> int:
@@ -84,7 +84,7 @@ class Details:
 
 @frozen
 class Policy:
-    """All that scheduling needs to know of a template; equal for many of them, and hashable."""
+    """What scheduling needs of a template; shared by many of them, and hashable."""
 
     pool: str = ""  # empty: the default pool
     resources: tuple[tuple[str, float], ...] = (("cores", 1.0),)  # sorted by name
@@ -101,10 +101,10 @@ class Policy:
 
 
 class Written(Protocol):
-    """Details still in the bytes in which they were written: a million explicit tasks keep no decoded objects."""
+    """Details still as written, in bytes: a million explicit tasks keep no decoded objects."""
 
     def read(self) -> Details:
-        """Return the details, decoded; the bytes were found to be right when the spec was read."""
+        """Return the details, decoded; the bytes were validated when the spec was read."""
         ...
 
 
@@ -114,7 +114,7 @@ def _read(details: Details | Written) -> Details:
 
 @define
 class Draft:
-    """A template that is still being made: a million of these cost a fraction of as many frozen ones."""
+    """A template under construction: a million of these cost a fraction of as many frozen ones."""
 
     name: str
     _details: Details | Written = field(eq=_read)
@@ -139,19 +139,19 @@ class Template(Draft):
 
     @property
     def details(self) -> Details:
-        """How its tasks are run. May be decoded at each call: keep it while it is needed, no longer."""
+        """How its tasks are run. It may be decoded at each call, so keep it only while it is needed."""
         return _read(self._details)
 
 
 def freeze(draft: Draft) -> Template:
-    """Return a draft as the template that it is from here on; it has the same fields in the same places."""
+    """Turn a draft into a template; both have the same fields in the same places."""
     draft.__class__ = Template
     return cast("Template", draft)
 
 
 @frozen
 class Defaults:
-    """What a spec says for all its tasks; a generator's tasks are read with it too.
+    """What a spec says for all its tasks; it applies to a generator's tasks too.
 
     Args:
         task: The object `defaults`, as plain JSON data.

@@ -1,4 +1,4 @@
-"""The names of templates and parameters: which are allowed."""
+"""Which names of templates and parameters are allowed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ RESERVED = frozenset(
 """Names that parameters cannot have: what templates use them for, or will."""
 
 BAD = re.compile(r"[\s:/%\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What no name of a template holds: names of tasks are read back, and made into paths."""
+"""Characters that template names must not contain: task names are parsed, and used in paths."""
 
 _BRACES = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 
 
 def check_template_name(name: str, path: str, problems: Problems) -> None:
-    """Report a name that no template can have."""
+    """Report an invalid template name."""
     found = BAD.search(name)
     if not name:
         problems.add(path, "a task's name is empty")
@@ -37,20 +37,20 @@ def bare(spelling: str) -> str:
 
 
 def check_parameter_name(name: str, path: str, problems: Problems, *, literal: bool) -> bool:
-    """Report a name that no parameter can have; return whether it is one.
+    """Report an invalid parameter name; return whether it is valid.
 
     Args:
         name: Without braces.
         path: Of the parameter.
         problems: Where to report.
-        literal: Whether the spec's templating is: any text is a name then.
+        literal: Whether the spec's templating is literal: then any text is a name.
     """
     if not name or unfit(name):
-        problems.add(path, f"{quote(name)} is no name of a parameter")
+        problems.add(path, f"{quote(name)} is not a valid parameter name")
     elif literal:
         return True
     elif not name.isidentifier():
-        problems.add(path, f"{quote(name)} is no identifier", "a parameter's name is letters, digits and '_'")
+        problems.add(path, f"{quote(name)} is not an identifier", "use letters, digits and '_'")
     elif name in RESERVED or name in KEYWORDS:
         problems.add(path, f"'{name}' is reserved", "give the parameter another name")
     else:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from daggy.spec.model import Value
 
 DIGITS = 400
-"""The most digits, exponent written out, that a number of a spec may have."""
+"""The most digits of a number in a spec, with its exponent written out."""
 
 
 class Number(Decimal):
@@ -33,7 +33,7 @@ class Number(Decimal):
         except InvalidOperation:
             raise ValueError(f"{text!r} is not a number") from None
         if not number.is_finite():
-            raise ValueError(f"'{text}' is not a number that JSON has")
+            raise ValueError(f"'{text}' is not a JSON number")
         if len(text) > DIGITS or abs(number.adjusted()) > DIGITS:
             raise ValueError(f"a number with more than {DIGITS} digits")
         number.text = text
@@ -52,11 +52,11 @@ class Number(Decimal):
         return super().__format__(specifier, *rest) if specifier else self.text
 
     def __deepcopy__(self, memo: Any, /) -> Self:
-        """Return itself: it never changes."""
+        """Return itself: it is immutable."""
         return self
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        """Travel to another process as text."""
+        """Pickle as text."""
         return type(self), (self.text,)
 
 
@@ -100,7 +100,7 @@ def whole(text: str) -> int:
 
 
 def parse_value(text: str) -> Value:
-    """Return what a text given on the command line is: a number if JSON would read it as one, else the string."""
+    """Return a value given on the command line: a number if it is a JSON number, else the string."""
     if not text or text[0] not in "-0123456789" or text[-1] not in "0123456789":
         return text
     digits = text.removeprefix("-")
@@ -113,7 +113,7 @@ def parse_value(text: str) -> Value:
 
 
 def plain(value: object) -> object:
-    """Return data with its numbers as Python's own: what an executor's options are made of."""
+    """Return data with plain Python numbers, as an executor's options have them."""
     match value:
         case Number():
             as_float = float(value)

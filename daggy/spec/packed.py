@@ -1,7 +1,7 @@
-"""Specs of millions of entries as a few arrays: templates, names and values that are made when somebody asks.
+"""Specs of millions of entries as a few arrays: templates, names and values are made on demand.
 
-What is read in one process is handed to another without making an object for each task there: the bytes in which the
-entries were written, and where each begins, are all there is.
+A spec read in one process is handed to another without making an object for each task there: it consists of the bytes
+of the entries, and where each begins.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class PackedTemplates(Sequence[Template]):
         unusual: Which rows needed a closer look when the spec was read; None: none of them.
         policies: The distinct ones.
         policy_of: Position in `policies` by row; None if there is one policy.
-        inherited: What `defaults` says of `details`.
-        described: What `defaults` says as `description`.
+        inherited: The `details` of `defaults`.
+        described: The `description` of `defaults`.
         templating: Of all that are not unusual.
     """
 
@@ -209,7 +209,7 @@ def merge_templates(
 
 @frozen(eq=False)
 class PackedValues:
-    """Values of one parameter that were written out, very many of them.
+    """Very many written-out values of one parameter.
 
     Args:
         names: Position by text.

@@ -12,7 +12,7 @@ from daggy.spec.model import Value
 from daggy.spec.numbers import DIGITS, Number
 
 MOST = 2**32 - 1
-"""Values that one parameter may have: no run has more tasks."""
+"""The most values of one parameter: no run has more tasks."""
 
 
 @frozen(slots=False)

@@ -1,4 +1,4 @@
-"""Collects everything that is wrong with a document, so that a user hears it all at once."""
+"""Collects all problems of a document, so that a user sees them at once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from attrs import define, field
 from daggy.errors import Problem, SpecError
 
 MOST = 1000
-"""Problems kept; of a million equal ones nobody reads more."""
+"""Problems kept; the rest is only counted."""
 
 PATIENCE = 20_000
-"""Names that a document's wrong names are compared with, to say what was meant; then nothing more is said."""
+"""Comparisons of wrong names with known ones, for suggestions, per document."""
 
 CANDIDATES = 5000
-"""Names of which the nearest one is sought."""
+"""Names among which the nearest one is looked up."""
 
 
 @define
@@ -31,7 +31,7 @@ class Problems:
 
     @property
     def full(self) -> bool:
-        """Whether one more problem would only be counted."""
+        """Whether further problems are only counted."""
         return len(self.found) >= MOST
 
     def add(self, path: str, message: str, mend: str = "") -> None:
@@ -52,7 +52,7 @@ class Problems:
             self.warnings.append(f"{path}: {message}")
 
     def suggest(self, word: str, known: Iterable[str]) -> str:
-        """Return `did you mean 'x'?` for the nearest known word, else nothing; nothing either once patience is out."""
+        """Return `did you mean 'x'?` for the nearest known word, else nothing; nothing once too many were compared."""
         if self.full or self._compared >= PATIENCE:
             return ""
         candidates = list(islice(known, CANDIDATES))
@@ -70,7 +70,7 @@ class Problems:
             SpecError: there is at least one problem.
         """
         if self.more:
-            self.found.append(Problem("", f"{self.more} more problems", "mend these first"))
+            self.found.append(Problem("", f"{self.more} more problems", "fix these first"))
         if self.found:
             raise SpecError(self.found, source)
 
@@ -99,7 +99,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def kind(value: object) -> str:
-    """Return what a plain JSON value is, in JSON's words."""
+    """Return the kind of a plain JSON value, in JSON's terms."""
     match value:
         case None:
             return "null"
@@ -116,5 +116,5 @@ def kind(value: object) -> str:
 
 
 def quote(text: str) -> str:
-    """Return a user's noun in quotes, shortened where it is very long."""
+    """Return a user's word in quotes, shortened if it is very long."""
     return repr(text if len(text) <= 80 else text[:77] + "...")

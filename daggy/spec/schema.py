@@ -124,7 +124,7 @@ def _listed() -> _Schema:
 def schema() -> _Schema:
     """Return the JSON Schema (draft 2020-12) of a run spec.
 
-    It says what can be said of shapes: names that do not exist, cycles and the like are found by `daggy check` alone.
+    It covers structure; unknown names, cycles and the like are found only by `daggy check`.
     """
     properties: _Schema = {
         "version": _said("of this format", {"const": 1}),

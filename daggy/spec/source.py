@@ -1,4 +1,4 @@
-"""A JSON document opened so that a million tasks in it stay bytes until each is looked at."""
+"""Opens a JSON document so that its tasks stay bytes until each is used."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from daggy.spec.fast import PlainTask, plain_task, plain_tasks
 from daggy.spec.problems import kind
 
 SMALL = 1 << 16
-"""Bytes up to which a document is read to the letter at once."""
+"""Size in bytes up to which a document is read strictly at once."""
 
 _MANY = 4096
 _VARIABLE = b"DAGGY_PARAM_"
 _UNUSUAL = (b"{{", b"\\", b'""')
-"""What keeps a batch from being decoded at once; then each of its entries is looked at."""
+"""Characters that keep a batch from being decoded at once; then each of its entries is checked."""
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -48,7 +48,7 @@ class Source:
     def batches(self, *, plain: bool) -> Iterator[list[tuple[str, bytes, PlainTask | None]]]:
         """Return the entries of `tasks`, some thousand at a time: name, bytes, and the plain task where it is one.
 
-        The bytes of what is not plain are for `read`. Whoever takes all batches has refused duplicate keys.
+        The bytes of what is not plain are for `read`. Duplicate keys are found once all batches have been taken.
 
         Args:
             plain: Whether tasks can be plain at all.
@@ -68,7 +68,7 @@ class Source:
             self._known += count_keys(_encode([task for task in tasks if task is not None]))
             yield [(name, entry, task) for (name, _), entry, task in zip(chunk, entries, tasks, strict=True)]
         if self._known + self._exact.keys != count_keys(self._data) or not countable(self._data):
-            Exact().decode(self._data)  # perhaps only strings that look like keys: this knows
+            Exact().decode(self._data)  # perhaps only strings that look like keys: reading it strictly decides
 
     def read(self, entry: bytes) -> object:
         """Return an entry of `tasks` as plain data.
@@ -79,7 +79,7 @@ class Source:
         try:
             return self._exact.decode(entry)
         except SpecError:
-            Exact().decode(self._data)  # says the same with the place in the whole document
+            Exact().decode(self._data)  # raises the same error with the place in the whole document
             raise
 
 
@@ -99,10 +99,10 @@ def open_source(data: bytes) -> Source:
         try:
             return _open(data.removeprefix(b"\xef\xbb\xbf"), exact)
         except (msgspec.MsgspecError, SpecError, UnicodeDecodeError, RecursionError):
-            exact = Exact()  # reads it all, and says with its place what is wrong
+            exact = Exact()  # reads all of it and reports the problem with its place
     value = exact.decode(data)
     if not isinstance(value, dict):
-        raise SpecError([Problem("", f"{kind(value)} where an object with 'tasks' is wanted")])
+        raise SpecError([Problem("", f"{kind(value)} where an object with 'tasks' is expected")])
     return Source(value, None, data, exact)
 
 

@@ -1,4 +1,4 @@
-"""Reads one entry of `tasks`, or `defaults`: everything that can be said without looking at the rest of the spec."""
+"""Reads one entry of `tasks`, or `defaults`: everything that does not depend on the rest of the spec."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _join_resources(given: dict[str, Any], path: str, problems: Problems) -> Non
         beside = given.get("resources", {})
         for name in inside.keys() & beside.keys():
             if inside[name] != beside[name]:
-                problems.add(join(path, "resources"), f"'{name}' is given twice, unequally", "give it once")
+                problems.add(join(path, "resources"), f"'{name}' is given twice with different values", "give it once")
         given["resources"] = {**beside, **inside}
 
 
@@ -85,7 +85,7 @@ def _dependency(value: object, path: str, problems: Problems) -> Dependency | No
         name = noun(value, path, problems)
         return None if name is None else Dependency(name)
     if not isinstance(value, dict):
-        problems.add(path, f"{kind(value)} where a task's name or an object is wanted")
+        problems.add(path, f"{kind(value)} where a task's name or an object is expected")
         return None
     check_keys(value, DEPENDENCY, "dependency", path, problems)
     if "task" not in value:
@@ -117,9 +117,9 @@ def _on(value: object, path: str, problems: Problems) -> On | None:
     if isinstance(value, str) and value in known:
         return known[value]
     shown = quote(value) if isinstance(value, str) else kind(value)
-    mend = "waiting for skipped tasks is not there yet" if value == "skipped" else ""
+    mend = "waiting for skipped tasks is not supported yet" if value == "skipped" else ""
     near = did_you_mean(value, known) if isinstance(value, str) else ""
-    problems.add(path, f"{shown} is nothing to wait for", mend or near or "'completed' or 'ended'")
+    problems.add(path, f"{shown} is not a condition to wait for", mend or near or "'completed' or 'ended'")
     return None
 
 
@@ -148,7 +148,7 @@ def _retry_on(value: object, path: str, problems: Problems) -> frozenset[str | i
 
 def _not_retried(item: object) -> str:
     if not isinstance(item, str):
-        return f"{item} is no exit code of a failure" if kind(item) == "a number" else f"{kind(item)} is no reason"
+        return f"{item} is not the exit code of a failure" if kind(item) == "a number" else f"{kind(item)} is no reason"
     known = item.upper() in Reason.__members__
     return f"'{item}' is never retried" if known else f"no reason named {quote(item)}"
 
@@ -158,13 +158,13 @@ def _templating(value: object, path: str, problems: Problems) -> Templating | No
     if isinstance(value, str) and value in known:
         return known[value]
     shown = quote(value) if isinstance(value, str) else kind(value)
-    problems.add(path, f"{shown} is no templating", f"there are {', '.join(known)}")
+    problems.add(path, f"{shown} is not a templating mode", f"there are {', '.join(known)}")
     return None
 
 
 def _as_written(value: object, path: str, problems: Problems) -> object:
     if not isinstance(value, dict):
-        problems.add(path, f"{kind(value)} where an object is wanted")
+        problems.add(path, f"{kind(value)} where an object is expected")
         return None
     return value
 

@@ -1,4 +1,4 @@
-"""Makes templates of the entries of `tasks`: defaults merged, strings checked, the parameters that apply found."""
+"""Turns the entries of `tasks` into templates: merges defaults, checks strings, finds the parameters that apply."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from daggy.spec.values import Parameters, check_lengths, read_parameters
 
 
 class _Dependencies(dict[str, Dependency]):
-    """The dependencies that are only names, each made once."""
+    """Dependencies that are only names, each made once."""
 
     def __missing__(self, name: str) -> Dependency:
         dependency = self[name] = Dependency(name)
@@ -42,7 +42,7 @@ class Reader:
         problems: Where to report.
 
     `templates` are those read so far, `used` the parameters of the run that any of them uses. `read` counts entries,
-    right or wrong; `complete` is false once a string could not be understood, which may hide uses.
+    valid or not; `complete` is false once a string could not be parsed, which may hide uses.
     """
 
     def __init__(self, spec: RunSpec, inherited: Given, problems: Problems) -> None:
@@ -68,7 +68,7 @@ class Reader:
             self.defaults = read_parameters(written, "defaults.parameters", problems, literal=literal)
 
     def read_source(self, document: Source) -> None:
-        """Read tasks that are still bytes: plain ones the short way, the others to the letter."""
+        """Read tasks that are still bytes: plain ones on the fast path, the others strictly."""
         tasks = document.tasks or {}
         good = BAD.search("".join(tasks)) is None and all(tasks) and not any(map(str.isdigit, tasks))
         for batch in document.batches(plain=good and self._plain()):
@@ -90,7 +90,7 @@ class Reader:
         return not any("{{" in text for _, text, _ in texts_of(merge_details({}, self._details)))
 
     def _add_plain(self, batch: list[tuple[str, bytes, Any]]) -> None:
-        """Add tasks that are right as they stand: the loop that a million tasks go through."""
+        """Add valid plain tasks: the loop that a million tasks go through."""
         base = self._policy(NO_POLICY, {})
         details, templating, described = self._details, self._templating, self._described
         dependencies = self._dependencies
@@ -133,7 +133,7 @@ class Reader:
             for position, item in enumerate(data):
                 self._read_listed(item, f"tasks[{position}]")
         else:
-            self._problems.add("tasks", f"{kind(data)} where a map of tasks is wanted")
+            self._problems.add("tasks", f"{kind(data)} where a map of tasks is expected")
 
     def _read_listed(self, item: object, path: str) -> None:
         if not isinstance(item, dict):
@@ -144,13 +144,13 @@ class Reader:
             message = "both 'name' and 'class'" if given else "no 'name'"
             self._problems.add(path, message, "each task of a list has one name")
         name = noun(item[given[0]], join(path, given[0]), self._problems) if given else None
-        # Without a name the rest is still checked, under one that nobody can have given.
+        # Without a name the rest is still checked, under an impossible name.
         self._read(name or f"%{path}", item, path, ("name", "class"), named=name is not None)
 
     def _read(self, name: str, item: object, path: str, extra: tuple[str, ...], *, named: bool = True) -> None:
         self.read += 1
         if not isinstance(item, dict):
-            self._problems.add(path, f"{kind(item)} where a task is wanted", 'a task is {"details": {…}}')
+            self._problems.add(path, f"{kind(item)} where a task is expected", 'a task is {"details": {…}}')
             return
         if named:
             check_template_name(name, path, self._problems)
@@ -193,7 +193,7 @@ class Reader:
         return template
 
     def _names_in(self, template: Template, given: Given, known: Mapping[str, Values], path: str) -> set[str]:
-        """Return the parameters that the strings of details use; report strings that cannot be understood."""
+        """Return the parameters that the strings of details use; report strings that cannot be parsed."""
         details = template.details
         spellings: dict[str, str] = {}
         if template.templating is Templating.LITERAL:
@@ -218,7 +218,7 @@ class Reader:
 
     def _tell(self, path: str, messages: Iterable[tuple[str, str]]) -> None:
         for message, mend in messages:
-            if (path, message) not in self._told:  # a default is wrong once, not once a task
+            if (path, message) not in self._told:  # a wrong default is reported once, not for each task
                 self._told.add((path, message))
                 self._problems.add(path, message, mend)
 
@@ -259,7 +259,9 @@ class Reader:
             limit = self.spec.limits.get(name)
             if limit is not None and amount > limit:
                 mend = f"`limits` allows {limit:g} in all"
-                self._problems.add(join(path, f"resources.{name}"), f"{amount:g} of '{name}' can never be had", mend)
+                self._problems.add(
+                    join(path, f"resources.{name}"), f"{amount:g} of '{name}' can never be available", mend
+                )
 
 
 def _gives(given: Given, place: str) -> bool:

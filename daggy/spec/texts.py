@@ -1,4 +1,4 @@
-"""Many texts as a few arrays, and the way from a name to its row without a dictionary of a million names."""
+"""Many texts as a few arrays, and a lookup from name to row without a dictionary of a million names."""
 
 from __future__ import annotations
 

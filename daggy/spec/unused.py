@@ -1,4 +1,4 @@
-"""Parameters that nothing uses: a warning, and an error where a substitution was clearly meant."""
+"""Unused parameters: a warning, and an error where a substitution was clearly meant."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from daggy.spec.templating.recipe import texts_of
 from daggy.spec.values import Parameters
 
 FEW = 100
-"""Unused parameters, at most, that are looked for one by one in all texts."""
+"""The most unused parameters that are searched for one by one in all texts."""
 
 _WORD = re.compile(r"\w+")
 _VARIABLE = re.compile(r"DAGGY_PARAM_(\w+)")
 
 
 class Reading(Protocol):
-    """What is known once all tasks were read."""
+    """What is known once all tasks have been read."""
 
     templates: list[Template]
     used: set[str]
@@ -60,7 +60,7 @@ def _check(
 
 
 def _perhaps_meant(unused: Iterable[str], templates: Iterable[Template]) -> set[str]:
-    """Return FEW of many names that stand in some text, or cannot be told from one."""
+    """Return up to FEW of many names that appear in some text, or may do so."""
     texts = (text for template in templates for _, text, _ in texts_of(template.details))
     words = {word for text in texts for word in _WORD.findall(text)}
     return set(islice((name for name in unused if name in words or not _WORD.fullmatch(name)), FEW))
@@ -72,7 +72,7 @@ def _report(name: str, spelling: str, path: str, templates: Iterable[Template], 
         for place, text, _ in texts_of(template.details):
             if name in text and word.search(_outside(text, template.templating)):
                 where = f"tasks.{template.name}.details.{place}"
-                problems.add(path, f"nothing uses '{name}', yet it stands in {where}", _mend(name, spelling, template))
+                problems.add(path, f"nothing uses '{name}', but it appears in {where}", _mend(name, spelling, template))
                 return
     problems.warn(path, f"nothing uses the parameter '{name}'")
 

@@ -1,4 +1,4 @@
-"""From a JSON document to a validated RunSpec, or to everything that is wrong with it."""
+"""Turns a JSON document into a validated RunSpec, or reports everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from daggy.spec.unused import check_unused
 from daggy.spec.values import Parameters, read_parameters, read_zip
 
 VERSION = 1
-"""The newest version of the format that this Daggy reads."""
+"""The newest version of the format that this version of Daggy reads."""
 
 
 def parse(data: bytes, *, source: str = "", directory: str | None, name: str = "") -> RunSpec:
@@ -108,9 +108,11 @@ def _given(data: Mapping[str, object], key: str, read: Any, default: Any, proble
 
 def _check_version(value: object, problems: Problems) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        problems.add("version", f"{kind(value)} where the format's version is wanted", f"write {VERSION}")
+        problems.add("version", f"{kind(value)} where the format version is expected", f"write {VERSION}")
     elif value > VERSION:
-        problems.add("version", f"version {value} is newer than this Daggy reads", f"the newest it reads is {VERSION}")
+        problems.add(
+            "version", f"version {value} is newer than this version of Daggy reads", f"the newest it reads is {VERSION}"
+        )
 
 
 def _tags(value: object, problems: Problems) -> dict[str, str]:
@@ -128,7 +130,7 @@ def _directory(value: object, base: str | None, templating: Templating, problems
     if given is not None and templating is Templating.JINJA and "{{" in given:
         problems.add("directory", "the spec's directory is no template", "put it in `details` of `defaults`")
     if base is None and (given is None or not posixpath.isabs(given)):
-        problems.add("directory", "no absolute directory", "say where tasks run")
+        problems.add("directory", "no absolute directory", "give the directory in which tasks run")
         return ""
     return posixpath.join(base or "", given or "").rstrip("/") or "/"
 
@@ -163,7 +165,7 @@ def _parse_fragment(document: Source, run: RunSpec, source: str) -> RunSpec:
     problems = Problems()
     data = document.members
     for key in [key for key in data if key not in FRAGMENT and not ignored(key)]:
-        mend = "it belongs in the run's spec" if key in TOP else "a generator answers with 'tasks', 'parameters', 'zip'"
+        mend = "put it in the run's spec" if key in TOP else "a generator answers with 'tasks', 'parameters', 'zip'"
         problems.add(key, f"unknown key '{key}'", mend)
     inherited = read_defaults(run.defaults.task, Problems())
     literal = Templating.LITERAL in (run.defaults.templating, inherited.get("templating"))

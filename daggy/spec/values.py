@@ -14,7 +14,7 @@ from daggy.spec.parameters import ListValues, RangeValues
 from daggy.spec.problems import Problems, join, kind, quote
 
 BROKEN = ListValues(("",))
-"""Stands for values that could not be read: the parameter is there, and its uses are not wrong."""
+"""Stands for values that could not be read: the parameter exists, so its uses are not errors."""
 
 
 @frozen
@@ -59,7 +59,7 @@ def _read(written: object, path: str, problems: Problems) -> Values | None:
             problems.add(path, "only the command line reads files of lines", "send the values as a list")
             return None
     mend = f"write [{quote(written)}]" if isinstance(written, str) else "give a list, a range or lines"
-    problems.add(path, f"{kind(written)} where a list of values is wanted", mend.replace("'", '"'))
+    problems.add(path, f"{kind(written)} where a list of values is expected", mend.replace("'", '"'))
     return None
 
 
@@ -98,7 +98,7 @@ def _range(written: object, path: str, problems: Problems) -> Values | None:
         if isinstance(item, int | Decimal) and not isinstance(item, bool):
             bounds.append(item)
         else:
-            problems.add(place, f"{kind(item)} where a number is wanted")
+            problems.add(place, f"{kind(item)} where a number is expected")
             return None
     if len(bounds) not in (2, 3):
         if isinstance(written, list):
@@ -135,7 +135,7 @@ def read_zip(
                 taken.add(bare(name))
                 names.append(bare(name))
         if isinstance(item, list) and len(item) < 2:
-            problems.add(place, "a group of fewer than two parameters", "give two or more")
+            problems.add(place, "a group with fewer than two parameters", "give two or more")
         if names:
             groups.append(tuple(sorted(names)))
             check_lengths(groups[-1], known, place, problems)
@@ -153,8 +153,10 @@ def _check_member(name: str, path: str, known: Mapping[str, Values], taken: set[
 
 
 def check_lengths(group: tuple[str, ...], known: Mapping[str, Values], path: str, problems: Problems) -> None:
-    """Report parameters that step together and have unequal numbers of values."""
+    """Report parameters that step together with different numbers of values."""
     lengths = {len(known[name]) for name in group if known[name] is not BROKEN}
     if len(lengths) > 1:
         found = ", ".join(f"{name} has {len(known[name])}" for name in group)
-        problems.add(path, f"unequal numbers of values: {found}", "parameters that step together have equally many")
+        problems.add(
+            path, f"unequal numbers of values: {found}", "parameters that step together need the same number of values"
+        )

@@ -1,4 +1,4 @@
-"""Why a task does not run, or why it ran again: what is in front of it, what its turn waits for, what moved it."""
+"""Why a task does not run, or why it ran again: what it waits for, and what happened to it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from daggy.spec.model import On
 from daggy.view.shapes import Places, last_attempt
 
 EXAMPLES = 3
-"""Tasks named of each kind."""
+"""Examples of each kind."""
 
 SEPARATE = 10
-"""Parents without parameters that are told one by one; the rest of them is summed up."""
+"""Parents without parameters that are listed one by one; the rest is summed up."""
 
 Because = Mapping[str, Any]
 """One reason: `kind`, and what belongs to that kind."""
@@ -45,8 +45,8 @@ def explain(run: Run, index: int, places: Places, now: Now | None = None) -> Exp
         run: The run.
         index: The task.
         places: What places in its attempts mean.
-        now: The moment, where an engine works on the run; None for a run that is only looked at, of which no
-            turn, limit or delay is known.
+        now: The moment, if an engine works on the run; None for a run that is only read, of which no turn, limit
+            or delay is known.
     """
     code = int(run.frontier.state[index])
     because: list[Because] = []
@@ -81,7 +81,7 @@ def _in_front(run: Run, index: int, *, failed: bool) -> Iterator[Because]:
 
 
 def _gate(run: Run, array: GateArray, gate: int, *, failed: bool) -> Iterator[Because]:
-    """Yield the parents at one gate that are not done, by template; with `failed`, those that never will be."""
+    """Yield the parents at one gate that are not done, by template; with `failed`, those that can never be."""
     parents = array.parents(gate)
     column = _states(run, parents)
     lacking: list[int] = np.flatnonzero(_undone(column, array.on, failed=failed)).tolist()
@@ -142,7 +142,7 @@ def _lacking(run: Run, block: Block, on: On, *, failed: bool) -> NDArray[np.int6
 
 
 def _undone(column: NDArray[np.uint8], on: On, *, failed: bool) -> NDArray[np.bool_]:
-    """Return which of these states keep a gate closed; with `failed`, which will for ever."""
+    """Return which of these states keep a gate closed; with `failed`, permanently."""
     if on is On.ENDED:
         return ~states.IS_ENDED[column]
     return states.IS_FAILED[column] if failed else column != COMPLETED
@@ -186,7 +186,7 @@ def _past(run: Run, index: int, places: Places) -> Iterator[Because]:
 
 
 def moves_of(run: Run, index: int) -> list[Because]:
-    """Return the moves of a task that no attempt tells, oldest first, across versions as far as they are known."""
+    """Return the moves of a task without an attempt, oldest first, across the known versions."""
     found: list[Because] = []
     here, versions = index, sorted(run.translations, reverse=True)
     version = run.version

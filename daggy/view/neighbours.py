@@ -14,10 +14,10 @@ from daggy.run.indexes import Indexes
 from daggy.run.run import Run, public_counts
 
 EXAMPLES = 3
-"""Tasks named of each template."""
+"""Examples of each template."""
 
 SEPARATE = 100
-"""Templates without parameters that are told one by one."""
+"""Templates without parameters that are listed one by one."""
 
 
 @frozen
@@ -79,7 +79,7 @@ def _of(run: Run, indexes: Sequence[int] | Indexes) -> Iterator[Neighbours]:
     if block.explicit or indexes != range(block.start, block.stop):
         yield from _groups(run, np.arange(indexes.start, indexes.stop, indexes.step, dtype=np.int64))
         return
-    counts = run.frontier.counts[block.number]  # of a whole block they are known
+    counts = run.frontier.counts[block.number]  # the counts of a whole block are kept
     if not counts[states.REMOVED]:
         first = np.arange(block.start, min(block.start + EXAMPLES, block.stop), dtype=np.int64)
         yield Neighbours(run.plan.template_name(block.start), block.size, public_counts(counts), _examples(run, first))

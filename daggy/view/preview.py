@@ -1,4 +1,4 @@
-"""What an edit of a run does, by template and why: told after it, or before it by trying it on a run read back."""
+"""What an edit of a run does, by template and cause: computed after it, or before it by trying it on a copy."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from daggy.spec.model import RunSpec
 from daggy.tracker import Moved, Submitted
 
 EXAMPLES = 3
-"""Tasks named of each cause."""
+"""Examples of each cause."""
 
 INVALIDATED = "invalidated"
-"""How the cause of a task begins that completed downstream of what runs again."""
+"""Start of the cause of a completed task downstream of what runs again."""
 
 
 @frozen
@@ -70,7 +70,7 @@ def preview(
     rerun: Callable[[Plan], Indexes] | None = None,
     made: Plan | None = None,
 ) -> DifferenceShape:
-    """Return what an edit would do, by doing it to this run: one read back to be looked at, and dropped afterwards.
+    """Return what an edit would do, by doing it to this run: a copy, to be dropped afterwards.
 
     `rerun` chooses, from the plan after the edit, what is requeued beside it; `made` is the spec's plan, if there is
     one.
@@ -91,7 +91,7 @@ def preview(
 
 
 def preview_again(run: Run, chosen: Indexes | None, now: Now, *, keep_downstream: bool = False) -> DifferenceShape:
-    """Return what requeueing tasks would do, or resuming (`chosen` None), by doing it to this run, to be dropped."""
+    """Return what requeueing tasks, or resuming (`chosen` None), would do, by doing it to this copy of a run."""
     known = len(run.moves)
     if chosen is None:
         on_resume(run, now)
@@ -114,7 +114,7 @@ def shape(run: Run, changes: Difference, moves: Sequence[Moved]) -> DifferenceSh
 
 
 def difference_of(told: Mapping[str, Any]) -> DifferenceShape:
-    """Return the difference that plain JSON data tells."""
+    """Return the difference that plain JSON data describes."""
     templates = [TemplateDifference(**{**row, "why": [Why(**why) for why in row["why"]]}) for row in told["templates"]]
     return DifferenceShape(told["version"], templates)
 

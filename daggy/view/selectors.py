@@ -14,7 +14,7 @@ from daggy.run.states import PUBLIC
 from daggy.view.shapes import Filter, matches, task_state
 
 DIGITS = 20
-"""Of an index, at most: no run has so many tasks."""
+"""The most digits of an index: no run has so many tasks."""
 
 
 def states_named(texts: Iterable[str]) -> tuple[State, ...]:
@@ -35,7 +35,7 @@ def select(
     """Return the tasks that any of the selectors chooses and that match, ascending. No selector: all tasks.
 
     Raises:
-        UsageError: a selector chooses nothing that there is.
+        UsageError: a selector chooses something that does not exist.
     """
     wanted = Filter(states_named(states), "", where or {})
     if not selectors:
@@ -54,7 +54,7 @@ def chosen(run: Run, asked: object) -> Indexes:
             `state` (a list), which narrow it.
 
     Raises:
-        UsageError: it is nothing of this, or chooses nothing that there is.
+        UsageError: it is none of these, or chooses something that does not exist.
     """
     if isinstance(asked, (str, int)) and not isinstance(asked, bool):
         return select(run, [str(asked)])
@@ -94,7 +94,7 @@ def _by_index(run: Run, index: int) -> Indexes:
     if index >= run.plan.size:
         raise _no_task(run, str(index))
     if PUBLIC[run.frontier.state[index]] == 255:
-        raise UsageError(f"task {index} is no longer part of the run: its generator answered anew")
+        raise UsageError(f"task {index} is no longer part of the run: its generator gave a new answer")
     return np.array([index], np.int64)
 
 

@@ -23,7 +23,7 @@ from daggy.run.run import Run, public_counts
 from daggy.tracker import RunRecord
 
 FIRST = 1 << 10
-"""Tasks whose states are looked at in the first step while a page is filled; each further step has four times more."""
+"""Tasks whose states are read in the first step of filling a page; each further step has four times more."""
 
 PIECE = 1 << 20
 """The most in one step."""
@@ -115,7 +115,7 @@ class Filter:
 
 @frozen
 class Page:
-    """Some of the tasks asked for, ascending; `next` is the index to go on from, None at the end."""
+    """Some of the matching tasks, ascending; `next` is the index to continue from, None at the end."""
 
     items: Sequence[TaskShape]
     next: int | None
@@ -124,7 +124,7 @@ class Page:
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _FIELDS: dict[type, tuple[str, ...]] = {}
-"""Names of fields by class: asked for a hundred times a page."""
+"""Names of fields by class: used a hundred times a page."""
 
 _TIMES = frozenset({"created", "started", "ended", "at"})
 
@@ -180,7 +180,7 @@ def listed(record: RunRecord) -> RunShape:
 
 
 def template_shapes(run: Run) -> Iterator[TemplateShape]:
-    """Yield the templates of a run in the order of their tasks, those that were dropped left out."""
+    """Yield the templates of a run in the order of their tasks, without removed ones."""
     for block in run.plan.blocks:
         shown = template_shape(run, block)
         if shown.tasks:
@@ -231,7 +231,7 @@ def tasks(run: Run, matching: Filter, after: int = 0, limit: int = 100) -> Page:
 
 
 def matches(run: Run, matching: Filter, after: int = 0) -> Iterator[int]:
-    """Yield the indexes of the tasks that match, ascending, from `after` on, looking no further than asked.
+    """Yield the indexes of the tasks that match, ascending, from `after` on, reading no further than needed.
 
     Raises:
         UsageError: there is no such template, parameter or value.
@@ -312,7 +312,7 @@ def attempt(row: Rows, message: str, places: Places) -> AttemptShape:
 
     Args:
         row: One ATTEMPT row (zero-dimensional).
-        message: What was said about it.
+        message: Its message.
         places: What its column `place` means.
     """
     pool, host = places.get(int(row["place"]), ("", ""))

@@ -1,4 +1,4 @@
-"""The expressions `{{ … }}` of a text: where they are, what they use, what they give."""
+"""The expressions `{{ … }}` of a text: finding, parsing and evaluating them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLAIN = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(\|\s*raw\s*)?")
 _STRING = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _SCAN = re.compile(rf"{_STRING}|[(){{}}\[\]]|['\"]", re.DOTALL)
 _TOKEN = re.compile(rf"{_STRING}|\d+\.\d+|\w+|[^\w\s]", re.DOTALL)
-# A Go template such as `{{.Names}}` or `{{ $x }}` can never be an expression: it stands for itself.
+# A Go template such as `{{.Names}}` or `{{ $x }}` cannot be an expression: it is literal text.
 _FOREIGN = re.compile(r"[-\s]*[.$]")
 
 
@@ -70,7 +70,7 @@ def _closing(text: str, start: int) -> int:
         elif sign == "}" and text.startswith("}", at):
             return found.start()
         elif sign in "'\"":
-            break  # a string that does not end: the first `}}` will do, and jinja2 says what is wrong
+            break  # an unterminated string: stop at the first `}}`, and jinja2 reports what is wrong
     return text.find("}}", start)
 
 
@@ -112,5 +112,5 @@ class Expression:
 
         try:
             return text_of(self._compiled(dict(variables)))
-        except Exception as error:  # an expression is a user's program: whatever it raises is its author's to mend
+        except Exception as error:  # an expression is a user's program: whatever it raises is the author's error
             raise TemplateError(f"{{{{ {self.source.strip()} }}}}: {explain(error)}") from error

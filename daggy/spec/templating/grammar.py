@@ -1,4 +1,4 @@
-"""Checks what an expression says, by jinja2's own parser; nothing is compiled here."""
+"""Checks an expression with jinja2's own parser; nothing is compiled here."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def parse(source: str) -> Expression:
     """Check the syntax of an expression and find the variables it uses. Nothing is compiled yet.
 
     Raises:
-        SpecError: it is no expression, or uses what there is not.
+        SpecError: it is not an expression, or uses something unknown.
     """
     shown = quote("{{" + source + "}}")
     if not source.strip():
         raise _wrong(f"{shown} is empty", "name a parameter between the braces")
     if source[0] in "-+" or source[-1] in "-+":
-        raise _wrong(f"{shown} has a sign at its braces", "put a space between them; white space is never removed")
+        raise _wrong(f"{shown} has a sign next to its braces", "put a space between them; white space is never removed")
     if len(source) > LONGEST:
         raise _wrong(f"{shown} has more than {LONGEST} characters")
     try:
@@ -45,19 +45,19 @@ def parse(source: str) -> Expression:
 
 
 def _expression(source: str, shown: str) -> nodes.Expr:
-    mend = 'write {{ "{{" }} for two braces that are meant as such'
+    mend = 'write {{ "{{" }} for two literal braces'
     try:
         (output,) = ENVIRONMENT.parse(f"{{{{ {source} }}}}").body
     except TemplateSyntaxError as error:
-        raise _wrong(f"{shown} is no expression: {error.message}", mend) from None
+        raise _wrong(f"{shown} is not an expression: {error.message}", mend) from None
     except (ValueError, MemoryError) as error:
-        raise _wrong(f"{shown} is no expression: {type(error).__name__}", mend) from None
+        raise _wrong(f"{shown} is not an expression: {type(error).__name__}", mend) from None
     if (
         not isinstance(output, nodes.Output)
         or len(output.nodes) != 1
         or isinstance(output.nodes[0], nodes.TemplateData)
     ):
-        raise _wrong(f"{shown} is no expression", mend)
+        raise _wrong(f"{shown} is not an expression", mend)
     return output.nodes[0]
 
 
@@ -66,7 +66,7 @@ def _check_filters(expression: nodes.Expr, shown: str) -> None:
     filters = [found for node in inner if node is not None for found in (node, *node.find_all(nodes.Filter))]
     for found in filters:
         if isinstance(found, nodes.Filter) and found.name == "raw":
-            raise _wrong(f"{shown} has `raw` inside", "it stands last: {{ (…) | raw }}")
+            raise _wrong(f"{shown} has `raw` inside", "put it last: {{ (…) | raw }}")
     for found in (expression, *expression.find_all((nodes.Filter, nodes.Test))):
         if isinstance(found, nodes.Filter) and found.name not in ENVIRONMENT.filters:
             raise _wrong(f"{shown}: no filter named '{found.name}'", did_you_mean(found.name, ENVIRONMENT.filters))

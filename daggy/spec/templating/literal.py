@@ -1,4 +1,4 @@
-"""Literal templating: parameters are replaced wherever their text stands, as DaggyR does it."""
+"""Literal templating: parameters are replaced wherever their text appears, as in DaggyR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All strings of one template's details, compiled: from a task's values to what is executed."""
+"""All strings of one template's details, compiled: renders a task's values into what is executed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Rendered(NamedTuple):
 
 @frozen
 class Builtins:
-    """What templates can use besides parameters, for one attempt."""
+    """The built-in variables of templates, for one attempt."""
 
     run_id: int
     tags: Mapping[str, str]
@@ -67,14 +67,14 @@ def texts_of(details: Details) -> list[tuple[str, str, bool]]:
     return texts
 
 
-_rendered = tuple.__new__  # a named tuple's own constructor takes as long as a whole plain task
+_rendered = tuple.__new__  # a named tuple's own constructor takes as long as rendering a plain task
 
 
 class Recipe:
     """One template's details, ready to be rendered for any of its tasks.
 
     `names` are the variables that its strings use: parameters, and builtins with their dots (`run.tags.env`). `details`
-    are what it was made of, so that nobody needs to decode them again.
+    are its source, kept so that they are not decoded again.
     """
 
     details: Details
@@ -82,7 +82,7 @@ class Recipe:
     __slots__ = ("_base", "_fixed", "_plain", "_rest", "_shell", "_texts", "_words", "details", "names")
 
     def __init__(self, argv: Sequence[Text], rest: Rest, base: str) -> None:
-        """Keep the compiled strings; render what is the same for every task.
+        """Keep the compiled strings; render those that are the same for every task.
 
         Args:
             argv: The words; for `shell` those of `/bin/sh -c`.
@@ -104,7 +104,7 @@ class Recipe:
 
     @classmethod
     def constant(cls, rendered: Rendered) -> Recipe:
-        """Return the recipe of a template none of whose strings substitutes anything."""
+        """Return the recipe of a template without substitutions."""
         self = cls.__new__(cls)
         self.names = frozenset()
         self._plain, self._texts, self._fixed = [], [], rendered
@@ -157,7 +157,7 @@ class Rest:
         for name, value in self.environment:
             key = _render(name, values, "environment")
             if not key or "=" in key or key.startswith("DAGGY_") or key in environment:
-                raise TemplateError(f"details.environment: '{key}' is no name, reserved, or given twice")
+                raise TemplateError(f"details.environment: '{key}' is not a valid name, is reserved, or is given twice")
             environment[key] = None if value is None else _render(value, values, f"environment.{key}")
         directory = (
             posixpath.join(base, _render(self.directory, values, "directory")) if self.directory.pieces else base

@@ -1,4 +1,4 @@
-"""The jinja2 environment of expressions: strings and numbers in, one of them out, in bounded time and space."""
+"""The jinja2 environment of expressions: from strings and numbers to a string or number, in bounded time and space."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILTERS = (
     "upper", "urlencode", "wordcount",
 )
 # fmt: on
-"""The filters of jinja2 that make text of text; `raw` is Daggy's own."""
+"""The allowed filters of jinja2; `raw` is Daggy's own."""
 
 # fmt: off
 METHODS = frozenset((
@@ -51,7 +51,7 @@ def _refuse() -> SecurityError:
 def _weight(value: object) -> int:
     """Return about how many characters a value's text has, lists within lists written out; no further than LARGEST.
 
-    A list may hold the same one a thousand times, and so on: what is small in memory can be endless to walk over.
+    A list may hold another a thousand times, and so on: a small object in memory can take forever to visit.
     """
     if isinstance(value, str):
         return len(value)
@@ -163,7 +163,7 @@ def _as_int(value: Any, default: int = 0) -> int:
 
 
 class _Generator(CodeGenerator):
-    """Bounds what an expression puts together by no operator and no filter: lists, maps, and texts joined by `~`."""
+    """Bounds values built without operator or filter: lists, maps, and texts joined by `~`."""
 
     def visit(self, node: nodes.Node, *arguments: Any, **named: Any) -> None:
         """Write the code of a node."""
@@ -225,10 +225,10 @@ def text_of(result: object) -> str:
         ValueError: it is undefined, neither a string nor a number, too long, or holds a NUL character.
     """
     if isinstance(result, Undefined):
-        str(result)  # raises what jinja2 says of it
+        str(result)  # raises jinja2's error
     if not isinstance(result, str | int | float | Decimal):
         noun = "nothing" if result is None else "a list" if isinstance(result, list | tuple) else "no text"
-        raise ValueError(f"it gives {noun}; a string or a number is wanted")  # noqa: TRY004
+        raise ValueError(f"it gives {noun}; a string or a number is expected")  # noqa: TRY004
     if isinstance(result, Decimal) and not isinstance(result, Number):
         result = number(result)
     text = str(_bounded(result))
@@ -240,7 +240,7 @@ def text_of(result: object) -> str:
 
 
 def explain(error: Exception) -> str:
-    """Return what an expression's error says to its author."""
+    """Return the message of an expression's error."""
     if isinstance(error, ZeroDivisionError):
         return "division by zero"
     text = str(error)[:300]

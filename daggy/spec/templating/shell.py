@@ -1,4 +1,4 @@
-"""Where in a shell command a substitution stands, and how a value is quoted there."""
+"""Finds where a substitution appears in a shell command, and quotes values there."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ MARK = "\0"
 """Stands for a substitution in the text given to `places`; no shell command can hold it."""
 
 LOST = "text whose quotes Daggy cannot follow"
-_VARIABLE = "assign it to a variable first, or say `| raw`"
+_VARIABLE = "assign it to a variable first, or use `| raw`"
 
 MENDS = {
     "quotes": "remove the quotes: Daggy quotes it",
-    "a here-document": "nothing can be quoted there: give it in `stdin`, or say `| raw`",
-    "a comment": "take it out of the comment",
-    "backquotes": "use `$( )`, or say `| raw`",
+    "a here-document": "nothing can be quoted there: give it in `stdin`, or use `| raw`",
+    "a comment": "move it out of the comment",
+    "backquotes": "use `$( )` or `| raw`",
     "arithmetic": _VARIABLE,
     "`${ }`": _VARIABLE,
-    "text after a `$`": "take the `$` away, or say `| raw`",
+    "text after a `$`": "remove the `$`, or use `| raw`",
     "text after a backslash": "remove the backslash: Daggy quotes it",
-    LOST: "give the value in `environment`, or say `| raw`",
+    LOST: "give the value in `environment`, or use `| raw`",
 }
 """Why a substitution cannot be quoted where it stands, and what mends it."""
 
@@ -38,7 +38,7 @@ _BLANK = (" ", "\t", "\n", ";", "&", "|", "")
 def quote(text: str) -> str:
     """Return one shell word that stands for the text.
 
-    Always within quotes, even where none seem needed: in `echo 2>file` a bare 2 would be a file descriptor.
+    It is always quoted, even where that seems needless: in `echo 2>file` a bare 2 would be a file descriptor.
     """
     return "'" + text.replace("'", "'\"'\"'") + "'"
 
@@ -62,7 +62,7 @@ class _Lexer:
 
     `stack` holds what is open: `"` (double quotes), `$(` (a command substitution), `(` (a group), `{` and `"{` (a
     parameter expansion outside and inside double quotes), "`", `+` (arithmetic) and `+(` (a parenthesis in it). Where
-    shells themselves differ, everything from there on is `lost`: better to refuse than to quote wrongly.
+    shells themselves differ, everything from there on is `lost`: refusing is better than quoting wrongly.
     """
 
     def __init__(self, text: str) -> None:
@@ -71,7 +71,7 @@ class _Lexer:
         self.stack: list[str] = []
         self.pending: list[_Heredoc] = []
         self.lost = False
-        self.inside = -1  # where a word goes on, though the character before is one that ends words
+        self.inside = -1  # where a word continues, although the character before usually ends words
 
     def scan(self) -> Iterator[str]:
         while self.at < len(self.text):
@@ -121,7 +121,7 @@ class _Lexer:
         if follower == MARK:
             yield "text after a backslash"
         elif follower == "\n":
-            # The shell joins the lines before it looks for tokens: one cut in two would be misread here.
+            # The shell joins the lines before it splits tokens: a token split over two lines would be misread here.
             joined = self.text[self.at + 2 : self.at + 3] not in _BLANK and self._before() not in _BLANK
             self.lost = self.lost or (self._before() == "$" if self._top() == '"' else joined)
         elif follower in ("\\", "$", "`") and "`" in self.stack:

@@ -1,4 +1,4 @@
-"""The strings of `details`: cut into pieces once, rendered for each task."""
+"""The strings of `details`: parsed into pieces once, rendered for each task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_SPELLINGS: Mapping[str, str] = MappingProxyType({})
 
 @frozen
 class Variable:
-    """A substitution that is only a name; `raw` says that it is not quoted in `shell`."""
+    """A substitution that is only a name; with `raw` it is not quoted in `shell`."""
 
     name: str
     raw: bool = False
@@ -73,7 +73,7 @@ class Text:
 
     @property
     def plain(self) -> tuple[str, str] | None:
-        """The left side of `%` and the one variable that goes there, if that is all there is."""
+        """The left side of `%` and its one variable, if the text has no more."""
         return (self._format, self._keys[0]) if self._keys is not None and len(self._keys) == 1 else None
 
     def render(self, values: Mapping[str, object]) -> str:
@@ -111,7 +111,7 @@ class Text:
 def compile_text(
     text: str, templating: Templating, *, shell: bool = False, spellings: Mapping[str, str] = _NO_SPELLINGS
 ) -> Text:
-    """Cut a string into its pieces.
+    """Parse a string into its pieces.
 
     Args:
         text: As written.

@@ -52,7 +52,7 @@ def test_a_task_that_waits_for_itself() -> None:
 
 def test_a_cycle_is_printed_from_its_first_template() -> None:
     (line,) = problems(task("x"), task("a", "c", "x"), task("b", "a"), task("c", "b"), task("after", "c"))
-    assert line == "tasks.a: waits for itself: a → b → c → a; take one of these dependencies out"
+    assert line == "tasks.a: waits for itself: a → b → c → a; remove one of these dependencies"
 
 
 def test_a_cycle_through_products_and_children() -> None:

@@ -229,11 +229,11 @@ def test_toml_with_dates_as_text(tmp_path: Path) -> None:
     [
         ("s.yaml", "a: 1\na: 2", "a: the key 'a' is given twice (line 2); keep one"),
         ("s.yml", "a: [", "line 1, column 5: expected the node content"),
-        ("s.yaml", "- a", "a list where an object with 'tasks' is wanted"),
+        ("s.yaml", "- a", "a list where an object with 'tasks' is expected"),
         ("s.yaml", "a: !mine x", "a: the tag '!mine'; leave it out"),
         ("s.yaml", "a: .nan", "a: "),
         ("s.toml", "a = 1\na = 2", "not TOML: Cannot overwrite a value"),
-        ("s.toml", "a = inf", "'inf' is not a number that JSON has"),
+        ("s.toml", "a = inf", "'inf' is not a JSON number"),
         ("s.json", "{", "line 1, column 2: expecting property name"),
     ],
 )
@@ -290,7 +290,7 @@ def test_files_of_lines_that_cannot_be_read(tmp_path: Path) -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         "parameters.A.lines: 'none' cannot be read: No such file or directory; it is relative to the spec's directory",
         "parameters.B.lines: 'bad.txt' is not UTF-8 at byte 0",
-        "parameters.C.lines: a number where a file's name is wanted",
+        "parameters.C.lines: a number where a file name is expected",
     ]
 
 
@@ -333,5 +333,5 @@ def test_a_key_given_twice_is_not_lost_on_the_way(padding: int) -> None:
 
 
 def test_members_that_cannot_be_overlaid() -> None:
-    with pytest.raises(SpecError, match=r"s\.json: parameters: a list where an object is wanted"):
+    with pytest.raises(SpecError, match=r"s\.json: parameters: a list where an object is expected"):
         overlay(Document(b'{"parameters": []}', "s.json"), parameters={"A": ["1"]})

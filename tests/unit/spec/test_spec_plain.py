@@ -164,5 +164,5 @@ def test_what_the_spec_says_for_all_holds_for_plain_tasks() -> None:
 
 
 def test_an_unused_parameter_is_looked_for_in_plain_tasks() -> None:
-    with pytest.raises(SpecError, match=r"nothing uses 'echo', yet it stands in tasks.t0.details.command\[0\]"):
+    with pytest.raises(SpecError, match=r"nothing uses 'echo', but it appears in tasks.t0.details.command\[0\]"):
         many(2_000, parameters={"echo": ["1"]})

@@ -279,9 +279,9 @@ def test_a_fragment_may_be_the_tasks_alone() -> None:
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        (b"[]", "answer: a list where an object with 'tasks' is wanted"),
+        (b"[]", "answer: a list where an object with 'tasks' is expected"),
         (b"oops", "answer: line 1, column 1: expecting value"),
-        (b'{"tasks": {}, "name": "x"}', "answer: name: unknown key 'name'; it belongs in the run's spec"),
+        (b'{"tasks": {}, "name": "x"}', "answer: name: unknown key 'name'; put it in the run's spec"),
         (
             b'{"tasks": {}, "foo": 1}',
             "answer: foo: unknown key 'foo'; a generator answers with 'tasks', 'parameters', 'zip'",

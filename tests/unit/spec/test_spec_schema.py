@@ -114,7 +114,7 @@ def test_good_specs_are_good_to_the_schema_and_to_daggy(spec: Any) -> None:
         parse(json.dumps(spec).encode(), directory="/")
     except SpecError as error:
         # What a schema cannot say: the name of a parameter that happens to stand in some text.
-        assert all("yet it stands in" in problem.message for problem in error.problems), error  # noqa: PT017
+        assert all("but it appears in" in problem.message for problem in error.problems), error  # noqa: PT017
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_what_is_substituted_in_shell_is_quoted(text: str, expected: str) -> Non
     [
         ("{{ A", "'{{ A' is not closed by `}}`; write {{ \"{{\" }} for two braces"),
         ("{{}}", "'{{ }}' is empty; name a parameter between the braces"),
-        ("{{-A-}}", "'{{-A-}}' has a sign at its braces; put a space between them; white space is never removed"),
+        ("{{-A-}}", "'{{-A-}}' has a sign next to its braces; put a space between them; white space is never removed"),
         (
             "{{ run }}",
             "'run' is no text; there are run.id, run.tags, task.name, task.index, attempt, and run.tags.NAME",
@@ -81,8 +81,8 @@ def test_what_is_substituted_in_shell_is_quoted(text: str, expected: str) -> Non
         ("{{ run.foo }}", "'{{ run.foo }}': there is no 'run.foo'; did you mean 'run.id'?"),
         ("{{ A | uper }}", "'{{ A | uper }}': no filter named 'uper'; did you mean 'upper'?"),
         ("{{ A is strang }}", "'{{ A is strang }}': no test named 'strang'; did you mean 'string'?"),
-        ("{{ A | raw | upper }}", "'{{ A | raw | upper }}' has `raw` inside; it stands last: {{ (…) | raw }}"),
-        ("{{ A ~ B | raw }}", "'{{ A ~ B | raw }}' has `raw` inside; it stands last: {{ (…) | raw }}"),
+        ("{{ A | raw | upper }}", "'{{ A | raw | upper }}' has `raw` inside; put it last: {{ (…) | raw }}"),
+        ("{{ A ~ B | raw }}", "'{{ A ~ B | raw }}' has `raw` inside; put it last: {{ (…) | raw }}"),
     ],
 )
 def test_what_is_no_expression_is_refused(text: str, message: str) -> None:
@@ -95,7 +95,7 @@ def test_every_fault_of_a_string_is_told_at_once() -> None:
     with pytest.raises(SpecError) as caught:
         compile_text("echo '{{ A }}' {{ B C }} \"{{ D }}\"", Templating.JINJA, shell=True)
     assert [problem.message.split(";")[0] for problem in caught.value.problems] == [
-        "'{{ B C }}' is no expression: expected token 'end of print statement', got 'C'",
+        "'{{ B C }}' is not an expression: expected token 'end of print statement', got 'C'",
         "'A' is substituted inside quotes",
         "'D' is substituted inside quotes",
     ]
@@ -229,8 +229,11 @@ def test_a_literal_recipe_replaces_what_was_written() -> None:
     [
         (Details(command=("a", "{{ N / 0 }}")), "details.command[1]: {{ N / 0 }}: division by zero"),
         (Details(shell="{{ N.x }}"), "details.shell: {{ N.x }}: 'int object' has no attribute 'x'"),
-        (Details(command=("a",), environment={"{{ E }}": "1"}), "details.environment: '' is no name"),
-        (Details(command=("a",), environment={"{{ 'DAGGY_' }}": "1"}), "details.environment: 'DAGGY_' is no name"),
+        (Details(command=("a",), environment={"{{ E }}": "1"}), "details.environment: '' is not a valid name"),
+        (
+            Details(command=("a",), environment={"{{ 'DAGGY_' }}": "1"}),
+            "details.environment: 'DAGGY_' is not a valid name",
+        ),
         (Details(command=("a",), stdin="{{ [N] }}"), "details.stdin: {{ [N] }}: it gives a list"),
         (
             Details(command=("a",), environment={"A": "{{ '\\x00' }}"}),
