@@ -1,3 +1,3 @@
 """The command line: one file a command, imported when it is called."""
 
-from daggy.cli.main import main as main
+from daggy.cli.start import main as main

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from attrs import field, frozen
 
-from daggy.errors import SpecError
+from daggy.cli.streams import read_input
+from daggy.errors import Problem, SpecError
 from daggy.plan import Plan, plan
 from daggy.spec import Document, RunSpec, load_file, overlay, parse
 
@@ -89,9 +89,19 @@ def read_document(
         SpecError: it cannot be read.
     """
     values = {name: text.split(",") for name, text in parameters.items()}
-    stdin = sys.stdin.buffer.read() if path == "-" else None
+    stdin = _read_input() if path == "-" else None
     document = load_file(path, values, stdin=stdin)
     return Call(overlay(document, tags=tags, templating=templating or ""), max_failures)
+
+
+def _read_input() -> bytes:
+    try:
+        return read_input()
+    except OSError as error:
+        problem = Problem(
+            "", f"cannot be read: {(error.strerror or str(error)).lower()}", "give a file, or pipe one in"
+        )
+        raise SpecError([problem], "standard input") from None
 
 
 def first_directory(raw: bytes) -> Path | None:

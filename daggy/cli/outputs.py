@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import click
 import trio
 
 from daggy.attempt import Rows
-from daggy.cli import text
 from daggy.cli.look import Kept
+from daggy.cli.streams import write_bytes
 from daggy.executor import Executor
 
 PIECE = 1 << 20
@@ -29,14 +29,14 @@ async def last_lines(read: Read, stream: str, size: int, lines: int, most: int |
     return b"".join(data.splitlines(keepends=True)[-lines:]) if lines else b""
 
 
-async def copy(read: Read, stream: str, size: int, write: Callable[[bytes], None]) -> None:
-    """Hand a stream of `size` bytes on in pieces."""
+async def pieces(read: Read, stream: str, size: int) -> AsyncIterator[bytes]:
+    """Yield a stream of `size` bytes in pieces, as far as it is there."""
     offset = 0
     while offset < size:
         data = await read(stream, offset, min(PIECE, size - offset))
         if not data:
             return
-        write(data)
+        yield data
         offset += len(data)
 
 
@@ -56,18 +56,16 @@ class Reader:
             try:
                 trio.run(self._write, version, row, one, tail)
             except (OSError, ValueError) as error:
-                if isinstance(error, BrokenPipeError):
-                    raise
                 click.echo(f"{one} of attempt {int(row['attempt'])} cannot be read: {error}", err=True)
 
     def read(self, version: int, row: Rows, stream: str, tail: int | None) -> bytes:
         """Return one stream of an attempt, or its last lines; empty if it is gone."""
-        pieces: list[bytes] = []
+        read: list[bytes] = []
         try:
-            trio.run(self._write, version, row, stream, tail, pieces.append)
+            trio.run(self._write, version, row, stream, tail, read.append)
         except (OSError, ValueError) as error:
             click.echo(f"{stream} of attempt {int(row['attempt'])} cannot be read: {error}", err=True)
-        return b"".join(pieces)
+        return b"".join(read)
 
     async def _write(
         self,
@@ -75,7 +73,7 @@ class Reader:
         row: Rows,
         stream: str,
         tail: int | None,
-        write: Callable[[bytes], None] = text.write_bytes,
+        write: Callable[[bytes], None] = write_bytes,
     ) -> None:
         size = int(row[stream])
         executor = self._executor(row)
@@ -84,7 +82,8 @@ class Reader:
             return await executor.read_log(self._run, version, row, stream, offset, limit)
 
         if tail is None:
-            await copy(read, stream, size, write)
+            async for piece in pieces(read, stream, size):
+                write(piece)
         else:
             write(await last_lines(read, stream, size, tail))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from daggy.cli.options import DIRECTORY, config_option
+from daggy.cli.streams import droppable_messages
 
 
 @click.command()
@@ -46,13 +47,13 @@ def serve(
     server = configuration.server
     server = evolve(server, ip=ip if ip is not None else server.ip, port=port if port is not None else server.port)
     is_kept = directory is not None or configuration.tracker.get("type") not in (None, "memory")
-    return serve(
-        Request(
-            evolve(configuration, server=server),
-            (directory or default_directory()).absolute(),
-            is_kept,
-            leave_running=leave_running,
-            allow_remote=allow_remote,
-            say=lambda line: click.echo(line, err=True),
-        )
+    request = Request(
+        evolve(configuration, server=server),
+        (directory or default_directory()).absolute(),
+        is_kept,
+        leave_running=leave_running,
+        allow_remote=allow_remote,
+        say=lambda line: click.echo(line, err=True),
     )
+    with droppable_messages():
+        return serve(request)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 from attrs import frozen
 
-from daggy.cli import text
 from daggy.cli.served import Served
+from daggy.cli.streams import write_bytes
 from daggy.client import Client
 from daggy.errors import NotFoundError, UsageError
 
@@ -46,7 +46,7 @@ def print_logs(
             click.echo(_header(task, attempt))
         for stream in STREAMS if asked.stream is None else (asked.stream,):
             for piece in _read(client, run, task, stream, asked, attempt):
-                text.write_bytes(piece)
+                write_bytes(piece)
     if more:
         click.echo("and more tasks: --all", err=True)
     if not tasks:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -21,19 +21,23 @@ from daggy.cli.beginning import Beginning, begin
 from daggy.cli.document import Call
 from daggy.cli.follow import Follower
 from daggy.cli.progress import Display, display
+from daggy.cli.start import INTERRUPTED
+from daggy.cli.streams import droppable_messages
 from daggy.cli.summary import Ending, summarise
 from daggy.engine.configuration import Configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
 from daggy.errors import TrackerError
 from daggy.run.run import Run
+from daggy.signals import stop_signals
 from daggy.tracker import RunState, Tracker
 from daggy.view.shapes import as_json, describe
 
 TICK = 0.1
 """Seconds between two looks at what has happened, for people."""
 
-INTERRUPTED = 130
+UNREAD = 1.0
+"""Seconds for which a reader of outputs is waited for after Ctrl-C."""
 
 
 @frozen
@@ -88,19 +92,21 @@ class Session:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._listen, nursery.cancel_scope)
             engine = Engine(tracker, configuration.executors(), directory, default_pool=configuration.default_pool)
-            async with engine.open():
-                beginning = await begin(engine, tracker, self._request.call, self._request.rerun)
-                self._engine = engine
-                self._display = display(
-                    quiet=self._request.quiet, plain=self._request.output == "all" or not text.is_terminal()
-                )
-                self._display.begin(beginning)
-                follower = Follower(engine, beginning.run, follows=self._request.output == "all")
-                if not beginning.is_done:
-                    nursery.start_soon(self._show, beginning.run, follower)
-                    await self._until_end(beginning.run)
-            self._display.end()
-            await follower.catch_up()
+            with droppable_messages():
+                async with engine.open():
+                    beginning = await begin(engine, tracker, self._request.call, self._request.rerun)
+                    self._engine = engine
+                    self._display = display(
+                        quiet=self._request.quiet, plain=self._request.output == "all" or not text.is_terminal()
+                    )
+                    self._display.begin(beginning)
+                    follower = Follower(engine, beginning.run, follows=self._request.output == "all")
+                    if not beginning.is_done:
+                        nursery.start_soon(self._show, beginning.run, follower)
+                        await self._until_end(beginning.run)
+                self._display.end()
+            with trio.move_on_after(UNREAD if self._interrupts else math.inf):
+                await follower.catch_up()
             code = await self._conclude(beginning, time.monotonic() - began)
             nursery.cancel_scope.cancel()
         return code
@@ -108,13 +114,8 @@ class Session:
     async def _listen(
         self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Obey Ctrl-C: once, stop in order; twice, at once. A signal that is ignored (`nohup`, `&`) stays so."""
-        wanted = [
-            number
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is not signal.SIG_IGN
-        ]
-        with trio.open_signal_receiver(*wanted) as signals:
+        """Obey signals: at the first stop gracefully, at the second kill what runs."""
+        with trio.open_signal_receiver(*stop_signals()) as signals:
             task_status.started()
             async for _ in signals:
                 self._interrupts += 1

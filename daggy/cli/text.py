@@ -45,7 +45,7 @@ def print_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
 
 
 def state(name: str) -> str:
@@ -103,13 +103,6 @@ def group(name: str) -> str:
 def harmless(line: str, width: int = 500) -> str:
     """Return what a task wrote without what would steer a terminal, cut to a width."""
     return CONTROL.sub("", line)[:width]
-
-
-def write_bytes(data: bytes) -> None:
-    """Write bytes to standard output as they are."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
 
 
 def is_terminal() -> bool:

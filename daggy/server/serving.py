@@ -30,6 +30,7 @@ from daggy.server.coming import API, Coming
 from daggy.server.gate import Door, Gate, names_of
 from daggy.server.listening import Listening
 from daggy.server.token import ADDRESS, load_or_make, page_address
+from daggy.signals import stop_signals
 from daggy.tracker import Tracker
 
 LOG = logging.getLogger("daggy.server")
@@ -84,7 +85,7 @@ class Signals:
 
     async def obey(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Wait for signals until cancelled."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(*stop_signals()) as signals:
             task_status.started()
             async for number in signals:
                 self.received.append(number)

@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import define
 
 WARM = (
-    "daggy.cli.main",
+    "daggy.cli.group",
     "daggy.cli.session",
     "daggy.cli.document",
     "daggy.server.serving",

@@ -38,15 +38,16 @@ def test_one_endless_line_is_read_no_further_than_allowed() -> None:
     assert sum(asked) <= 1 << 17
 
 
-def test_copy_hands_on_everything_in_order() -> None:
+async def all_pieces(data: bytes, size: int) -> list[bytes]:
+    return [piece async for piece in outputs.pieces(reader(data, []), "stdout", size)]
+
+
+def test_pieces_are_everything_in_order() -> None:
     data = bytes(range(256)) * 20_000
-    got: list[bytes] = []
-    trio.run(outputs.copy, reader(data, []), "stdout", len(data), got.append)
+    got = trio.run(all_pieces, data, len(data))
     assert b"".join(got) == data
     assert max(map(len, got)) <= outputs.PIECE
 
 
-def test_copy_ends_when_an_output_is_shorter_than_was_said() -> None:
-    got: list[bytes] = []
-    trio.run(outputs.copy, reader(b"abc", []), "stdout", 10, got.append)
-    assert got == [b"abc"]
+def test_pieces_end_when_an_output_is_shorter_than_was_said() -> None:
+    assert trio.run(all_pieces, b"abc", 10) == [b"abc"]

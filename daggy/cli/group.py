@@ -1,17 +1,30 @@
-"""The group of commands, and what becomes of everything that is raised under it."""
+"""The group of commands, and how everything that they raise is reported."""
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import click
 
-INTERRUPTED = 130
-BROKEN_PIPE = 141  # as a program that dies of SIGPIPE
+from daggy.cli.start import INTERRUPTED
+from daggy.cli.streams import LostAnswerError, show
+
+SCARCE: Mapping[int, str] = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EROFS: "choose a place that can be written",
+    errno.EIO: "check the disk",
+    errno.ENOMEM: "free memory",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close files elsewhere",
+}
+"""Errors of the system that are no bug wherever they come from, and what mends them."""
 
 
 class Entry(NamedTuple):
@@ -46,10 +59,6 @@ COMMANDS = {
 }
 
 
-class ReaderGone(Exception):  # noqa: N818 - no error: whoever reads has had enough
-    """Standard output is a pipe that nobody reads any more; click would take a broken pipe for a fault of ours."""
-
-
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called: help is there at once."""
 
@@ -69,8 +78,8 @@ class LazyGroup(click.Group):
         """Call the command."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
-            raise ReaderGone from None
+        except BrokenPipeError as error:  # click would take any for standard output's, and exit without a word
+            raise ExceptionGroup("", [error]) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -102,7 +111,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Each command has its own --help. Exit codes: 0 all completed, 1 some task did not, 2 bad usage or spec, "
-    "3 directory or tracker cannot be used, 130 interrupted.",
+    "3 no server, or a directory, tracker or standard output cannot be used, 130 interrupted.",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="As `version`."
@@ -111,23 +120,8 @@ def cli() -> None:
     """Daggy runs work modelled as a directed acyclic graph."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def call(arguments: list[str] | None) -> int:
     """Run the command line; return the exit code. Nothing is ever answered with a traceback."""
-    try:
-        return _flushed(lambda: _called(arguments))
-    except (ReaderGone, BrokenPipeError):
-        # What is still buffered would fail again when the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-
-
-def _flushed(call: Callable[[], int]) -> int:
-    code = call()
-    sys.stdout.flush()
-    return code
-
-
-def _called(arguments: list[str] | None) -> int:
     try:
         result = cli.main(arguments, prog_name="daggy", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -137,32 +131,37 @@ def _called(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (ReaderGone, BrokenPipeError):
-        raise
+    except SystemExit as error:  # click ends so when it has completed a word for a shell
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException as error:  # whatever it is, a user gets lines and an exit code
-        if isinstance(error, (SystemExit, GeneratorExit)):
+        if isinstance(error, GeneratorExit):
             raise
-        return _told(error)
+        return _report(error)
     return result if isinstance(result, int) else 0
 
 
-def _told(error: BaseException) -> int:
-    """Say what was raised, and return the exit code that it asks for."""
-    from daggy.errors import DaggyError, InternalError  # help must not wait for these
-
+def _report(error: BaseException) -> int:
+    """Print what was raised, and return the exit code that it asks for."""
     leaves = list(_leaves(error))
-    if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
-        raise ReaderGone
-    if all(isinstance(leaf, (KeyboardInterrupt, click.Abort)) for leaf in leaves):
-        return INTERRUPTED
-    code = 1
-    for leaf in leaves:
-        if isinstance(leaf, DaggyError) and not isinstance(leaf, InternalError):
-            click.echo(str(leaf), err=True)
-            code = max(code, leaf.exit_code)
-        elif not isinstance(leaf, (KeyboardInterrupt, click.Abort)):
-            _tell_bug(leaf)
-    return code
+    raised = [leaf for leaf in leaves if not isinstance(leaf, (KeyboardInterrupt, click.Abort))]
+    return max(map(_report_one, raised)) if raised else INTERRUPTED
+
+
+def _report_one(error: BaseException) -> int:
+    from daggy.errors import DaggyError, InternalError, UnavailableError  # help must not wait for these
+
+    if isinstance(error, LostAnswerError):
+        show(error)
+        return error.exit_code
+    if isinstance(error, DaggyError) and not isinstance(error, InternalError):
+        click.echo(str(error), err=True)
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno is not None and error.errno in SCARCE:
+        place = f" '{error.filename}':" if error.filename else ""
+        click.echo(f"daggy:{place} {os.strerror(error.errno).lower()}; {SCARCE[error.errno]}", err=True)
+        return UnavailableError.exit_code
+    _report_bug(error)
+    return 1
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -174,7 +173,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _tell_bug(error: BaseException) -> None:
+def _report_bug(error: BaseException) -> None:
     """Name a bug in one line, and keep its traceback in a file."""
     import tempfile  # a bug is rare, and every import costs each call
     import traceback

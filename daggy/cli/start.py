@@ -1,0 +1,35 @@
+"""The first step of every command: signals, file mode mask and standard streams are set, whatever was inherited."""
+
+import os
+import signal
+
+INTERRUPTED = 130
+
+OWNER = 0o700
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    signal.signal(signal.SIGINT, _leave)  # until all is imported: an exception inside an import prints a traceback
+    _own_signals()
+    os.umask(os.umask(OWNER) & ~OWNER)  # a mask that locks the owner out would make files that Daggy cannot open
+    from daggy.cli.streams import open_streams
+
+    answers = open_streams()
+    from daggy.cli.group import call
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = answers.finish(call(arguments))
+    signal.signal(signal.SIGINT, _leave)
+    return code
+
+
+def _own_signals() -> None:
+    """Let signals arrive that a caller blocked or ignored; an ignored SIGHUP stays so, which is what `nohup` asks."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _leave(*_: object) -> None:
+    os._exit(INTERRUPTED)

@@ -1,0 +1,142 @@
+"""Signals and masks that a caller left as it liked: Daggy sets its own."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
+DEADLINE = 60.0
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+HOLD = "trap 'touch termed; exit 0' TERM; touch ready; sleep 60 & wait"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DAGGY_")}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(*arguments: str, variables: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments], cwd=tmp_path, env=environment | (variables or {}), stderr=subprocess.PIPE, **more
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def write(tmp_path: Path, shell: str) -> str:
+    (tmp_path / "spec.json").write_text(json.dumps({"tasks": {"hold": {"details": {"shell": shell}}}}))
+    return "spec.json"
+
+
+def wait_for(there: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not there():
+        assert process.poll() is None, "ended too early"
+        assert time.monotonic() < deadline, "never happened"
+        time.sleep(0.01)
+
+
+def block_all() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def ignore_all() -> None:
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if number < signal.SIGRTMIN:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("prepare", [block_all, ignore_all])
+def test_signals_stop_a_run_whatever_the_caller_did_to_them(
+    start: Start, tmp_path: Path, number: int, prepare: Callable[[], None]
+) -> None:
+    process = start("run", write(tmp_path, HOLD), preexec_fn=prepare)
+    wait_for((tmp_path / "ready").exists, process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130
+    assert b"interrupted after" in said
+
+
+@pytest.mark.parametrize("prepare", [block_all, ignore_all])
+def test_signals_stop_a_server_whatever_the_caller_did_to_them(
+    start: Start, tmp_path: Path, prepare: Callable[[], None]
+) -> None:
+    process = start("serve", "--dir", "state", "--port", "0", preexec_fn=prepare)
+    wait_for((tmp_path / "state/address").exists, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+
+
+def test_exit_codes_are_right_when_the_caller_ignored_the_end_of_children(start: Start, tmp_path: Path) -> None:
+    process = start("run", write(tmp_path, "exit 7"), preexec_fn=ignore_all)
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1
+    assert b"hold errored: exit 7" in said
+
+
+def test_nohup_keeps_a_run_going_when_its_terminal_hangs_up(start: Start, tmp_path: Path) -> None:
+    process = start(
+        "run",
+        write(tmp_path, "touch ready; until test -e go; do sleep 0.05; done"),
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    wait_for((tmp_path / "ready").exists, process)
+    process.send_signal(signal.SIGHUP)
+    (tmp_path / "go").touch()
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("module", "command"), [("click", "version"), ("trio", "run"), ("numpy", "run")])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_while_modules_are_imported_ends_without_a_word(
+    start: Start, tmp_path: Path, module: str, command: str, number: int, code: int
+) -> None:
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / f"{module}.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
+    arguments = [command, write(tmp_path, "true")] if command == "run" else [command]
+    process = start(*arguments, variables={"PYTHONPATH": str(folder)})
+    _, said = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, said.strip()) == (code, b"")
+
+
+def test_a_mask_that_locks_the_owner_out_does_not(start: Start, tmp_path: Path) -> None:
+    process = start("run", "--dir", "state", write(tmp_path, "true"), preexec_fn=lambda: os.umask(0o777))
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, said
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "state/daggy.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_too_few_files_are_named_with_the_mend(start: Start, tmp_path: Path) -> None:
+    process = start(
+        "run",
+        write(tmp_path, "true"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8)),
+    )
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 3
+    assert b"too many open files" in said
+    assert b"ulimit -n" in said
+    assert b"bug" not in said
