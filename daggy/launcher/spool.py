@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 
 from daggy.attempt import REPORT, Rows
 from daggy.launcher.frames import KEYS, Key
-from daggy.launcher.program.journal import ACCEPTED, PROCESS, RECORD, START_AT_ONCE, TICKET
+from daggy.launcher.program.spool import ACCEPTED, PROCESS, RECORD, START_AT_ONCE, TICKET
 
 LARGEST = 1 << 62
 """No sequence number comes to this; those of what was lost are counted on from the last one."""

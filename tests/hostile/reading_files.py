@@ -18,7 +18,7 @@ import numpy as np
 from daggy.attempt import ATTEMPT, REPORT
 from daggy.launcher import frames as wire, logs, recovery, spool as spools
 from daggy.launcher.frames import KEYS
-from daggy.launcher.program.journal import RECORD
+from daggy.launcher.program.spool import RECORD
 from daggy.testing.entries import attempts, moved, submitted
 from daggy.tracker import Generated, Place, RunChanged, RunFilter, RunState, Told
 from daggy_sqlite import SqliteSettings, SqliteTracker, columns as stored, schema

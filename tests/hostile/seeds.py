@@ -12,7 +12,7 @@ import numpy as np
 from daggy.attempt import ATTEMPT, Kind
 from daggy.launcher import frames as wire
 from daggy.launcher.frames import about
-from daggy.launcher.program.journal import ACCEPTED, PAIR, PROCESS, RECORD, TICKET
+from daggy.launcher.program.spool import ACCEPTED, PAIR, PROCESS, RECORD, TICKET
 from tests.hostile.reading_files import SEAM
 from tests.hostile.reading_specs import RUN
 

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from daggy.executor import LINKED, STOPPED, Ack, Kill, Kind, Reason, Reports, Request, Site, Ticket
-from daggy.launcher.program.journal import RECORD
+from daggy.launcher.program.spool import RECORD
 from daggy_fork import ForkExecutor, ForkSettings
 from tests.integration.fork_desk import Desk, alive, appears, becomes, desk, gone
 

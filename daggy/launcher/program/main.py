@@ -1,34 +1,66 @@
-"""The launcher as a program: its standard streams, its signals, its end. Standard library only."""
+"""The launcher as a program: its standard streams, its signals, and the engine's first command."""
 
 import gc
+import json
 import os
+import select
 import signal
-from typing import List
+from typing import Any, Dict, List
 
 from daggy.launcher.program.launcher import Launcher
-from daggy.launcher.program.wire import Stream
+from daggy.launcher.program.link import Frame, Link
+from daggy.launcher.program.wire import VERSION, Stream
 
 
 def main() -> None:
-    """Serve standard input and output."""
+    """Serve the engine at standard input and output."""
     gc.disable()  # nothing here is cyclic
     source, sink, null = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    launcher = Launcher(Stream(source, sink))
+    signals: List[int] = []
+    wake = take_signals(signals)
+    stream = Stream(source, sink)
+    frames = first_frames(stream, wake, signals)
+    if not frames:
+        return
+    hello: Dict[str, Any] = json.loads(frames[0][1])
+    link = Link(stream, wake, hello["epoch"])
+    if hello["version"] != VERSION:
+        link.greet(stream)
+        return
+    launcher = Launcher(link, hello, signals)
+    if link.listener:  # the engine's terminal is nothing to a launcher that outlives it
+        signal.signal(signal.SIGHUP, lambda *_: None)
+    for kind, payload in link.until_hello(frames[1:]):
+        launcher.obey(kind, payload)
+    launcher.serve(wake)
+    if launcher.reports.spool:
+        launcher.reports.spool.leave()
+
+
+def take_signals(signals: List[int]) -> int:
+    """Append to a list the signals that ask this program to exit; return a descriptor that is readable after any."""
     wake, bell = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(bell, False)
-    asked: List[int] = []
     signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGIO):  # SIGIO: somebody opened a file while it was leased
+    for number in (signal.SIGCHLD, signal.SIGIO):  # SIGIO: a file was opened while it was leased
         signal.signal(number, lambda *_: None)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: asked.append(number))
-    signal.signal(signal.SIGHUP, lambda number, _: None if launcher.door else asked.append(number))
-    launcher.serve(wake, asked)
-    if launcher.spool:
-        launcher.spool.leave()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: signals.append(number))
+    return wake
+
+
+def first_frames(stream: Stream, wake: int, signals: List[int]) -> List[Frame]:
+    """Wait for the engine to speak; empty if it has gone, or a signal asks to exit."""
+    while stream.open and not signals:
+        if wake in select.select([wake, stream.source], [], [])[0]:
+            os.read(wake, 4096)
+        frames = stream.receive()
+        if frames:
+            return frames
+    return []
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the outputs of attempts go: unnamed files, packs, names of their own. Standard library only."""
+"""Where the output of attempts goes: unnamed files, packs, or files with a name."""
 
 import errno
 import fcntl
@@ -6,7 +6,7 @@ import os
 import zlib
 from typing import Dict, List, Set, Tuple
 
-from daggy.launcher.program.journal import write_whole
+from daggy.launcher.program.spool import write_whole
 from daggy.launcher.program.task import Task
 from daggy.launcher.program.wire import ANSWER, LINKED
 
@@ -17,13 +17,19 @@ MOST_CLEAN = 64
 
 
 class Outputs:
-    """Where outputs go: unnamed files while a task runs; then a pack, or names of their own if long or large."""
+    """Gives each task a pair of unnamed files, and keeps what is in them: in a pack, or under names if long or large.
 
-    def __init__(self, root: str, launcher: int) -> None:
-        """Keep outputs of run N in `root`/runs/N/packs, under names that begin with the launcher's number."""
-        self.root, self.launcher, self.number = root, launcher, 0
+    Args:
+        root: The state directory: outputs of run N are kept in `root`/runs/N/packs.
+        launcher: The number with which the names of its files begin.
+        limit: Most bytes that a task may write; 0: no limit.
+    """
+
+    def __init__(self, root: str, launcher: int, limit: int) -> None:
+        """Begin without files."""
+        self.root, self.launcher, self.limit, self.number = root, launcher, limit, 0
         self.descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
-        self.clean: List[int] = []  # unnamed files that nobody else has
+        self.clean: List[int] = []  # empty unnamed files that no other process has open
         self.known: Set[int] = set()  # runs whose folder is there
         self.named: Set[int] = set()  # runs whose filesystem has no unnamed files
         self.packs: Dict[int, List[int]] = {}  # run: descriptor, number, size
@@ -43,40 +49,41 @@ class Outputs:
         return "%s/%d.%d.%d.answer" % (self.folder(run), version, index, attempt)
 
     def clear_answer(self, task: Task) -> None:
-        """See that there is no answer yet."""
+        """Remove an answer that an earlier start of this attempt left."""
         if os.path.exists(self.answer(task)):
             os.unlink(self.answer(task))
 
     def sync_answer(self, task: Task) -> None:
-        """See that what a generator said outlives the machine's death: half of it must not be acted on.
+        """Write an ended generator's answer to the disk, so that a power cut cannot leave half of it to be acted on.
 
-        OSError: call again with the same.
+        OSError: call again with the same task.
         """
         path = "%s/%d.%d" % (self.folder(task.key[0]), self.launcher, task.pack)
-        if task.flags & ANSWER:
+        if os.path.exists(self.answer(task)):
+            task.flags |= ANSWER
             path = self.answer(task)
         elif task.flags & LINKED:
             path = self.names(task)[0]
         elif not task.stdout:
             return
         try:
-            said = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
-            return  # whoever reads it says what is wrong
+            return  # the engine, which reads it, reports the fault
         try:
-            os.fsync(said)
+            os.fsync(file)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # no file
+            if error.errno != errno.EINVAL:  # not a regular file
                 raise
         finally:
-            os.close(said)
+            os.close(file)
 
     def unnamed(self, run: int) -> int:
-        """Open a file without a name that only appends."""
+        """Open a file without a name, to be appended to."""
         return os.open(self.folder(run), os.O_TMPFILE | os.O_RDWR | os.O_APPEND, 0o600)
 
     def open(self, task: Task) -> None:
-        """Give a task a pair that is its alone, empty."""
+        """Give a task a pair of empty files that no other task has."""
         run = task.key[0]
         self.number += 1
         task.pack = self.number
@@ -101,20 +108,20 @@ class Outputs:
         task.linked = True
 
     def close(self, task: Task) -> None:
-        """Close what is open of a pair."""
+        """Close those of a pair that are open."""
         for descriptor in (task.out, task.err):
             if descriptor >= 0:
                 os.close(descriptor)
         task.out = task.err = -1
 
-    def given(self, descriptor: int) -> int:
-        """Open a file once more, for a child: what the child has can then be told from what is ours."""
+    def reopened(self, descriptor: int) -> int:
+        """Open a file once more, for a child, so that a lease can tell whether any process but this one has it open."""
         return os.open(str(descriptor), os.O_WRONLY | os.O_APPEND, dir_fd=self.descriptors)
 
     def renew(self, descriptor: int, written: int) -> None:
-        """Keep a file for another task if a lease proves that nothing which the last one left behind has it open.
+        """Keep a file for another task if a lease proves that no process which the last task left behind has it open.
 
-        Making and deleting files is what costs most here: ext4 looks at every inode that was deleted of late.
+        Creating and deleting files is the most expensive step here: ext4 searches the inodes that were deleted lately.
         """
         try:
             if len(self.clean) >= MOST_CLEAN:
@@ -123,18 +130,18 @@ class Outputs:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
             if written:
                 os.ftruncate(descriptor, 0)
-                os.close(self.given(descriptor))  # filesystems flush a file at its first close after this
+                os.close(self.reopened(descriptor))  # filesystems flush a file at its first close after this
             self.clean.append(descriptor)
         except OSError:
             os.close(descriptor)
 
     def link(self, task: Task) -> None:
-        """Give a pair its names."""
-        while any(map(is_anothers, self.names(task), (task.out, task.err))):
+        """Link a pair to its names."""
+        while any(map(is_another_file, self.names(task), (task.out, task.err))):
             self.number += 1
             task.pack = self.number
         for descriptor, name in zip((task.out, task.err), self.names(task)):
-            if not os.path.exists(name):  # it does if it is the first of a pair whose second found no room
+            if not os.path.exists(name):  # it does if an earlier call linked the first and had no room for the second
                 os.link(str(descriptor), name, src_dir_fd=self.descriptors, follow_symlinks=True)
         task.linked = True
 
@@ -142,8 +149,16 @@ class Outputs:
         """Return the bytes that a task has written so far."""
         return os.fstat(task.out).st_size + os.fstat(task.err).st_size
 
+    def exceeds(self, task: Task) -> bool:
+        """Return whether a task has written more than it may."""
+        return bool(self.limit) and task.out >= 0 and self.size(task) > self.limit
+
+    def excess(self) -> str:
+        """Return the message for a task that has written more than it may."""
+        return "wrote more than %d bytes" % self.limit
+
     def collect(self, task: Task) -> None:
-        """Take what an ended task wrote: small outputs to memory on their way to a pack, others by name."""
+        """Take what an ended task wrote: read small outputs, which go to a pack next; link others to names."""
         out, err = os.pread(task.out, 32768, 0), os.pread(task.err, 32768, 0)
         if len(out) == 32768 or len(err) == 32768:
             task.stdout, task.stderr = os.fstat(task.out).st_size, os.fstat(task.err).st_size
@@ -168,7 +183,10 @@ class Outputs:
             task.crc = zlib.crc32(err, zlib.crc32(out))
 
     def keep(self, tasks: List[Task]) -> None:
-        """Append what these wrote to the packs of their runs, one write a run. OSError: call again with the same."""
+        """Append the outputs of ended tasks to the packs of their runs, with one write a run; sync answers.
+
+        OSError: call again with the same tasks.
+        """
         runs: Dict[int, List[Task]] = {}
         for task in tasks:
             if task.out >= 0:
@@ -181,6 +199,9 @@ class Outputs:
             for task in members:
                 task.data, task.pack, task.offset = None, pack[1], pack[2]
                 pack[2] += task.stdout + task.stderr
+        for task in tasks:
+            if task.generator and task.pid:
+                self.sync_answer(task)
 
     def pack(self, run: int) -> List[int]:
         """Return the open pack of a run: its descriptor, number and size."""
@@ -198,8 +219,9 @@ class Outputs:
         return pack
 
 
-def is_anothers(name: str, descriptor: int) -> bool:
-    """Return whether a name is taken by another file: a backup may have outputs and not the folders of launchers, whose
-    numbers begin anew then.
+def is_another_file(name: str, descriptor: int) -> bool:
+    """Return whether a name belongs to another file than this one.
+
+    It can: numbers of launchers begin anew in a backup that has outputs and no folders of launchers.
     """
     return os.path.exists(name) and not os.path.samestat(os.stat(name), os.fstat(descriptor))

@@ -1,4 +1,4 @@
-"""Find the processes of a task, wherever they have gone, and signal them. Standard library only."""
+"""Find the processes of a task, also those that left its session, and signal them."""
 
 import contextlib
 import os
@@ -21,11 +21,11 @@ def processes() -> Dict[int, Tuple[int, int, int]]:
 
 
 def carriers(tickets: Dict[bytes, int], sessions: Dict[int, int]) -> Dict[int, int]:
-    """Return which processes belong to which task: by ticket, by session, or born of one that does.
+    """Return which processes belong to which task: by ticket, by session, or as a descendant of one that does.
 
     Args:
         tickets: The values of DAGGY_TICKET, each with the caller's number for that task.
-        sessions: The tasks' sessions, with the same numbers.
+        sessions: The tasks' session ids, each with the same number.
     """
     alive, found = processes(), {}
     for pid, (_, session, _) in alive.items():
@@ -51,7 +51,7 @@ def carriers(tickets: Dict[bytes, int], sessions: Dict[int, int]) -> Dict[int, i
 
 
 def signal_all(pids: Iterable[int], *numbers: int) -> None:
-    """Send signals to processes, some of which may have gone."""
+    """Send signals to processes; some may have ended already."""
     for pid in pids:
         for number in numbers:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Start one attempt as a process in a session of its own, or say why it cannot be. Standard library only."""
+"""Start an attempt as a process in a session of its own, or give the reason why it cannot start."""
 
 import errno
 import os
@@ -7,8 +7,8 @@ import signal
 import time
 from typing import Dict, List
 
-from daggy.launcher.program.journal import write_whole
 from daggy.launcher.program.outputs import Outputs
+from daggy.launcher.program.spool import write_whole
 from daggy.launcher.program.task import Task
 from daggy.launcher.program.wire import SPAWN
 
@@ -19,11 +19,11 @@ NO_ROOM = {
 
 
 class UnstartableError(Exception):
-    """A task that cannot be started, in words for its author."""
+    """A task cannot be started; the text is for its author."""
 
 
 def find(name: str, environment: Dict[str, str]) -> str:
-    """Return the program that a task's own PATH gives for a name; relative places are relative to where we are."""
+    """Find a program in a task's own PATH; relative folders count from the current directory."""
     if "/" in name:
         return name
     for folder in environment.get("PATH", os.defpath).split(":"):
@@ -35,8 +35,8 @@ def find(name: str, environment: Dict[str, str]) -> str:
     raise UnstartableError("no such file: '%s' (PATH=%s)" % (name, environment.get("PATH", os.defpath)))
 
 
-def why(error: Exception, path: str, task: Task) -> str:
-    """Say why a program could not be started."""
+def reason(error: Exception, path: str, task: Task) -> str:
+    """Return why a program could not be started."""
     code = error.errno if isinstance(error, OSError) else 0
     if code == errno.ENOENT and os.path.exists(path):
         return "cannot run '%s': the interpreter that its first line names does not exist" % path
@@ -52,17 +52,23 @@ def why(error: Exception, path: str, task: Task) -> str:
     return "cannot run '%s': %s" % (path, error)
 
 
+def base_environment(settings: Dict[str, str], inherit: bool) -> Dict[str, str]:
+    """Return the variables that every task has: the settings', and below them those of this process if it inherits."""
+    own = {name: value for name, value in os.environ.items() if inherit and not name.startswith("DAGGY_")}
+    return {**own, **settings}
+
+
 class Starter:
-    """Starts tasks with what all of them share.
+    """Starts tasks.
 
     Args:
-        outputs: Gives each its pair of files.
-        instance: The first part of every ticket.
-        base: The environment that every task has, under its own.
+        outputs: Gives each task its pair of files.
+        instance: First part of every ticket.
+        base: Variables of every task's environment, which the task's own override.
     """
 
     def __init__(self, outputs: Outputs, instance: str, base: Dict[str, str]) -> None:
-        """Keep what is shared, and find out which signals children would inherit as ignored."""
+        """Find out which signals children would inherit as ignored."""
         self.outputs, self.instance, self.base = outputs, instance, base
         self.null = os.open(os.devnull, os.O_RDONLY)
         self.ignored = [one for one in signal.valid_signals() if signal.getsignal(one) is signal.SIG_IGN]
@@ -81,7 +87,7 @@ class Starter:
         return whole
 
     def start(self, task: Task) -> None:
-        """Start a task; one that cannot be has reason SPAWN afterwards. OSError: the machine has no room for it now."""
+        """Start a task, or set its reason to SPAWN. OSError: the machine has no room for it at the moment."""
         self.outputs.open(task)
         given: List[int] = []
         path = ""
@@ -89,7 +95,7 @@ class Starter:
             if task.generator:
                 self.outputs.clear_answer(task)
             environment = self.environment(task)
-            given = [self.source(task), self.outputs.given(task.out), self.outputs.given(task.err)]
+            given = [self.source(task), self.outputs.reopened(task.out), self.outputs.reopened(task.err)]
             enter(task.directory)
             path = find(task.argv[0] if task.argv else "", environment)
             task.started = time.time()
@@ -102,7 +108,7 @@ class Starter:
                 self.outputs.close(task)
                 raise
             task.reason, task.started = SPAWN, 0.0
-            task.message = str(error) if isinstance(error, UnstartableError) else why(error, path, task)
+            task.message = str(error) if isinstance(error, UnstartableError) else reason(error, path, task)
         finally:
             for one in given:
                 if one != self.null:
@@ -119,7 +125,7 @@ class Starter:
 
 
 def enter(directory: str) -> None:
-    """Change to a task's directory."""
+    """Change to a task's working directory."""
     try:
         os.chdir(directory)
     except OSError as error:
@@ -128,7 +134,7 @@ def enter(directory: str) -> None:
 
 
 def make_room(needed: int) -> None:
-    """See that so many descriptors can be open at once."""
+    """Raise the limit of open descriptors to what is needed, as far as it can be raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if needed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard < 0 else min(needed, hard), hard))

@@ -1,15 +1,15 @@
-"""The wire between an engine and a launcher, at the launcher's end. Standard library only.
+"""The protocol between an engine and a launcher, at the launcher's end.
 
-Frames are `<IB`, length of the payload and its kind, then the payload: JSON, or rows of REPORT. Of the commands
-h(ello), l(aunch), r(ecall), k(ill), a(ck), d (read) and s(top); of the answers H(ello), R(eports), W (a lane's lowered
-width), D(ata) and T(rouble).
+A frame is `<IB`, the length and kind of its payload, then the payload: JSON, or rows of REPORT. Commands: h(ello),
+l(aunch), r(ecall), k(ill), a(cknowledge), d (read output), s(top). Answers: H(ello), R(eports), W (the width of a lane
+was lowered), D(ata), T(rouble).
 """
 
 import os
 import struct
 from typing import List, Tuple
 
-VERSION = 2  # an engine and a launcher that outlived another Daggy's talk only if it is the same
+VERSION = 2  # a launcher and an engine of another release can talk only if they have the same
 PIPE = 1 << 16  # what a pipe holds; a larger buffer would be mapped and unmapped for each read
 FRAME = struct.Struct("<IB")
 REPORT = struct.Struct("<QBIIIIIddfIhBBHHHBHIQQQI")  # daggy.attempt.REPORT
@@ -22,14 +22,14 @@ class Stream:
     """Frames over a pair of descriptors: two pipes, or a socket twice."""
 
     def __init__(self, source: int, sink: int) -> None:
-        """Read frames from `source`, write them to `sink`, never waiting for either."""
+        """Read frames from `source` and write them to `sink`, both without blocking."""
         self.source, self.sink, self.open = source, sink, True
         self.inbox, self.outbox = bytearray(), bytearray()
         os.set_blocking(source, False)
         os.set_blocking(sink, False)
 
     def close(self) -> None:
-        """Let go of both."""
+        """Close both descriptors."""
         for descriptor in {self.source, self.sink} - {-1}:
             os.close(descriptor)
         self.source = self.sink = -1
@@ -37,7 +37,7 @@ class Stream:
         self.outbox.clear()
 
     def receive(self) -> List[Tuple[int, bytes]]:
-        """Return the whole frames that have come; `open` tells whether more can."""
+        """Return the complete frames that have arrived; `open` is False afterwards if no more can."""
         try:
             data = os.read(self.source, PIPE)
         except BlockingIOError:
@@ -58,12 +58,12 @@ class Stream:
         return frames
 
     def send(self, kind: bytes, payload: bytes) -> None:
-        """Add a frame, and write what the other end takes."""
+        """Add a frame and write as much as the other end accepts."""
         self.outbox += FRAME.pack(len(payload), kind[0]) + payload
         self.flush()
 
     def flush(self) -> None:
-        """Write what the other end takes."""
+        """Write as much as the other end accepts."""
         try:
             while self.outbox:
                 del self.outbox[: os.write(self.sink, self.outbox)]

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from daggy.attempt import REPORT, Kind
 from daggy.launcher import spool
 from daggy.launcher.frames import Key, about
-from daggy.launcher.program import journal
+from daggy.launcher.program import spool as writer
 
 HEADER = b'H{"boot": "b"}'
 
@@ -31,15 +31,15 @@ def row_of(index: int, kind: Kind, seq: int = 0) -> bytes:
 def record(payload: bytes) -> bytes:
     import zlib
 
-    return journal.RECORD.pack(len(payload), zlib.crc32(payload)) + payload
+    return writer.RECORD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def accepted(index: int, lane: int = 0, width: int = 2) -> bytes:
-    return b"A" + journal.ACCEPTED.pack(1, 2, 4, lane, width) + journal.PAIR.pack(index, 5)
+    return b"A" + writer.ACCEPTED.pack(1, 2, 4, lane, width) + writer.PAIR.pack(index, 5)
 
 
 def started(index: int) -> bytes:
-    return b"S" + row_of(index, Kind.STARTED) + journal.PROCESS.pack(1000 + index, 3.5)
+    return b"S" + row_of(index, Kind.STARTED) + writer.PROCESS.pack(1000 + index, 3.5)
 
 
 def finished(index: int, seq: int, message: str = "") -> bytes:
@@ -47,7 +47,7 @@ def finished(index: int, seq: int, message: str = "") -> bytes:
 
 
 def recalled(index: int) -> bytes:
-    return b"R" + journal.TICKET.pack(*key_of(index))
+    return b"R" + writer.TICKET.pack(*key_of(index))
 
 
 Truth = tuple[list[int], dict[int, str], list[int], list[int]]
@@ -167,12 +167,12 @@ def test_the_next_of_each_lane_are_suspects_as_many_as_had_free_slots() -> None:
 
 
 def test_a_lane_that_was_widened_after_its_tasks_were_accepted_has_as_many_suspects() -> None:
-    widened = b"A" + journal.ACCEPTED.pack(0, 0, 4, 0, 3)
+    widened = b"A" + writer.ACCEPTED.pack(0, 0, 4, 0, 3)
     payloads = [HEADER, b"E", *(accepted(index, 0, 1) for index in range(6)), started(0)]
     assert not spool.read([b"".join(map(record, payloads))]).suspects()
     spooled = spool.read([b"".join(map(record, [*payloads, widened]))])
     assert [key[2] for key in spooled.suspects()] == [1, 2]
-    narrowed = b"A" + journal.ACCEPTED.pack(0, 0, 4, 0, 1)  # what was accepted before may have been started before
+    narrowed = b"A" + writer.ACCEPTED.pack(0, 0, 4, 0, 1)  # what was accepted before may have been started before
     payloads = [HEADER, b"E", *(accepted(index, 0, 3) for index in range(6)), narrowed]
     assert [key[2] for key in spool.read([b"".join(map(record, payloads))]).suspects()] == [0, 1, 2]
 
@@ -183,7 +183,7 @@ class Written:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "lock").touch()
-        self.spool = journal.Spool(str(folder), {"boot": "b"}, lambda: [accepted(77)])
+        self.spool = writer.Spool(str(folder), {"boot": "b"}, lambda: [accepted(77)])
 
     def read(self) -> spool.Spooled:
         return spool.read([path.read_bytes() for path in sorted((self.folder / "spool").iterdir())])
@@ -195,7 +195,7 @@ def written(tmp_path: Path) -> Written:
 
 
 def test_segments_roll_restate_and_are_forgotten(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "SEGMENT", 500)
+    monkeypatch.setattr(writer, "SEGMENT", 500)
     for seq in range(1, 21):
         written.spool.write([accepted(seq), started(seq), finished(seq, seq)], seq)
     spooled = written.read()
@@ -233,7 +233,7 @@ def test_a_new_segment_that_finds_no_room_leaves_the_old_one_in_charge(
     written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written.spool.write([accepted(1)], 0)
-    monkeypatch.setattr(journal, "SEGMENT", 1)
+    monkeypatch.setattr(writer, "SEGMENT", 1)
 
     def full(descriptor: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -254,7 +254,7 @@ def test_only_one_keeps_a_spool(written: Written) -> None:
 
 def test_nobody_keeps_a_spool_whose_lock_was_removed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        journal.Spool(str(tmp_path), {"boot": "b"}, list)
+        writer.Spool(str(tmp_path), {"boot": "b"}, list)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,98 @@
+"""How tasks are ended: TERM, after their grace KILL, until no process of theirs is left."""
+
+import heapq
+import signal
+import time
+from typing import Dict, List, Tuple
+
+from daggy.launcher.program.processes import carriers, signal_all
+from daggy.launcher.program.task import ENDED, RUNNING, Task
+from daggy.launcher.program.tasks import Tasks
+from daggy.launcher.program.wire import TIMEOUT
+
+LOOK_AGAIN = 0.05
+NEVER = float("inf")
+
+
+class Ending:
+    """Ends tasks on demand and at their timeouts.
+
+    Args:
+        tasks: What is there.
+        instance: First part of every ticket.
+    """
+
+    def __init__(self, tasks: Tasks, instance: str) -> None:
+        """Begin with nothing to end."""
+        self.tasks, self.instance = tasks, instance
+        self.timers: List[Tuple[float, int, Task, bool]] = []  # when, pid, task; True: end of its grace
+        self.dying: List[Task] = []  # ended on demand; some of their processes may be left
+        self.look_at = 0.0
+
+    def add(self, task: Task) -> None:
+        """Begin the timeout of a task that has just started."""
+        if task.timeout:
+            heapq.heappush(self.timers, (task.since + task.timeout, task.pid, task, False))
+
+    def end(self, tasks: List[Task], reason: int, message: str, flags: int = 0, at_once: bool = False) -> None:
+        """Send TERM to tasks, after their grace KILL; those that have not started are given back."""
+        self.tasks.recall(tasks)
+        now, live = time.monotonic(), []
+        for task in tasks:
+            if task.state == RUNNING and (at_once or not task.reason):
+                if not task.reason:
+                    task.reason, task.flags = reason, task.flags | flags
+                    task.message = "ran longer than %g s" % task.timeout if reason == TIMEOUT else message
+                task.end_by = now + (0.0 if at_once else task.grace)
+                heapq.heappush(self.timers, (task.end_by, task.pid, task, True))
+                live.append(task)
+        signal_all(self._processes(live), signal.SIGTERM, signal.SIGCONT)
+
+    def on_exit(self, task: Task) -> None:
+        """The first process of a task that was being ended has exited: look for others."""
+        self.dying.append(task)
+        self.look_at = 0.0
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        overdue: List[Task] = []
+        late: List[Task] = []
+        while self.timers and (self.timers[0][0] <= now or self.timers[0][2].state == ENDED):
+            _, _, task, last = heapq.heappop(self.timers)
+            if task.state == RUNNING and last:
+                overdue.append(task)
+            elif task.state == RUNNING and not task.reason:
+                late.append(task)
+        if late:
+            self.end(late, TIMEOUT, "")
+        for _ in range(5 if overdue else 0):  # what is killed may have been forking
+            left = self._processes(overdue)
+            if not left:
+                break
+            signal_all(left, signal.SIGKILL)
+        if self.dying and now >= self.look_at:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        """Report those of the dying tasks of which no process is left, or whose grace is over."""
+        left, dying, self.dying = self._processes(self.dying), self.dying, []
+        alive = set(left.values())
+        signal_all([pid for pid, at in left.items() if dying[at].end_by <= now], signal.SIGKILL)
+        for at, task in enumerate(dying):
+            if at in alive and task.end_by > now:
+                self.dying.append(task)
+            else:
+                self.tasks.end(task)
+        self.look_at = now + LOOK_AGAIN
+
+    def _processes(self, tasks: List[Task]) -> Dict[int, int]:
+        """Return the processes of these tasks, each with the position of its task."""
+        if not tasks:
+            return {}
+        tickets = {("%s:%d.%d.%d.%d.%d" % (self.instance, *task.key)).encode(): at for at, task in enumerate(tasks)}
+        return carriers(tickets, {task.pid: at for at, task in enumerate(tasks)})
+
+    def due(self) -> float:
+        """Return when `tick` has something to do next."""
+        timer = self.timers[0][0] if self.timers else NEVER
+        return min(timer, self.look_at) if self.dying else timer

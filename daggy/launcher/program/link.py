@@ -1,0 +1,141 @@
+"""The connection to the engine, and the socket through which a later engine connects."""
+
+import _socket
+import json
+import os
+import select
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+from daggy.launcher.program.wire import VERSION, Stream
+
+Frame = Tuple[int, bytes]
+HELLO = ord("h")
+
+
+class Listener:
+    """A socket in the launcher's folder."""
+
+    def __init__(self, folder: str) -> None:
+        """Listen; the path may be longer than a socket's address can be, so it is reached through its folder."""
+        self.path = folder + "/socket"
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        home = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
+        self.socket.bind("/proc/self/fd/%d/socket" % home)
+        os.chmod(self.path, 0o600)
+        self.socket.listen(8)
+        os.close(home)
+        self.descriptor = self.socket.fileno()
+
+    def accept(self) -> Optional[Stream]:
+        """Return a new connection, None if it is gone already."""
+        try:
+            descriptor, _ = self.socket._accept()  # type: ignore[attr-defined] # noqa: SLF001 - importing `socket` is slow
+        except OSError:
+            return None
+        return Stream(descriptor, os.dup(descriptor))
+
+
+class Link:
+    """Everything that this launcher waits for: signals, its engine, and engines that connect.
+
+    Args:
+        stream: The connection to the engine.
+        wake: A descriptor that becomes readable with every signal.
+        epoch: The engine's.
+    """
+
+    def __init__(self, stream: Stream, wake: int, epoch: int) -> None:
+        """Begin with an engine."""
+        self.stream, self.epoch = stream, epoch
+        self.listener: Optional[Listener] = None
+        self.connecting: Dict[int, Stream] = {}  # connections whose first frame has not arrived
+        self.lost_at = 0.0  # since when there is no engine; 0: there is one
+        self.full = False  # whether the engine accepts no more at the moment
+        self.poller = select.poll()
+        self.poller.register(wake, select.POLLIN)
+        self.poller.register(stream.source, select.POLLIN)
+
+    def listen(self, folder: str) -> None:
+        """Let later engines connect."""
+        self.listener = Listener(folder)
+        self.poller.register(self.listener.descriptor, select.POLLIN)
+
+    def wait(self, milliseconds: int) -> List[int]:
+        """Return the descriptors at which something happened; -1: wait until something does."""
+        if self.stream.sink >= 0 and bool(self.stream.outbox) != self.full:
+            self.full = not self.full
+            if self.full:
+                self.poller.register(self.stream.sink, select.POLLOUT)
+            else:
+                self.poller.unregister(self.stream.sink)
+        return [descriptor for descriptor, _ in self.poller.poll(milliseconds)]
+
+    def receive(self, descriptor: int) -> List[Frame]:
+        """Return the commands that arrived at a descriptor; a hello first if they are those of a new engine."""
+        if descriptor == self.stream.source:
+            return self.until_hello(self.stream.receive())
+        if descriptor == self.stream.sink:
+            self.stream.flush()
+        elif self.listener and descriptor == self.listener.descriptor:
+            stream = self.listener.accept()
+            if stream:
+                self.connecting[stream.source] = stream
+                self.poller.register(stream.source, select.POLLIN)
+        elif descriptor in self.connecting:  # else it was the engine's that was replaced a moment ago
+            return self._meet(self.connecting[descriptor])
+        return []
+
+    def until_hello(self, frames: List[Frame]) -> List[Frame]:
+        """Return the frames before a second hello, after which an engine is refused: others use the socket."""
+        for at, (kind, _) in enumerate(frames):
+            if kind == HELLO:
+                self.greet(self.stream)
+                self.stream.open = False
+                return frames[:at]
+        return frames
+
+    def _meet(self, stream: Stream) -> List[Frame]:
+        """Read from a new connection; an engine of no older epoch replaces the one that there was."""
+        frames = stream.receive()
+        if not frames and stream.open:
+            return []
+        del self.connecting[stream.source]
+        self.poller.unregister(stream.source)
+        try:
+            kind, payload = frames[0]
+            order = json.loads(payload) if kind == HELLO else {}
+            version, epoch = order["version"], int(order["epoch"])
+        except (IndexError, KeyError, TypeError, ValueError):
+            stream.close()
+            return []
+        if version != VERSION or epoch < self.epoch:
+            self.greet(stream)
+            stream.close()
+            return []
+        self.disconnect()
+        self.stream, self.epoch, self.lost_at = stream, epoch, 0.0
+        self.poller.register(stream.source, select.POLLIN)
+        return frames
+
+    def greet(self, stream: Stream, lanes: Tuple[int, ...] = ()) -> None:
+        """Say who this is, and in which lanes the tasks run that were reported as running."""
+        hello: Dict[str, Any] = {"version": VERSION, "pid": os.getpid(), "epoch": self.epoch, "lanes": lanes}
+        stream.send(b"H", json.dumps(hello).encode())
+
+    def ignore(self) -> None:
+        """Accept no more commands."""
+        if self.stream.source >= 0:
+            self.poller.register(self.stream.source, 0)  # it may not be registered
+            self.poller.unregister(self.stream.source)
+
+    def disconnect(self) -> None:
+        """Go on without an engine; what it sent and was not read is dropped."""
+        self.ignore()
+        if self.full:
+            self.poller.unregister(self.stream.sink)
+        self.stream.close()
+        self.full = False
+        self.lost_at = time.monotonic()

@@ -1,0 +1,129 @@
+"""What happened, on its way to the engine: outputs are kept, then records written, and only then reports sent."""
+
+import collections
+import json
+import struct
+from typing import Deque, Dict, Iterable, List, Optional, Set, Tuple
+
+from daggy.launcher.program.outputs import Outputs
+from daggy.launcher.program.spool import Spool, accepted, recalled, started
+from daggy.launcher.program.task import Key, Queue, Task
+from daggy.launcher.program.wire import FINISHED, RECALLED, STARTED, Stream
+
+KIND = 8  # position of a REPORT's kind, behind its sequence number
+NO_LANE = -1
+
+
+class Reports:
+    """Collects what happened, saves it, and sends it to whichever engine is connected.
+
+    Args:
+        launcher: This launcher's number.
+        tasks: Every task by its ticket; a task is removed when its end is about to be recorded.
+        outputs: Keeps what ended tasks wrote.
+    """
+
+    def __init__(self, launcher: int, tasks: Dict[Key, Task], outputs: Outputs) -> None:
+        """Begin with nothing to save or send."""
+        self.launcher, self.tasks, self.outputs = launcher, tasks, outputs
+        self.spool: Optional[Spool] = None
+        self.replays = False  # whether later engines may connect, and are sent what was not acknowledged
+        self.sequence = 0
+        self.ended: List[Task] = []  # their outputs are not kept yet
+        self.records: List[bytes] = []  # not in the spool yet
+        self.starts = 0  # of them, those of starts
+        self.urgent = False  # whether they must be written before anything starts
+        self.unsaved: List[Tuple[bytes, str]] = []  # reports that wait for their records
+        self.outgoing: List[bytes] = []
+        self.messages: Dict[int, str] = {}  # by position in `outgoing`
+        self.narrowed: Set[Queue] = set()  # to be confirmed once everything that ended before is sent
+        self.unacknowledged: Deque[Tuple[bytes, str]] = collections.deque()
+
+    def on_accepted(self, run: int, version: int, epoch: int, queue: Queue, tasks: List[Task]) -> None:
+        """Record tasks, or a larger width, before any task starts because of it."""
+        if self.spool:
+            self.records.append(accepted(run, version, epoch, queue, tasks))
+            self.urgent = True
+
+    def on_started(self, task: Task) -> None:
+        """Record that a task has just started; it is reported only if it still runs a little later."""
+        if self.spool:
+            self.records.append(started(task, self.launcher))
+            self.starts += 1
+
+    def on_running(self, task: Task) -> None:
+        """Report that a task has started."""
+        self.unsaved.append((task.row(STARTED, 0, self.launcher), ""))
+
+    def on_recalled(self, task: Task) -> None:
+        """Record and report that a task is given back."""
+        if self.spool:
+            self.records.append(recalled(task))
+        self.unsaved.append((task.row(RECALLED, 0, self.launcher), ""))
+
+    def is_unsaved(self) -> bool:
+        """Return whether anything is not saved yet."""
+        return bool(self.ended or self.unsaved or self.records)
+
+    def save(self) -> None:
+        """Save what happened since the last time, so that it may be sent. OSError: nothing is lost, call again."""
+        self.outputs.keep(self.ended)
+        for task in self.ended:
+            self.sequence += bool(self.spool)
+            row = task.row(FINISHED, self.sequence, self.launcher)
+            if self.spool:
+                self.records.append(b"F" + row + task.message.encode("utf-8", "replace"))
+            self.unsaved.append((row, task.message))
+            del self.tasks[task.key]
+        self.ended.clear()
+        if self.spool and self.records:
+            self.spool.write(self.records, self.sequence)
+        self.records.clear()
+        self.starts, self.urgent = 0, False
+        if self.replays:
+            self.unacknowledged.extend(one for one in self.unsaved if one[0][KIND] == FINISHED)
+        self._queue(self.unsaved)
+        self.unsaved.clear()
+
+    def _queue(self, reports: Iterable[Tuple[bytes, str]]) -> None:
+        for row, message in reports:
+            if message:
+                self.messages[len(self.outgoing)] = message
+            self.outgoing.append(row)
+
+    def send(self, stream: Stream) -> None:
+        """Send what is saved as one frame, then confirm lowered widths; without an engine it is dropped."""
+        if self.outgoing and stream.sink >= 0:
+            extra = json.dumps(self.messages).encode() if self.messages else b""
+            stream.send(b"R", struct.pack("<I", len(self.outgoing)) + b"".join(self.outgoing) + extra)
+        self.outgoing.clear()
+        self.messages.clear()
+        if not self.ended and not self.unsaved:
+            for queue in self.narrowed:
+                stream.send(b"W", json.dumps([queue.lane, queue.width, queue.running]).encode())
+            self.narrowed.clear()
+
+    def acknowledge(self, sequence: int) -> None:
+        """Forget the ends up to a sequence number."""
+        if self.spool:
+            self.spool.forget(sequence)
+        while self.unacknowledged and int.from_bytes(self.unacknowledged[0][0][:KIND], "little") <= sequence:
+            self.unacknowledged.popleft()
+
+    def replay(self) -> Tuple[int, ...]:
+        """Replace what was to be sent by what a new engine needs: unacknowledged ends, then a start of each task.
+
+        A task whose end could not be saved is reported as running; its end follows once it is saved.
+
+        Returns:
+            The lane of each task reported as running, NO_LANE where its slot is free already.
+        """
+        self.outgoing.clear()
+        self.messages.clear()
+        self.narrowed.clear()
+        self._queue(self.unacknowledged)
+        running = list(self.tasks.values())
+        self.outgoing += [task.row(STARTED, 0, self.launcher) for task in running]
+        ended = [bytes(KIND) + bytes([STARTED]) + row[KIND + 1 :] for row, _ in self.unsaved if row[KIND] == FINISHED]
+        self.outgoing += ended
+        return (*(task.queue.lane for task in running), *[NO_LANE] * len(ended))
