@@ -64,13 +64,12 @@ def matches(expected: str, printed: str) -> bool:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Path]:
-    """Give an empty directory, with `daggy` beside it in `bin`; end the servers that a page started and did not end."""
-    program = tmp_path / "bin" / "daggy"
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c "import sys; from daggy.cli import main; sys.exit(main())" "$@"\n'
-    )
-    program.chmod(0o755)
+    """Give an empty directory, beside `bin` with `daggy` and `python`; end the servers that a page leaves running."""
+    (tmp_path / "bin").mkdir()
+    for name, arguments in (("python", ""), ("daggy", '-c "import sys; from daggy.cli import main; sys.exit(main())"')):
+        program = tmp_path / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
+        program.chmod(0o755)
     (tmp_path / "page").mkdir()
     yield tmp_path / "page"
     for lock in (tmp_path / "page").glob("*/lock"):
