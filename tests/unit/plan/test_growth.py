@@ -137,7 +137,7 @@ def test_waiting_for_what_waits_for_the_generator_is_refused() -> None:
     assert edges_in(made)[2:] == [("g/n", "free", 0)]
 
 
-def test_waiting_for_the_own_generator_goes_without_saying() -> None:
+def test_waiting_for_the_own_generator_is_implied() -> None:
     made = grow(plan(answer(generator())), 0, answer(waiting("n", "g")))
     assert edges_in(made) == []
     assert made.need[1].tolist() == [0]  # type: ignore[union-attr]

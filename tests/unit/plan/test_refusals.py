@@ -150,7 +150,7 @@ def test_more_tasks_than_indexes() -> None:
     )
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     lines = problems(
         task("a", "b", uses=["A"]), task("b", "a"), task("c", "nope"), task("d", Dependency("a", ("B",)), uses=["A"])
     )

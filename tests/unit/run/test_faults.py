@@ -44,7 +44,7 @@ def answer(run: Run, name: str, **templates: object) -> None:
 GENERATOR = {"is_generator": True}
 
 
-def test_failed_run_reported_completed() -> None:
+def test_a_run_with_a_failed_task_is_not_completed() -> None:
     run = begun(tasks(good=[], bad=[], after=["good"]))
     good, bad = take(run, "good", "bad")
     reports(run, [bad], reason=Reason.EXIT, code=1)
@@ -54,7 +54,7 @@ def test_failed_run_reported_completed() -> None:
     assert outcome(run) is RunState.ERRORED
 
 
-def test_failed_run_never_ends() -> None:
+def test_a_failed_run_ends() -> None:
     run = begun(
         tasks(first=[], second=["first"], third=["second"], last={"parents": [{"task": "third", "on": "ended"}]})
     )
@@ -65,7 +65,7 @@ def test_failed_run_never_ends() -> None:
     assert outcome(run) is RunState.ERRORED
 
 
-def test_resume_fails_if_anything_completed() -> None:
+def test_a_resume_works_if_something_completed() -> None:
     run = begun(tasks(good=[], bad=["good"], after=["bad"]))
     reports(run, take(run))
     reports(run, take(run), reason=Reason.EXIT, code=1)
@@ -78,14 +78,14 @@ def test_resume_fails_if_anything_completed() -> None:
     assert run.frontier.attempt[run.plan.index("bad")] == 2
 
 
-def test_edge_given_twice_stalls() -> None:
+def test_an_edge_given_twice_counts_once() -> None:
     document = tasks(first={"children": ["second"]}, second={"parents": ["first", "first"]})
     run = begun(document)
     drain(run)
     assert outcome(run) is RunState.COMPLETED
 
 
-def test_parent_of_an_expanded_task_not_waited_for() -> None:
+def test_an_expanded_task_waits_for_its_parent() -> None:
     document = tasks(one=[], many={"parents": ["one"], "expand": ["N"]})
     run = begun({**document, "parameters": {"N": [1, 2, 3]}})
     assert states_of(run) == {"one": "queued", "many.N:1": "waiting", "many.N:2": "waiting", "many.N:3": "waiting"}
@@ -93,7 +93,7 @@ def test_parent_of_an_expanded_task_not_waited_for() -> None:
     assert outcome(run) is RunState.COMPLETED
 
 
-def test_inner_edges_of_generated_tasks_lost() -> None:
+def test_edges_among_generated_tasks_are_kept() -> None:
     run = begun(tasks(make=GENERATOR, after=["make"]))
     take(run)
     answer(run, "make", first=[], second=["first"])
@@ -116,7 +116,7 @@ def test_children_of_a_generator_wait_for_what_its_generators_generate() -> None
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_max_retries_off_by_one(retries: int) -> None:
+def test_max_retries_is_the_number_of_retries(retries: int) -> None:
     run = begun(tasks(bad={"max_retries": retries}))
     attempts = 0
     while taken := take(run):
@@ -136,7 +136,7 @@ def test_a_task_that_kills_its_host_is_lost_at_most_so_often(limit: int) -> None
     assert attempts == 1 + limit
 
 
-def test_quadratic_fan_in() -> None:
+def test_fan_in_is_linear() -> None:
     document = tasks(many={"expand": ["N"]}, one={"expand": ["N"], "parents": ["many"]})
     run = begun({**document, "parameters": {"N": {"range": [0, 10_000]}}})
     assert run.plan.edges() == 10_000**2
@@ -145,14 +145,14 @@ def test_quadratic_fan_in() -> None:
     assert outcome(run) is RunState.COMPLETED
 
 
-def test_missing_binary_hangs_run() -> None:
+def test_a_missing_program_ends_the_run() -> None:
     run = begun(tasks(bad=[], after=["bad"]))
     reports(run, take(run), reason=Reason.SPAWN)
     assert outcome(run) is RunState.ERRORED
     assert state_of(run, "after") == "upstream_failed"
 
 
-def test_kill_queued_behind_work() -> None:
+def test_a_kill_ends_what_is_queued_behind_other_work() -> None:
     run = begun({**tasks(many={"expand": ["N"]}), "parameters": {"N": {"range": [0, 100]}}})
     taken = run.frontier.take(run.frontier.queues[0], 10).tolist()
     on_kill(run, None, now(), "bob")
@@ -165,7 +165,7 @@ def test_kill_queued_behind_work() -> None:
     assert run.counts()["completed"] == 1
 
 
-def test_finish_reported_twice_counts_once() -> None:
+def test_an_end_reported_twice_counts_once() -> None:
     run = begun(tasks(a=[], b=[], c=["a", "b"]))
     first, _ = take(run, "a", "b")
     ticket = run.ticket(first)
@@ -225,7 +225,7 @@ def test_bad_answer_adds_nothing_and_is_retried() -> None:
     assert outcome(run) is RunState.COMPLETED
 
 
-def test_an_impossible_move_tells_the_story_of_the_task() -> None:
+def test_an_impossible_move_reports_the_history_of_the_task() -> None:
     run = begun(tasks(one=[], two=["one"]))
     run.frontier.move_one(0, 0, states.ERRORED)  # behind the back of the gates
     with pytest.raises(InternalError, match=r"task 'two'.*completed gate 0"):

@@ -483,7 +483,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("small", [0, 24], ids=["as arrays", "one by one"])
-def test_a_run_is_what_the_reference_says(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_agrees_with_the_reference(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(states, "SMALL", small)
     run_state_machine_as_test(
         Machine,

@@ -30,7 +30,7 @@ def test_ranges_are_the_indexes(chosen: set[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 9), unique=True), st.integers(0, 5))
-def test_where_is_the_indexes_in_their_order(chosen: list[int], by: int) -> None:
+def test_where_holds_the_indexes_in_their_order(chosen: list[int], by: int) -> None:
     where = where_of(np.array(chosen, np.int64))
     assert indexes_of(where).tolist() == chosen
     assert indexes_of(shifted(where, by)).tolist() == [index + by for index in chosen]
@@ -38,7 +38,7 @@ def test_where_is_the_indexes_in_their_order(chosen: list[int], by: int) -> None
 
 
 @given(st.lists(st.tuples(st.sampled_from(["one", "some", "range", "take", "take one"]), st.integers(1, 6000))))
-def test_ring_gives_back_what_it_was_given(steps: list[tuple[str, int]]) -> None:
+def test_a_queue_returns_its_entries_in_order(steps: list[tuple[str, int]]) -> None:
     queue, inside, number = Fifo(), [], 0
     for step, count in steps:
         fresh = list(range(number, number + count))

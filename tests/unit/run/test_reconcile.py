@@ -54,7 +54,7 @@ def replaced(run: Run, document: Json, at: float = 20.0, *, keep: bool = False) 
     )
 
 
-def test_finished_work_is_not_repeated_whatever_order_it_is_heard_in() -> None:
+def test_finished_work_is_not_repeated_whatever_the_order_of_reports() -> None:
     document = tasks(a=[], b=["a"], c=["b"])
     run = begun(document)
     book = kept(run, document)

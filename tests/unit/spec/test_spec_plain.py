@@ -149,7 +149,7 @@ def many(count: int, **more: Any) -> RunSpec:
     return parse(json.dumps({**more, "tasks": tasks}).encode(), directory="/base")
 
 
-def test_plain_tasks_stay_bytes_until_somebody_asks() -> None:
+def test_plain_tasks_stay_bytes_until_they_are_used() -> None:
     spec = many(10_000)
     assert all(isinstance(task._details, Written) for task in spec)
     assert spec.tasks[9_999].details.command == ("echo", "9999")

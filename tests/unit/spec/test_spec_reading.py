@@ -145,7 +145,7 @@ def test_defaults_are_merged_by_key() -> None:
     assert (a.description, b.description, a.templating) == ("all", "", Templating.NONE)
 
 
-def test_one_core_unless_said_otherwise() -> None:
+def test_a_task_needs_one_core_by_default() -> None:
     assert only().policy.resources == (("cores", 1.0),)
     assert only(resources={"memory_mb": 5}).policy.resources == (("cores", 1.0), ("memory_mb", 5.0))
     assert only(resources={"cores": 0}).policy.resources == (("cores", 0.0),)

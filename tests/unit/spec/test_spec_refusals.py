@@ -151,17 +151,17 @@ CASES: list[tuple[object, str]] = [
 
 
 @pytest.mark.parametrize(("document", "line"), CASES, ids=[line[:60] for _, line in CASES])
-def test_a_fault_is_told_with_its_place_and_the_mend(document: object, line: str) -> None:
+def test_a_fault_is_reported_with_its_place_and_the_mend(document: object, line: str) -> None:
     assert line in refusal(document)
 
 
 # What one fault brings with it; every other document above has exactly one problem.
 @pytest.mark.parametrize(("document", "line"), CASES, ids=[line[:60] for _, line in CASES])
-def test_one_fault_is_told_once(document: object, line: str) -> None:
+def test_one_fault_is_reported_once(document: object, line: str) -> None:
     assert len(refusal(document)) == 1
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_document() -> None:
+def test_all_faults_are_reported_at_once_in_the_order_of_the_document() -> None:
     lines = refusal(
         {
             "nmae": "x",

@@ -17,7 +17,7 @@ EXAMPLES = sorted(
 )
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     Draft202012Validator.check_schema(schema())
     assert json.loads(json.dumps(schema())) == schema()
 
@@ -108,7 +108,7 @@ SPECS = st.fixed_dictionaries(
 
 
 @given(SPECS)
-def test_good_specs_are_good_to_the_schema_and_to_daggy(spec: Any) -> None:
+def test_good_specs_pass_the_schema_and_daggy(spec: Any) -> None:
     VALIDATOR.validate(json.loads(json.dumps(spec)))
     try:
         parse(json.dumps(spec).encode(), directory="/")
@@ -138,7 +138,7 @@ def test_good_specs_are_good_to_the_schema_and_to_daggy(spec: Any) -> None:
         {"tasks": {"a": {"details": {"command": ["x"]}}}, "version": 2},
     ],
 )
-def test_bad_specs_are_bad_to_both(spec: Any) -> None:
+def test_bad_specs_are_refused_by_the_schema_and_by_daggy(spec: Any) -> None:
     assert not VALIDATOR.is_valid(spec)
     with pytest.raises(SpecError):
         parse(json.dumps(spec).encode(), directory="/")

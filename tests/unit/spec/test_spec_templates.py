@@ -85,13 +85,13 @@ def test_what_is_substituted_in_shell_is_quoted(text: str, expected: str) -> Non
         ("{{ A ~ B | raw }}", "'{{ A ~ B | raw }}' has `raw` inside; put it last: {{ (…) | raw }}"),
     ],
 )
-def test_what_is_no_expression_is_refused(text: str, message: str) -> None:
+def test_an_invalid_expression_is_refused(text: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
         compile_text(text, Templating.JINJA)
     assert str(caught.value) == message
 
 
-def test_every_fault_of_a_string_is_told_at_once() -> None:
+def test_every_fault_of_a_string_is_reported_at_once() -> None:
     with pytest.raises(SpecError) as caught:
         compile_text("echo '{{ A }}' {{ B C }} \"{{ D }}\"", Templating.JINJA, shell=True)
     assert [problem.message.split(";")[0] for problem in caught.value.problems] == [

@@ -62,7 +62,7 @@ def test_a_matched_task_names_only_its_own_parent() -> None:
     assert reason["examples"][0]["name"] == "pull.N:2"
 
 
-def test_explicit_parents_are_told_one_by_one_and_the_rest_summed_up() -> None:
+def test_explicit_parents_are_reported_one_by_one_and_the_rest_summed_up() -> None:
     tasks = {f"t{number}": task() for number in range(15)}
     run = begun({**tasks, "report": task(*tasks)})
     finish(run, "t0")
