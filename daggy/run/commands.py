@@ -8,6 +8,7 @@ import numpy as np
 
 from daggy.attempt import State
 from daggy.run import states
+from daggy.run.causes import invalidations
 from daggy.run.downstream import downstream
 from daggy.run.indexes import Indexes
 from daggy.run.run import KILLING, Doom, Run
@@ -100,8 +101,7 @@ def run_again(
     untold = states.mask(WAITING, states.REMOVED)
     asked = {cause: indexes[~untold[frontier.state[indexes]]] for cause, indexes in causes.items()}
     built_on = built_on[~states.mask(WAITING, states.UPSTREAM_FAILED)[frontier.state[built_on]]]
-    if len(chosen) and len(built_on):
-        asked[f"invalidated: {_named(run, chosen)} again"] = built_on
+    asked |= invalidations(run, again, built_on)
     if not any(map(len, asked.values())):
         return False
     _set_waiting(run, again)
@@ -124,14 +124,3 @@ def _set_waiting(run: Run, again: Indexes) -> None:
     if run.failures or run.crashes:
         for index in again.tolist():
             run.forget_failures(index)
-
-
-def _named(run: Run, chosen: Indexes) -> str:
-    """Describe what runs again: one task by its name, several by their templates."""
-    if len(chosen) == 1:
-        return f"{run.plan.name(int(chosen[0]))} runs"
-    sample = chosen[:: max(1, len(chosen) // 100)].tolist()
-    names = list(dict.fromkeys(run.plan.template_name(index) for index in sample))
-    if len(names) == 1:
-        return f"{len(chosen)} tasks of '{names[0]}' run"
-    return f"{len(chosen)} tasks of '{names[0]}' and others run"

@@ -11,11 +11,12 @@ import numpy as np
 from daggy.attempt import REPORT, Kind, Reason, Reports, Rows, RunState, State, Ticket
 from daggy.plan import plan
 from daggy.run import states
+from daggy.run.growth import on_generated
 from daggy.run.indexes import Indexes, indexes_of
 from daggy.run.reports import on_reports
 from daggy.run.run import Run
 from daggy.run.states import Now
-from daggy.spec import RunSpec, parse
+from daggy.spec import RunSpec, parse, parse_fragment
 from daggy.tracker import Attempts, Entry, Generated, History, Moved, RunChanged, RunRecord, Submitted, Version
 
 Json = dict[str, Any]
@@ -88,6 +89,15 @@ def reports(
 ) -> None:
     """Report about tasks in flight."""
     on_reports(run, report_of(map(run.ticket, indexes), kind, reason, **columns), now())
+
+
+def answer(run: Run, name: str, **templates: object) -> None:
+    """Let a generator in flight succeed and answer these templates."""
+    index = run.plan.index(name)
+    reports(run, [index])
+    run.outbox.answers.clear()
+    said = json.dumps(tasks(**templates)).encode()  # type: ignore[arg-type]
+    on_generated(run, index, parse_fragment(said, run.plan.spec), said, now())
 
 
 def now(at: float = 1.0) -> Now:

@@ -17,6 +17,7 @@ from daggy.run.reports import on_reports, on_tick
 from daggy.run.run import Run
 from daggy.spec import parse_fragment
 from tests.unit.run.kit import (
+    answer,
     begun,
     drain,
     now,
@@ -30,16 +31,6 @@ from tests.unit.run.kit import (
     take,
     tasks,
 )
-
-
-def answer(run: Run, name: str, **templates: object) -> None:
-    """Let a generator in flight succeed and answer these templates."""
-    index = run.plan.index(name)
-    reports(run, [index])
-    run.outbox.answers.clear()
-    said = json.dumps(tasks(**templates)).encode()  # type: ignore[arg-type]
-    on_generated(run, index, parse_fragment(said, run.plan.spec), said, now())
-
 
 GENERATOR = {"is_generator": True}
 
