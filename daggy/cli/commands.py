@@ -141,11 +141,13 @@ def _tell(run: Any, *, as_json: bool) -> None:
 
 
 def _tell_difference(told: Any, *, as_json: bool) -> None:
-    from daggy.cli.planned import difference_lines
+    from daggy.cli.planned import difference_lines, to_run_line
     from daggy.view.preview import difference_of
 
     if as_json:
         text.print_json(told)
         return
-    for line in difference_lines(difference_of(told)):
+    difference = difference_of(told)
+    for line in difference_lines(difference):
         click.echo(line)
+    click.echo(to_run_line(difference.to_run))

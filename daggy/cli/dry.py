@@ -11,7 +11,7 @@ from daggy.cli import text
 from daggy.cli.beginning import chosen_of
 from daggy.cli.document import Call, first_directory, plan_of
 from daggy.cli.look import Kept, look
-from daggy.cli.planned import difference_lines, show_plan, show_warnings
+from daggy.cli.planned import difference_lines, show_plan, show_warnings, to_run_line
 from daggy.cli.refusal import refuse_other
 from daggy.errors import DirectoryError
 from daggy.plan import plan_as_json
@@ -36,6 +36,7 @@ def dry(call: Call, directory: Path | None, config: Path | None, rerun: tuple[st
             text.print_json(plan_as_json(made))
         else:
             show_plan(made, call.document.source)
+            click.echo(to_run_line(made.size))
         return
     kept, record = opened
     stored = kept.tracker.history(record.run).versions[-1].spec
@@ -52,6 +53,7 @@ def dry(call: Call, directory: Path | None, config: Path | None, rerun: tuple[st
     click.echo(f"{call.document.source}: {again} of run {record.run}, which is {record.state.name.lower()}")
     for line in difference_lines(shape):
         click.echo(line)
+    click.echo(to_run_line(shape.to_run))
 
 
 def _kept(directory: Path | None, config: Path | None) -> tuple[Kept, RunRecord] | None:

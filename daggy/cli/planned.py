@@ -45,14 +45,22 @@ def difference_lines(shape: DifferenceShape) -> Iterator[str]:
     touched = [row for row in shape.templates if _is_touched(row)]
     if touched:
         yield from text.columns(
-            ("TEMPLATE", "KEPT", "ADDED", "REMOVED", "CHANGED", "INVALIDATED", "WHY"),
-            ((row.name, row.kept, row.added, row.removed, row.changed, row.invalidated, _why(row)) for row in touched),
+            ("TEMPLATE", "KEPT", "ADDED", "REMOVED", "CHANGED", "INVALIDATED", "AGAIN", "WHY"),
+            (
+                (row.name, row.kept, row.added, row.removed, row.changed, row.invalidated, row.again, _why(row))
+                for row in touched
+            ),
         )
     same = len(shape.templates) - len(touched)
     if same:
         kept = sum(row.kept for row in shape.templates if not _is_touched(row))
         others = "all templates" if not touched else text.plural(same, "other template")
         yield f"{others}: {text.plural(kept, 'task')} kept"
+
+
+def to_run_line(count: int) -> str:
+    """Return in one line how many tasks have yet to run."""
+    return f"{text.plural(count, 'task')} to run" if count else "nothing to run"
 
 
 def _is_touched(row: TemplateDifference) -> bool:

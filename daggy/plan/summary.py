@@ -14,7 +14,7 @@ from daggy.plan.linked import JoinedGates, LinkedGates
 from daggy.plan.plans import Plan
 from daggy.spec.model import On
 
-FEW = 20
+FEW = 50
 """Templates without parameters that are shown one by one; more of them are one group."""
 
 

@@ -170,14 +170,16 @@ class TemplateDifferenceShape:
     removed: int
     changed: int
     invalidated: int
+    again: int
     why: Sequence[WhyShape]
 
 
 @frozen
 class DifferenceShape:
-    """What an edit, a resume or a requeue does."""
+    """What an edit, a resume or a requeue does; `to_run` counts all tasks that have yet to run after it."""
 
     version: int
+    to_run: int
     templates: Sequence[TemplateDifferenceShape]
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from daggy.attempt import State
-from daggy.plan import Difference, DifferenceRow, Plan, difference
+from daggy.plan import Block, Difference, DifferenceRow, Plan, difference
 from daggy.plan.summary import group_name
+from daggy.run import states
+from daggy.run.causes import INVALIDATED
 from daggy.run.commands import on_requeue, on_resume
 from daggy.run.edit import on_edit, replan
 from daggy.run.indexes import Indexes
@@ -22,9 +24,6 @@ from daggy.tracker import Moved, Submitted
 
 EXAMPLES = 3
 """Examples of each cause."""
-
-INVALIDATED = "invalidated"
-"""Start of the cause of a completed task downstream of what runs again."""
 
 
 @frozen
@@ -38,7 +37,11 @@ class Why:
 
 @frozen
 class TemplateDifference:
-    """What becomes of the tasks of one template, or of all without parameters; `kept` leaves out what runs again."""
+    """What becomes of the tasks of one template, or of all without parameters if they are many.
+
+    Each task is counted once: `kept` are those that stay as they are, `invalidated` those that run again because a
+    parent does, and `again` those that run again although nothing changed: they are requeued or resumed.
+    """
 
     name: str
     kept: int
@@ -46,14 +49,16 @@ class TemplateDifference:
     removed: int
     changed: int
     invalidated: int
+    again: int
     why: Sequence[Why]
 
 
 @frozen
 class DifferenceShape:
-    """What an edit to `version` means for each template."""
+    """What an edit to `version` means for each template; `to_run` counts all tasks that have yet to run after it."""
 
     version: int
+    to_run: int
     templates: Sequence[TemplateDifference]
 
     def is_empty(self) -> bool:
@@ -109,42 +114,68 @@ def shape(run: Run, changes: Difference, moves: Sequence[Moved]) -> DifferenceSh
         moves: What the edit moved.
     """
     rows = changes.rows()
-    causes = _causes(run, moves, {row.name for row in rows})
-    return DifferenceShape(run.version, [_row(row, causes.get(row.name, [])) for row in rows])
+    reruns = _reruns(run, changes, moves, {row.name for row in rows})
+    to_run = int(run.frontier.totals()[states.IS_ACTIVE].sum())
+    return DifferenceShape(run.version, to_run, [_row(row, reruns[row.name]) for row in rows])
 
 
 def difference_of(told: Mapping[str, Any]) -> DifferenceShape:
     """Return the difference that plain JSON data describes."""
     templates = [TemplateDifference(**{**row, "why": [Why(**why) for why in row["why"]]}) for row in told["templates"]]
-    return DifferenceShape(told["version"], templates)
+    return DifferenceShape(told["version"], told["to_run"], templates)
 
 
-def _row(row: DifferenceRow, whys: list[Why]) -> TemplateDifference:
-    invalidated = sum(why.tasks for why in whys if why.cause.startswith(INVALIDATED))
-    kept = row.kept - min(row.kept, invalidated)
+@define
+class _Reruns:
+    """Tasks of one row that run again: `unchanged` of them although their definitions and parents are the same."""
+
+    why: dict[str, Why] = field(factory=dict)
+    unchanged: int = 0
+    invalidated: int = 0
+
+
+def _row(row: DifferenceRow, reruns: _Reruns) -> TemplateDifference:
     return TemplateDifference(
-        row.name, int(kept), int(row.added), int(row.removed), int(row.changed), invalidated, whys
-    )
+        row.name, int(row.kept) - reruns.unchanged, int(row.added), int(row.removed), int(row.changed),
+        reruns.invalidated, reruns.unchanged - reruns.invalidated, list(reruns.why.values()),
+    )  # fmt: skip
 
 
-def _causes(run: Run, moves: Sequence[Moved], names: Container[str]) -> Mapping[str, list[Why]]:
-    """Return by name of a row why its tasks run again."""
-    found: dict[str, dict[str, Why]] = defaultdict(dict)
+def _reruns(run: Run, changes: Difference, moves: Sequence[Moved], names: Container[str]) -> defaultdict[str, _Reruns]:
+    """Return by name of a row which tasks run again, each for the first cause that it has."""
+    found: defaultdict[str, _Reruns] = defaultdict(_Reruns)
+    seen = np.zeros(run.plan.size, np.bool_)
     for moved in moves:
         if moved.state is not State.WAITING or moved.version != run.version:
             continue
-        for name, indexes in _by_row(run, moved, names):
-            before = found[name].get(moved.cause, Why(moved.cause, 0, ()))
-            examples = (*before.examples, *indexes[:EXAMPLES].tolist())[:EXAMPLES]
-            found[name][moved.cause] = evolve(before, tasks=before.tasks + len(indexes), examples=examples)
-    return {name: list(whys.values()) for name, whys in found.items()}
+        indexes = from_ranges(moved.ranges)
+        fresh = indexes[~seen[indexes]]
+        seen[fresh] = True
+        for name, block, chosen in _by_row(run, fresh, names):
+            _add(found[name], moved.cause, chosen, _unchanged(changes, block, chosen))
+    return found
 
 
-def _by_row(run: Run, moved: Moved, names: Container[str]) -> Iterator[tuple[str, Indexes]]:
-    for block, chosen in run.frontier.by_block(from_ranges(moved.ranges)):
+def _add(reruns: _Reruns, cause: str, chosen: Indexes, unchanged: int) -> None:
+    before = reruns.why.get(cause, Why(cause, 0, ()))
+    examples = (*before.examples, *chosen[:EXAMPLES].tolist())[:EXAMPLES]
+    reruns.why[cause] = evolve(before, tasks=before.tasks + len(chosen), examples=examples)
+    reruns.unchanged += unchanged
+    reruns.invalidated += unchanged if cause.startswith(INVALIDATED) else 0
+
+
+def _unchanged(changes: Difference, block: Block, chosen: Indexes) -> int:
+    """Return how many of these tasks of a new block were there before with the same definition and parents."""
+    is_changed = changes.changed[block.number]
+    changed = is_changed[chosen - block.start] if isinstance(is_changed, np.ndarray) else np.bool_(is_changed)
+    return int(np.count_nonzero((changes.back(chosen) >= 0) & ~changed))
+
+
+def _by_row(run: Run, indexes: Indexes, names: Container[str]) -> Iterator[tuple[str, Block, Indexes]]:
+    for block, chosen in run.frontier.by_block(indexes):
         whole = group_name(block) if block.explicit else block.full(block.templates[0].name)
         if whole in names:
-            yield whole, chosen
+            yield whole, block, chosen
             continue
         for index in chosen.tolist():
-            yield run.plan.template_name(index), np.array([index], np.int64)
+            yield run.plan.template_name(index), block, np.array([index], np.int64)

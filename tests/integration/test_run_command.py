@@ -204,9 +204,10 @@ def test_a_changed_spec_is_an_edit_told_by_template(daggy: Daggy, tmp_path: Path
     dry = daggy("run", "-n", *command[1:])
     assert dry.returncode == 0
     assert dry.stdout.startswith("flaky.json: an edit, to version 2 of run 1, which is completed\n")
-    rows = {line.split()[0]: line.split()[1:6] for line in dry.stdout.splitlines()[2:]}
-    assert rows["try"] == ["3", "1", "0", "0", "0"]
-    assert rows["after"] == ["0", "0", "0", "1", "0"]
+    rows = {line.split()[0]: line.split()[1:7] for line in dry.stdout.splitlines()[2:-1]}
+    assert dry.stdout.splitlines()[-1] == "2 tasks to run"
+    assert rows["try"] == ["3", "1", "0", "0", "0", "0"]
+    assert rows["after"] == ["0", "0", "0", "1", "0", "0"]
     assert ran(tmp_path) == ["1", "2", "3"], "-n runs nothing"
     edited = daggy(*command)
     assert edited.returncode == 0, edited.stderr
@@ -225,7 +226,8 @@ def test_dry_run_answers_in_json_with_the_difference(daggy: Daggy, tmp_path: Pat
     shown = json.loads(daggy("run", "-n", "--json", "--dir", "state", "-p", "N=1,2", flaky).stdout)
     assert shown["version"] == 2
     (row,) = [row for row in shown["templates"] if row["name"] == "try"]
-    assert (row["kept"], row["added"], row["removed"]) == (2, 0, 1)
+    assert (row["kept"], row["again"], row["added"], row["removed"]) == (1, 1, 0, 1)
+    assert shown["to_run"] == 2
     assert row["why"] == [{"cause": "resumed", "tasks": 1, "examples": [1]}]
 
 
@@ -371,6 +373,9 @@ def test_a_dry_run_shows_what_a_rerun_does_and_runs_nothing(daggy: Daggy, tmp_pa
     why = {row["name"]: row["why"] for row in shown["templates"]}
     assert why["try"] == [{"cause": "requeued", "tasks": 1, "examples": [2]}]
     assert why["after"][0]["cause"] == "invalidated: try.N:3 runs again"
+    rows = {row["name"]: (row["kept"], row["again"], row["invalidated"]) for row in shown["templates"]}
+    assert rows == {"try": (2, 1, 0), "after": (0, 0, 1)}, "what is requeued is not kept"
+    assert shown["to_run"] == 2
     assert ran(tmp_path) == ["1", "2", "3"]
     wrong = daggy("run", "-n", "--dir", "state", "--rerun", "tyr", flaky)
     assert wrong.returncode == 2

@@ -40,20 +40,24 @@ specs = st.builds(
 )
 
 
-@given(specs, specs, st.lists(st.sampled_from(ENDED), min_size=1, max_size=9))
-def test_every_task_is_in_one_column_and_what_runs_again_waits(old: RunSpec, new: RunSpec, codes: list[int]) -> None:
+@given(specs, specs, st.lists(st.sampled_from(ENDED), min_size=1, max_size=9), st.booleans())
+def test_every_task_is_in_one_column_and_what_runs_again_waits(
+    old: RunSpec, new: RunSpec, codes: list[int], asked: bool
+) -> None:
     run = Run(1, plan(old), created=0.0, epoch=1)
     run.frontier.state[:] = np.resize(np.array(codes, np.uint8), run.plan.size)
     run.frontier.recount()
     run.begin()
     before = run.plan.size
     completed = run.counts()["completed"]
-    shown = preview(run, new, NOW)
+    shown = preview(run, new, NOW, rerun=lambda made: np.flatnonzero(np.resize([asked, False], made.size)))
     rows = shown.templates
     kept, changed = sum(row.kept for row in rows), sum(row.changed for row in rows)
-    invalidated = sum(row.invalidated for row in rows)
-    assert kept + changed + invalidated + sum(row.added for row in rows) == run.plan.size
-    assert kept + changed + invalidated + sum(row.removed for row in rows) == before
+    again = sum(row.invalidated + row.again for row in rows)
+    assert min(min(row.kept, row.again, row.invalidated) for row in rows) >= 0
+    assert kept + changed + again + sum(row.added for row in rows) == run.plan.size
+    assert kept + changed + again + sum(row.removed for row in rows) == before
+    assert shown.to_run == run.plan.size - run.counts()["completed"]
     assert run.counts()["completed"] <= min(kept, completed)
     for row in rows:
         for why in row.why:
