@@ -16,7 +16,7 @@ from daggy.cli.beginning import Beginning
 from daggy.cli.planned import difference_lines, show_warnings
 from daggy.run import states
 from daggy.run.run import Run
-from daggy.view.shapes import TemplateShape, template_shape
+from daggy.view.shapes import TemplateShape, separate_blocks, template_shapes
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -30,9 +30,6 @@ WINDOW = 10.0
 
 FRAME = 0.25
 """Seconds between two drawings: the processor is for tasks."""
-
-ROWS = 15
-"""Templates shown at once: those at work first."""
 
 
 class Display(abc.ABC):
@@ -201,12 +198,12 @@ def drawing(run: Run, title: str) -> Group:
     drawn.add_column("")
     for state in shown:
         drawn.add_column(state, justify="right", style=text.COLOURS.get(state))
-    blocks = len(run.plan.blocks)
-    for template in busiest(run, ROWS):
+    rows, most = _rows(run), text.rows()
+    for template in busiest(run, most):
         drawn.add_row(text.group(template.name), *(_cell(template.counts[state]) for state in shown))
-    if blocks > ROWS:
-        drawn.add_row(f"… {blocks - ROWS:,} more templates")
-    if blocks > 1:
+    if rows > most:
+        drawn.add_row(f"… {rows - most:,} more templates")
+    if rows > 1:
         drawn.add_row("all", *(f"{counts[state]:,}" for state in shown))
     return Group(Text(title), drawn)
 
@@ -217,8 +214,19 @@ def busiest(run: Run, most: int) -> Iterator[TemplateShape]:
     rest = np.full(len(counts), 3)
     for rank, codes in ((2, (states.WAITING,)), (1, (states.QUEUED, states.DELAYED)), (0, states.IN_FLIGHT)):
         rest[counts[:, list(codes)].any(axis=1)] = rank
-    for number in np.argsort(rest, kind="stable")[:most].tolist():
-        yield template_shape(run, run.plan.blocks[number])
+    blocks = [run.plan.blocks[number] for number in np.argsort(rest, kind="stable")[:most].tolist()]
+    yield from sorted(template_shapes(run, blocks), key=_rank)[:most]
+
+
+def _rank(template: TemplateShape) -> int:
+    """Return how soon people want to see a template."""
+    return next((rank for rank, state in enumerate(("running", "queued", "waiting")) if template.counts[state]), 3)
+
+
+def _rows(run: Run) -> int:
+    """Return the number of rows of a table of all templates."""
+    separate = separate_blocks(run.plan)
+    return sum(block.size if block.number in separate else 1 for block in run.plan.blocks)
 
 
 def _cell(count: int) -> str:

@@ -105,6 +105,15 @@ def harmless(line: str, width: int = 500) -> str:
     return CONTROL.sub("", line)[:width]
 
 
+def rows() -> int:
+    """Return how many rows of a table fit on the terminal, beside a headline and a total."""
+    try:
+        height = os.get_terminal_size(sys.stderr.fileno()).lines or 24
+    except (OSError, ValueError):
+        height = 24
+    return min(50, max(5, height - 4))
+
+
 def is_terminal() -> bool:
     """Return whether standard error is a terminal that can redraw lines."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"

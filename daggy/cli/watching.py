@@ -22,9 +22,6 @@ FRAME = 0.5
 PERIOD = 30.0
 """Seconds between two lines where nothing can be redrawn."""
 
-ROWS = 15
-"""Templates shown at once."""
-
 FAILURES = 5
 """Failed tasks that are told at the end."""
 
@@ -87,12 +84,15 @@ def drawing(run: Mapping[str, Any]) -> Group:
     table.add_column("")
     for state in shown:
         table.add_column(state, justify="right", style=text.COLOURS.get(state))
-    templates = sorted(run["templates"], key=lambda one: (not one["counts"]["running"], not one["counts"]["queued"]))
-    for template in templates[:ROWS]:
+    templates = sorted(
+        run["templates"], key=lambda one: [not one["counts"][state] for state in ("running", "queued", "waiting")]
+    )
+    most = text.rows()
+    for template in templates[:most]:
         cells = (f"{template['counts'][state]:,}" if template["counts"][state] else "" for state in shown)
         table.add_row(text.group(template["name"]), *cells)
-    if len(templates) > ROWS:
-        table.add_row(f"… {len(templates) - ROWS:,} more templates")
+    if len(templates) > most:
+        table.add_row(f"… {len(templates) - most:,} more templates")
     return Group(title, table)
 
 

@@ -19,7 +19,10 @@ def answer(kind: type[T], data: Any, status: int = 200, headers: Mapping[str, st
 
 @frozen
 class TemplateCounts:
-    """A template with the counts of its tasks by state; all templates without parameters are one, named ''."""
+    """A template with the counts of its tasks by state.
+
+    Up to 50 templates without parameters have a row each; more are one row, named ''.
+    """
 
     name: str
     parameters: Sequence[str]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from daggy.attempt import Reason, Rows, RunState, State
 from daggy.errors import UsageError
-from daggy.plan import Block
+from daggy.plan import Block, Plan
 from daggy.run import states
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run, public_counts
@@ -28,6 +28,9 @@ FIRST = 1 << 10
 PIECE = 1 << 20
 """The most in one step."""
 
+SEPARATE = 50
+"""Templates without parameters of a run that have a row each."""
+
 _Table = NDArray[np.bool_]
 """True at the codes of states that are wanted."""
 
@@ -37,7 +40,10 @@ Places = Mapping[int, tuple[str, str]]
 
 @frozen
 class TemplateShape:
-    """One template with the counts of its tasks; all templates without parameters are one, and have no name."""
+    """One template with the counts of its tasks.
+
+    Templates without parameters have a row each, up to `SEPARATE` of them in a run; more are one row without a name.
+    """
 
     name: str
     parameters: Sequence[str]
@@ -179,16 +185,35 @@ def listed(record: RunRecord) -> RunShape:
     )  # fmt: skip
 
 
-def template_shapes(run: Run) -> Iterator[TemplateShape]:
-    """Yield the templates of a run in the order of their tasks, without removed ones."""
-    for block in run.plan.blocks:
-        shown = template_shape(run, block)
-        if shown.tasks:
+def template_shapes(run: Run, blocks: Iterable[Block] | None = None) -> Iterator[TemplateShape]:
+    """Yield the templates of a run, or of some of its blocks, in the order of their tasks, without removed ones."""
+    separate = separate_blocks(run.plan)
+    for block in run.plan.blocks if blocks is None else blocks:
+        if block.number in separate:
+            yield from _separately(run, block)
+        elif (shown := _together(run, block)).tasks:
             yield shown
 
 
-def template_shape(run: Run, block: Block) -> TemplateShape:
-    """Return the template, or the templates without parameters, whose tasks a block holds."""
+def separate_blocks(plan: Plan) -> set[int]:
+    """Return the numbers of the explicit blocks whose templates have a row each."""
+    left, found = SEPARATE, set[int]()
+    for block in plan.blocks:
+        if block.explicit and block.size <= left:
+            left -= block.size
+            found.add(block.number)
+    return found
+
+
+def _separately(run: Run, block: Block) -> Iterator[TemplateShape]:
+    for index in range(block.start, block.stop):
+        code = int(run.frontier.state[index])
+        if code != states.REMOVED:
+            counts = public_counts(np.bincount([code], minlength=states.CODES))
+            yield TemplateShape(run.plan.template_name(index), (), 1, counts)
+
+
+def _together(run: Run, block: Block) -> TemplateShape:
     counts = public_counts(run.frontier.counts[block.number])
     parameters = [name for name, _, _ in block.columns]
     return TemplateShape(group_name(block), parameters, sum(counts.values()), counts)

@@ -153,7 +153,7 @@ def test_progress_is_drawn_on_a_terminal_and_taken_away(start: Start, tmp_path: 
     finally:
         os.close(master)
     assert process.wait(timeout=DEADLINE) == 0
-    assert re.search(rb"\(without parameters\) +1 +1", re.sub(rb"\x1b\[[0-9;]*m", b"", drawn))
+    assert re.search(rb"all +1 +1", re.sub(rb"\x1b\[[0-9;]*m", b"", drawn))
     assert drawn.count(b"\x1b[?25l") == drawn.count(b"\x1b[?25h") == 1, "the cursor comes back"
     assert b": \x1b[32mcompleted\x1b[0m after " in drawn[drawn.index(b"\x1b[?25h") :]
 

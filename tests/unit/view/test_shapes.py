@@ -58,13 +58,21 @@ def test_run_has_the_shape_of_the_contract() -> None:
     by_name = {template["name"]: template for template in shown["templates"]}
     assert by_name["fit"]["parameters"] == ["DATE", "N"]
     assert by_name["fit"]["tasks"] == 6
-    assert by_name[""]["tasks"] == 2, "templates without parameters are one group"
+    assert "" not in by_name, "few templates without parameters have a row each"
+    assert sum(template["tasks"] for template in shown["templates"]) == 10
     json.dumps(shown)
 
 
-def test_one_template_without_parameters_keeps_its_name() -> None:
-    run = fresh({"tasks": {"only": {"details": {"command": ["true"]}}}})
-    assert [template.name for template in shapes.template_shapes(run)] == ["only"]
+@pytest.mark.parametrize("count", [1, shapes.SEPARATE, shapes.SEPARATE + 1])
+def test_templates_without_parameters_have_a_row_each_if_they_are_few(count: int) -> None:
+    names = [f"t{number}" for number in range(count)]
+    run = fresh({"tasks": {name: {"details": {"command": ["true"]}} for name in names}})
+    run.frontier.move_one(0, 0, states.COMPLETED)
+    rows = list(shapes.template_shapes(run))
+    assert [row.name for row in rows] == (names if count <= shapes.SEPARATE else [""])
+    assert rows[0].counts["completed"] == 1
+    assert sum(row.counts["queued"] for row in rows) == count - 1
+    assert sum(row.tasks for row in rows) == count
 
 
 def test_task_has_the_shape_of_the_contract() -> None:
