@@ -291,10 +291,37 @@ async def test_output_beyond_the_pools_limit_ends_the_attempt(tmp_path: Path) ->
         row = await at_work.run("yes")
         assert row["reason"] == Reason.OUTPUT
         assert "100000 bytes" in at_work.messages[0]
+        assert row["stdout"] == len(await at_work.output(0)) == 100_000
         row = await at_work.run("head", "-c", "100001", "/dev/zero", index=1)
-        assert row["reason"] == Reason.OUTPUT
+        assert (row["reason"], row["stdout"]) == (Reason.OUTPUT, 100_000)
         row = await at_work.run("head", "-c", "100000", "/dev/zero", index=2)
-        assert row["reason"] == Reason.OK
+        assert (row["reason"], row["stdout"]) == (Reason.OK, 100_000)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("out", "err"), [(10, 90_000), (90_000, 10), (50_000, 50_000), (60_000, 60_000)])
+async def test_each_stream_keeps_what_the_other_leaves_of_the_limit(tmp_path: Path, out: int, err: int) -> None:
+    async with desk(tmp_path, output_bytes=1000) as at_work:
+        row = await at_work.run("sh", "-c", f"head -c {out} /dev/zero; head -c {err} /dev/zero >&2")
+        assert row["reason"] == Reason.OUTPUT
+        assert row["stdout"] + row["stderr"] == 1000
+        assert min(row["stdout"], row["stderr"]) == min(out, err, 500)
+        assert len(await at_work.output(0)) == row["stdout"]
+        assert len(await at_work.output(0, "stderr")) == row["stderr"]
+
+
+@pytest.mark.trio
+async def test_output_is_cut_while_a_task_refuses_to_end(tmp_path: Path) -> None:
+    stubborn = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "sys.stdout.write('x' * 200_000)\n"
+        "sys.stdout.flush()\n"
+        "while os.fstat(1).st_size > 100_000: time.sleep(0.01)\n"
+    )
+    async with desk(tmp_path, output_bytes=100_000) as at_work:
+        row = await at_work.run(*python(stubborn), grace=60.0)
+        assert (row["reason"], row["code"], row["stdout"]) == (Reason.OUTPUT, 0, 100_000)
 
 
 @pytest.mark.trio

@@ -50,22 +50,22 @@ def reasons(rows: dict[int, object]) -> dict[int, Reason]:
 
 def test_what_ended_and_what_runs_is_told_to_the_next_engine(at: Scene) -> None:
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, ["true"], GATED))
-    first.until(lambda: 1 in first.told(Kind.STARTED) and 0 in first.told(Kind.FINISHED))
+    first.until(lambda: 1 in first.reported(Kind.STARTED) and 0 in first.reported(Kind.FINISHED))
     first.close()
     second = at.call()
     second.send(hello(at.directory, epoch=6))
     second.until(lambda: second.is_greeted)
-    assert reasons(second.told(Kind.FINISHED)) == {0: Reason.OK}
-    (row,) = second.told(Kind.STARTED).values()
+    assert reasons(second.reported(Kind.FINISHED)) == {0: Reason.OK}
+    (row,) = second.reported(Kind.STARTED).values()
     assert (row["run"], row["version"], row["row"]["index"], row["epoch"], row["row"]["attempt"]) == (7, 1, 1, 5, 1)
     second.send(frames.ack(1))
     (at.directory / "gate").touch()
-    second.until(lambda: 1 in second.told(Kind.FINISHED))
+    second.until(lambda: 1 in second.reported(Kind.FINISHED))
     second.close()
     third = at.call()
     third.send(hello(at.directory, epoch=6))
     third.until(lambda: third.is_greeted)
-    assert list(third.told(Kind.FINISHED)) == [1]
+    assert list(third.reported(Kind.FINISHED)) == [1]
 
 
 def test_a_later_engine_takes_the_place_of_an_earlier_one_and_an_earlier_one_is_refused(at: Scene) -> None:
@@ -80,20 +80,20 @@ def test_a_later_engine_takes_the_place_of_an_earlier_one_and_an_earlier_one_is_
     stale.until_hung_up()
     assert [answer.epoch for answer in stale.heard if isinstance(answer, frames.Hello)] == [6]
     second.send(launch(at.directory, ["touch", "fresh"], epoch=6))
-    second.until(lambda: second.told(Kind.FINISHED))
+    second.until(lambda: second.reported(Kind.FINISHED))
     assert not (at.directory / "stale").exists()
 
 
 def test_what_has_not_started_when_an_engine_comes_is_its_to_send_again(at: Scene) -> None:
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, GATED, ["touch", "twice"], width=1))
-    first.until(lambda: 0 in first.told(Kind.STARTED))
+    first.until(lambda: 0 in first.reported(Kind.STARTED))
     first.close()
     second = at.call()
     second.send(hello(at.directory, epoch=6))
     second.until(lambda: second.is_greeted)
-    assert list(second.told(Kind.STARTED)) == [0]
+    assert list(second.reported(Kind.STARTED)) == [0]
     (at.directory / "gate").touch()
-    second.until(lambda: 0 in second.told(Kind.FINISHED))
+    second.until(lambda: 0 in second.reported(Kind.FINISHED))
     second.close()
     os.kill(at.pid(), signal.SIGKILL)
     becomes(lambda: not at.alive())
@@ -103,7 +103,7 @@ def test_what_has_not_started_when_an_engine_comes_is_its_to_send_again(at: Scen
 
 def test_without_an_engine_it_goes_on_with_what_it_has_accepted(at: Scene) -> None:
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, GATED, GATED, GATED, width=1))
-    first.until(lambda: 0 in first.told(Kind.STARTED))
+    first.until(lambda: 0 in first.reported(Kind.STARTED))
     first.close()
     (at.directory / "gate").touch()
     becomes(lambda: (at.directory / "ran").exists() and (at.directory / "ran").read_text().count("ran") == 3)
@@ -111,13 +111,13 @@ def test_without_an_engine_it_goes_on_with_what_it_has_accepted(at: Scene) -> No
 
 def test_it_is_a_process_of_its_own_that_no_hangup_ends(at: Scene) -> None:
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, GATED))
-    first.until(lambda: 0 in first.told(Kind.STARTED))
+    first.until(lambda: 0 in first.reported(Kind.STARTED))
     pid = at.pid()
     assert os.getsid(pid) == pid
     os.kill(pid, signal.SIGHUP)
     (at.directory / "gate").touch()
-    first.until(lambda: 0 in first.told(Kind.FINISHED))
-    assert reasons(first.told(Kind.FINISHED)) == {0: Reason.OK}
+    first.until(lambda: 0 in first.reported(Kind.FINISHED))
+    assert reasons(first.reported(Kind.FINISHED)) == {0: Reason.OK}
 
 
 def test_its_socket_is_its_owners_alone(at: Scene) -> None:
@@ -129,13 +129,13 @@ def test_its_socket_is_its_owners_alone(at: Scene) -> None:
 
 def test_who_speaks_nonsense_at_the_socket_is_hung_up_on(at: Scene) -> None:
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, GATED))
-    first.until(lambda: 0 in first.told(Kind.STARTED))
+    first.until(lambda: 0 in first.reported(Kind.STARTED))
     for nonsense in (b"\x00\x00\x00\x00h", b"\x02\x00\x00\x00h{}", b"\x04\x00\x00\x00hnull", launch(at.directory)):
         other = at.call()
         other.send(nonsense)
         other.until_hung_up()
     (at.directory / "gate").touch()
-    first.until(lambda: 0 in first.told(Kind.FINISHED))
+    first.until(lambda: 0 in first.reported(Kind.FINISHED))
 
 
 def test_one_that_boots_after_it_was_taken_for_dead_starts_nothing(at: Scene) -> None:
@@ -150,7 +150,7 @@ def test_one_that_boots_after_it_was_taken_for_dead_starts_nothing(at: Scene) ->
 
 def test_without_an_engine_and_without_work_it_leaves_and_its_spool_stays(at: Scene) -> None:
     first = at.start(hello(at.directory, epoch=5, linger=0.3), launch(at.directory, GATED, ["true"]))
-    first.until(lambda: 1 in first.told(Kind.FINISHED) and 0 in first.told(Kind.STARTED))
+    first.until(lambda: 1 in first.reported(Kind.FINISHED) and 0 in first.reported(Kind.STARTED))
     first.close()
     (at.directory / "gate").touch()
     assert at.started[0].wait(20) == 0
@@ -163,7 +163,7 @@ def test_without_an_engine_and_without_work_it_leaves_and_its_spool_stays(at: Sc
 def test_one_whose_directory_was_removed_leaves_when_its_tasks_have_ended(at: Scene) -> None:
     gate = at.directory / "gate"
     first = at.start(hello(at.directory, epoch=5, linger=0.2), launch(at.directory, GATED))
-    first.until(lambda: 0 in first.told(Kind.STARTED))
+    first.until(lambda: 0 in first.reported(Kind.STARTED))
     first.close()
     shutil.rmtree(at.directory / "launchers")
     shutil.rmtree(at.directory / "runs")
@@ -189,23 +189,23 @@ def test_one_that_cannot_be_taken_up_is_named_with_the_mend(at: Scene, way: str)
         with pytest.raises(DirectoryError, match=rf"process {at.pid()} works for a later engine \(7; this one: 6\)"):
             trio.run(recovered, at, 6)
     (at.directory / "gate").touch()
-    first.until(lambda: 0 in first.told(Kind.FINISHED))
+    first.until(lambda: 0 in first.reported(Kind.FINISHED))
 
 
 def test_one_of_another_version_is_refused(at: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, GATED))
-    first.until(lambda: 0 in first.told(Kind.STARTED))
+    first.until(lambda: 0 in first.reported(Kind.STARTED))
     monkeypatch.setattr(frames, "VERSION", 3)
     monkeypatch.setattr(connection, "VERSION", 3)
     with pytest.raises(DirectoryError, match=rf"process {at.pid()} was started by another version of Daggy"):
         trio.run(recovered, at, 6)
     (at.directory / "gate").touch()
-    first.until(lambda: 0 in first.told(Kind.FINISHED))
+    first.until(lambda: 0 in first.reported(Kind.FINISHED))
 
 
 def test_one_that_hangs_is_killed_and_what_it_ran_is_lost(at: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, GATED, ["true"]))
-    first.until(lambda: 0 in first.told(Kind.STARTED) and 1 in first.told(Kind.FINISHED))
+    first.until(lambda: 0 in first.reported(Kind.STARTED) and 1 in first.reported(Kind.FINISHED))
     pid = at.pid()
     os.kill(pid, signal.SIGSTOP)
     first.close()
@@ -232,7 +232,7 @@ def test_what_comes_right_behind_the_greeting_is_heard(at: Scene) -> None:
     """Tasks end at any moment, also while an engine is told what runs."""
     count = 300
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, *[["true"]] * count, width=4))
-    first.until(lambda: first.told(Kind.FINISHED))
+    first.until(lambda: first.reported(Kind.FINISHED))
     first.close()
     heard: Counter[int] = Counter()
 
@@ -261,7 +261,7 @@ def test_a_path_longer_than_an_address_is_no_obstacle(tmp_path: Path) -> None:
     long.mkdir(parents=True)
     with scene(long) as at:
         first = at.start(hello(long, epoch=5), launch(long, GATED))
-        first.until(lambda: 0 in first.told(Kind.STARTED))
+        first.until(lambda: 0 in first.reported(Kind.STARTED))
         first.close()
         assert list(trio.run(met, at, 6).lanes) == [(7, 1, 0, 5, 1)]
         (long / "gate").touch()
@@ -285,7 +285,7 @@ def test_what_ended_and_found_no_room_is_not_launched_again(tmp_path: Path) -> N
                 hello(disk, epoch=5), launch(tmp_path, *[["sh", "-c", "read x < gate"]] * count, width=count)
             )
             with (tmp_path / "gate").open("w"):
-                first.until(lambda: len(first.told(Kind.STARTED)) == count)
+                first.until(lambda: len(first.reported(Kind.STARTED)) == count)
                 with pytest.raises(OSError, match="No space"):
                     (disk / "filler").write_bytes(bytes(1 << 20))
             first.until(lambda: any(isinstance(one, frames.Trouble) and one.message for one in first.heard))
@@ -293,10 +293,12 @@ def test_what_ended_and_found_no_room_is_not_launched_again(tmp_path: Path) -> N
             second = at.call()
             second.send(hello(disk, epoch=6))
             second.until(lambda: second.is_greeted)
-            assert {*second.told(Kind.STARTED), *second.told(Kind.FINISHED)} == {*range(count)}, "they would run again"
-            assert second.told(Kind.STARTED)
+            assert {*second.reported(Kind.STARTED), *second.reported(Kind.FINISHED)} == {*range(count)}, (
+                "they would run again"
+            )
+            assert second.reported(Kind.STARTED)
             assert any(isinstance(one, frames.Trouble) and one.message for one in second.heard)
             (disk / "filler").unlink()
-            second.until(lambda: len(second.told(Kind.FINISHED)) == count)
+            second.until(lambda: len(second.reported(Kind.FINISHED)) == count)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)

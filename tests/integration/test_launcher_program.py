@@ -55,13 +55,13 @@ class Wire:
         self.heard += self.cutter.feed(data)
         return bool(data)
 
-    def told(self, kind: Kind) -> dict[int, int]:
+    def reported(self, kind: Kind) -> dict[int, int]:
         """Return index and reason of all reports of a kind so far."""
         rows = [row for answer in self.heard if isinstance(answer, frames.Told) for row in answer.reports.rows]
         return {int(row["row"]["index"]): int(row["row"]["reason"]) for row in rows if row["kind"] == kind}
 
     def until(self, kind: Kind, *indexes: int) -> None:
-        while not set(indexes) <= self.told(kind).keys():
+        while not set(indexes) <= self.reported(kind).keys():
             assert self.hear(), "the launcher has gone"
 
 
@@ -81,7 +81,7 @@ def test_the_bundle_runs_where_nothing_of_ours_is(tmp_path: Path) -> None:
         wire.hello()
         wire.launch(["true"], ["false"])
         wire.until(Kind.FINISHED, 0, 1)
-        assert wire.told(Kind.FINISHED) == {0: Reason.OK, 1: Reason.EXIT}
+        assert wire.reported(Kind.FINISHED) == {0: Reason.OK, 1: Reason.EXIT}
         assert frames.Hello(wire.process.pid, VERSION, 5) in wire.heard
 
 
@@ -112,7 +112,7 @@ def test_a_launcher_whose_engine_says_no_more_ends_its_tasks_and_says_so(tmp_pat
         assert wire.process.stdin is not None
         wire.process.stdin.close()
         wire.until(Kind.FINISHED, 0)
-        assert wire.told(Kind.FINISHED) == {0: Reason.KILLED}
+        assert wire.reported(Kind.FINISHED) == {0: Reason.KILLED}
 
 
 def test_a_launcher_asked_to_terminate_ends_its_tasks_and_says_so(tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_a_launcher_asked_to_terminate_ends_its_tasks_and_says_so(tmp_path: Path
         wire.until(Kind.STARTED, 0, 1)
         wire.process.send_signal(signal.SIGTERM)
         wire.until(Kind.FINISHED, 0, 1)
-        assert wire.told(Kind.RECALLED) == {2: 0}
-        assert wire.told(Kind.FINISHED) == {0: Reason.KILLED, 1: Reason.KILLED}
+        assert wire.reported(Kind.RECALLED) == {2: 0}
+        assert wire.reported(Kind.FINISHED) == {0: Reason.KILLED, 1: Reason.KILLED}
         (last,) = [answer for answer in wire.heard if isinstance(answer, frames.Told)][-1:]
         assert (last.reports.rows["row"]["flags"] == STOPPED).all()
         assert set(last.reports.messages.values()) == {"daggy stopped"}
@@ -166,7 +166,7 @@ def test_a_full_disk_stops_launching_and_room_sets_it_going_again(tmp_path: Path
             wire.launch(*[["echo", "y" * 3000]] * 20)
             while not any(isinstance(answer, frames.Trouble) and answer.message for answer in wire.heard):
                 assert wire.hear()
-            assert len(wire.told(Kind.FINISHED)) < 20
+            assert len(wire.reported(Kind.FINISHED)) < 20
             (disk / "filler").unlink()
             wire.until(Kind.FINISHED, *range(20))
             while frames.Trouble("") not in wire.heard:

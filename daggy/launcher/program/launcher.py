@@ -1,6 +1,7 @@
 """The launcher's loop: carry out commands, start tasks, save and report what happens, and know when to exit."""
 
 import contextlib
+import itertools
 import json
 import os
 import struct
@@ -153,7 +154,7 @@ class Launcher:
             self.paused_until = 0.0
         self.ending.tick(now)
         self.watch.tick(now)
-        oversized = self.watch.oversized(now, self.tasks.running.values())
+        oversized = self.watch.oversized(now, itertools.chain(self.tasks.running.values(), self.ending.dying))
         if oversized:
             self.ending.end(oversized, OUTPUT, self.outputs.excess())
         # an end is in the spool before its slot is used again

@@ -22,7 +22,7 @@ class Outputs:
     Args:
         root: The state directory: outputs of run N are kept in `root`/runs/N/packs.
         launcher: The number with which the names of its files begin.
-        limit: Most bytes that a task may write; 0: no limit.
+        limit: Most bytes that a task may write, and that are kept of it; 0: no limit.
     """
 
     def __init__(self, root: str, launcher: int, limit: int) -> None:
@@ -153,12 +153,21 @@ class Outputs:
         """Return whether a task has written more than it may."""
         return bool(self.limit) and task.out >= 0 and self.size(task) > self.limit
 
+    def cut(self, task: Task) -> None:
+        """Cut a pair at the limit: each of the two keeps what the other leaves of it, and at least half."""
+        if self.exceeds(task):
+            out, err = os.fstat(task.out).st_size, os.fstat(task.err).st_size
+            kept = min(out, max(self.limit - err, self.limit - self.limit // 2))
+            os.ftruncate(task.out, kept)
+            os.ftruncate(task.err, min(err, self.limit - kept))
+
     def excess(self) -> str:
         """Return the message for a task that has written more than it may."""
-        return "wrote more than %d bytes" % self.limit
+        return "wrote more than %d bytes; the rest is not kept" % self.limit
 
     def collect(self, task: Task) -> None:
         """Take what an ended task wrote: read small outputs, which go to a pack next; link others to names."""
+        self.cut(task)
         out, err = os.pread(task.out, 32768, 0), os.pread(task.err, 32768, 0)
         if len(out) == 32768 or len(err) == 32768:
             task.stdout, task.stderr = os.fstat(task.out).st_size, os.fstat(task.err).st_size

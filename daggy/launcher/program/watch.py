@@ -41,11 +41,15 @@ class Watch:
                     self.outputs.link(task)
 
     def oversized(self, now: float, tasks: Iterable[Task]) -> List[Task]:
-        """Return, five times a second, the tasks that have written more than they may."""
+        """Return, five times a second, the tasks that have written more than they may, and cut what they wrote."""
         if not self.outputs.limit or now * 5 < self.fifths:
             return []
         self.fifths = int(now * 5) + 1
-        return [task for task in tasks if self.outputs.exceeds(task)]
+        found = [task for task in tasks if self.outputs.exceeds(task)]
+        for task in found:  # again and again until it ends: its grace is time enough to fill a disk
+            with contextlib.suppress(OSError):
+                self.outputs.cut(task)
+        return found
 
     def due(self) -> float:
         """Return when `tick` has something to do next."""
