@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 from attrs import frozen
 
+from daggy.api import API
 from daggy.errors import (
     ConflictError,
     DaggyError,
@@ -32,8 +33,6 @@ from daggy.errors import (
     UnavailableError,
     UsageError,
 )
-
-API = "/api/v1"
 
 ENDED = ("completed", "errored", "killed")
 """States of runs that have ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import click
@@ -142,8 +142,9 @@ def call(arguments: list[str] | None) -> int:
 
 def _report(error: BaseException) -> int:
     """Print what was raised, and return the exit code that it asks for."""
-    leaves = list(_leaves(error))
-    raised = [leaf for leaf in leaves if not isinstance(leaf, (KeyboardInterrupt, click.Abort))]
+    from daggy.errors import leaves  # help must not wait for it
+
+    raised = [leaf for leaf in leaves(error) if not isinstance(leaf, (KeyboardInterrupt, click.Abort))]
     return max(map(_report_one, raised)) if raised else INTERRUPTED
 
 
@@ -162,15 +163,6 @@ def _report_one(error: BaseException) -> int:
         return UnavailableError.exit_code
     _report_bug(error)
     return 1
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield what a group of exceptions holds, or the one exception."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def _report_bug(error: BaseException) -> None:

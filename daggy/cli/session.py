@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +25,7 @@ from daggy.cli.summary import Ending, summarise
 from daggy.engine.configuration import Configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
+from daggy.engine.process import tune
 from daggy.errors import TrackerError
 from daggy.run.run import Run
 from daggy.signals import stop_signals
@@ -79,7 +78,7 @@ class Session:
         with _directory(self._request.directory) as directory:
             kept = self._request.directory is not None
             tracker = self._request.configuration.make_tracker(directory.path, "sqlite" if kept else "memory")
-            _tune()
+            tune()
             try:
                 return trio.run(self._main, directory, tracker)
             finally:
@@ -194,14 +193,3 @@ def _directory(kept: Path | None) -> Iterator[StateDirectory]:
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():
             click.echo(f"'{path}' could not be removed wholly", err=True)
-
-
-def _tune() -> None:
-    """Set this process up for one busy loop.
-
-    Collections are rare, of a heap without cycles; a tracker's thread gets the interpreter soon: with the 5 ms that are
-    the default it keeps 3,000 rows a second, not 300,000.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
-    sys.setswitchinterval(0.0005)

@@ -7,21 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from daggy.attempt import REPORT, Reports
+from daggy.errors import leaves
 
 
 def only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the one exception that nurseries have wrapped, or the group if there are several different ones."""
-    first, *others = _leaves(group)
+    first, *others = leaves(group)
     same = all((type(other), other.args) == (type(first), first.args) for other in others)
     return first if same else group
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        yield error
-        return
-    for inner in error.exceptions:
-        yield from _leaves(inner)
 
 
 def fault(error: Exception) -> str:

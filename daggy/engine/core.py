@@ -14,15 +14,15 @@ from daggy.attempt import Kind, Reason, Reports, Rows, RunState, Ticket
 from daggy.engine.acks import Acks
 from daggy.engine.admission import check_generated
 from daggy.engine.batches import by_run, checked, joined, only
-from daggy.engine.busy import Busy
 from daggy.engine.directory import StateDirectory
 from daggy.engine.dispatch import Dispatcher, Line, lost
+from daggy.engine.due_runs import DueRuns
 from daggy.engine.flights import Flights
+from daggy.engine.held_reports import HeldReports, tickets_of
 from daggy.engine.news import News, NewsItem
 from daggy.engine.pool import Pool
 from daggy.engine.reader import Reader
-from daggy.engine.recovered import Recovered, tickets_of
-from daggy.engine.serving import Serving
+from daggy.engine.supervisor import Supervisor
 from daggy.engine.turns import give_way
 from daggy.engine.writer import Writer
 from daggy.errors import SpecError
@@ -92,9 +92,9 @@ class Core:
         self._flights = Flights()
         lines = {name: Line(Pool(name)) for name in pools}
         self.dispatcher = Dispatcher(lines, default_pool, self._flights, self.epoch, self._report_rendering)
-        self._busy = Busy()
+        self._busy = DueRuns()
         self._acks = Acks()
-        self._recovered = Recovered()
+        self._recovered = HeldReports()
         self._inbox: list[tuple[str, Reports]] = []
         self._wake = trio.Event()
         self._barriers: dict[int, int] = {}
@@ -192,7 +192,7 @@ class Core:
         line, place = self.dispatcher.lines[name], self.directory
         others = frozenset(self._make) - {name}
         site = Site(name, place.path, place.instance, self.tracker.durable, others, self._linger)
-        serving = Serving(
+        serving = Supervisor(
             line,
             partial(self._make[name], site),
             self.epoch,

@@ -16,8 +16,8 @@ from daggy.engine import core
 from daggy.engine.admission import check_needs
 from daggy.engine.core import Core
 from daggy.engine.dispatch import Line
-from daggy.engine.intake import Intake
-from daggy.engine.shelf import Shelf
+from daggy.engine.ended_runs import EndedRuns
+from daggy.engine.intake.reading import Intake
 from daggy.errors import ConflictError, DirectoryError, NotFoundError, SpecError
 from daggy.executor import Kill
 from daggy.plan import Difference, Plan, difference, plan
@@ -56,7 +56,7 @@ class Engine(Core):
 
     def _begin(self) -> None:
         self._last_run = self.tracker.last_run()
-        self._shelf = Shelf(self.runs)
+        self._shelf = EndedRuns(self.runs)
         self._intake = Intake()
         self._reading: dict[int, trio.Lock] = {}
         self._expect(lambda run: self._record(run) is not None)

@@ -13,9 +13,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
+from daggy.api import API
 from daggy.errors import DaggyError, NotFoundError, UsageError
 from daggy.server import events, metrics, pools, runs, tasks
-from daggy.server.coming import API as API
 from daggy.server.description import completed
 from daggy.server.problems import on_bug, on_daggy_error, on_http_error
 from daggy.server.service import Service

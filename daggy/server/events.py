@@ -17,7 +17,7 @@ from litestar.response import Stream
 from daggy.engine.engine import UNENDED, Engine
 from daggy.engine.news import Follower, NewsItem, item_body
 from daggy.errors import UnavailableError, UsageError
-from daggy.server.runs import Asked, service_of
+from daggy.server.requests import Asked, service_of
 
 KEEP_ALIVE = 15.0
 """Seconds after which a silent stream says that it is there."""

@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from daggy.attempt import Reason, RunState, State
 from daggy.engine.engine import Engine
-from daggy.server.runs import Asked, service_of
+from daggy.server.requests import Asked, service_of
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

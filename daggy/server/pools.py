@@ -8,7 +8,7 @@ from litestar import Response, get
 
 from daggy.engine.dispatch import Line
 from daggy.engine.shares import MachineUse
-from daggy.server.runs import Asked, service_of
+from daggy.server.requests import Asked, service_of
 from daggy.server.shapes import PoolPage, ReadyShape, answer
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Annotated, Any
@@ -13,20 +12,20 @@ import msgspec
 import numpy as np
 import trio
 from attrs import evolve
-from litestar import Request, Response, delete, get, patch, post
-from litestar.datastructures import State as AppState
+from litestar import Response, delete, get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
 from daggy.attempt import State
 from daggy.engine.engine import Engine
-from daggy.engine.intake import Accepted
+from daggy.engine.intake.reading import Accepted
 from daggy.errors import ConflictError, NotFoundError, PreconditionError, UsageError
 from daggy.plan import Plan, plan_as_json
 from daggy.run import states
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 from daggy.server.bodies import members, members_of, received
+from daggy.server.requests import Asked, Cursor, Limit, actor_of, moment, number_of, pairs, service_of
 from daggy.server.service import Service
 from daggy.server.shapes import (
     DifferenceShape,
@@ -57,21 +56,6 @@ PIECE = 1 << 20
 
 PLANNED = ResponseSpec(GraphShape, generate_examples=False, description="its plan: nothing was submitted")
 
-Asked = Request[Any, Any, AppState]
-Limit = Annotated[int, Parameter(ge=1, le=10_000, description="Items on a page.")]
-Cursor = Annotated[str | None, Parameter(description="`next` of the page before.")]
-
-
-def service_of(request: Asked) -> Service:
-    """Return what the application works with."""
-    service: Service = request.app.state.service
-    return service
-
-
-def actor_of(request: Asked) -> str:
-    """Return who asks, as far as whoever asks says."""
-    return request.headers.get("x-daggy-actor", "")[:200]
-
 
 def etag(run: Run) -> str:
     """Return what changes whenever the run's spec does, or somebody decides about its tasks."""
@@ -83,49 +67,6 @@ def described(engine: Engine, run: Run) -> Response[RunShape]:
     state, ended = engine.shown(run)
     shape = evolve(shapes.describe(run), state=state.name.lower(), ended=ended)
     return answer(RunShape, shapes.as_json(shape), headers={"ETag": etag(run)})
-
-
-def number_of(text: str | None) -> int | None:
-    """Return the number that a cursor is.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise UsageError(f"cursor: '{text}' is not the 'next' of a page")
-    return int(text)
-
-
-def pairs(texts: Sequence[str] | None, name: str) -> dict[str, str]:
-    """Return what `key:value` texts say.
-
-    Raises:
-        UsageError: one has no colon.
-    """
-    found = {}
-    for text in texts or ():
-        key, colon, value = text.partition(":")
-        if not colon:
-            raise UsageError(f"{name}: '{text}' has no colon; write {name}=KEY:VALUE")
-        found[key] = value
-    return found
-
-
-def moment(text: str | None, name: str) -> float | None:
-    """Return the seconds since 1970 that an ISO 8601 time names; without a zone it is UTC.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if text is None:
-        return None
-    try:
-        time = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{name}: '{text}' is no time; write one such as 2026-01-02T03:04:05Z") from None
-    return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
 
 
 @post("/runs", status_code=201, summary="Submit a run", responses={200: PLANNED})

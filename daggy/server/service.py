@@ -7,7 +7,7 @@ from attrs import define, field
 
 from daggy.engine.configuration import Configuration
 from daggy.engine.engine import Engine
-from daggy.engine.intake import Intake
+from daggy.engine.intake.reading import Intake
 from daggy.errors import NoRoomError, UnavailableError
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import gc
-import importlib
 import ipaddress
 import logging
 import os
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,15 +18,17 @@ from typing import Any
 import trio
 from attrs import define, field, frozen
 
+from daggy.api import API
 from daggy.engine.configuration import Configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
-from daggy.engine.intake import Intake
+from daggy.engine.intake.reading import Intake
+from daggy.engine.process import tune
 from daggy.engine.retention import retain
 from daggy.errors import DirectoryError, UsageError
-from daggy.server.coming import API, Coming
-from daggy.server.gate import Door, Gate, names_of
+from daggy.server.access import Access, Identity, names_of
 from daggy.server.listening import Listening
+from daggy.server.loading import Loading
 from daggy.server.token import ADDRESS, load_or_make, page_address
 from daggy.signals import stop_signals
 from daggy.tracker import Tracker
@@ -116,7 +116,7 @@ def serve(request: Request) -> int:
             clear_passing(directory.path, is_kept=tracker.durable)
             twin = request.configuration.look(directory.path, KEPT) if tracker.durable else None
             with _listen(settings.ip, settings.port) as listener:
-                _tune()
+                tune()
                 return trio.run(_main, request, directory, tracker, twin, listener)
         finally:
             tracker.close()
@@ -199,9 +199,9 @@ async def _main(
     )
     token = load_or_make(directory.path)
     ip, port = listener.getsockname()[:2]
-    coming = Coming(engine.readiness)
-    gate = Gate(coming, _door(token, ip, port, configuration.server.names))
-    listening = Listening(gate, listener)
+    loading = Loading(engine.readiness)
+    access = Access(loading, _identity(token, ip, port, configuration.server.names))
+    listening = Listening(access, listener)
     async with trio.open_nursery() as nursery:
         signals = Signals(engine, request.leave_running, nursery.cancel_scope)
         await nursery.start(signals.obey)
@@ -214,7 +214,7 @@ async def _main(
                     nursery.start_soon(_write_address_in_time, directory.path, address)
                 try:
                     _welcome(request, tracker.durable, address, token)
-                    await _until_stopped(engine, configuration, partial(_load, engine, configuration, gate, coming))
+                    await _until_stopped(engine, configuration, partial(_load, engine, configuration, access, loading))
                 finally:
                     (directory.path / ADDRESS).unlink(missing_ok=True)
             listening.over.set()
@@ -224,10 +224,10 @@ async def _main(
     return INTERRUPTED if signals.received[:1] == [signal.SIGINT] else 0
 
 
-def _door(token: str, ip: str, port: int, names: Sequence[str]) -> Door:
+def _identity(token: str, ip: str, port: int, names: Sequence[str]) -> Identity:
     is_remote = not ipaddress.ip_address(ip).is_loopback
     own = [socket.gethostname(), socket.getfqdn()] if is_remote else []
-    return Door(token, port, names_of([*own, *names]), is_remote)
+    return Identity(token, port, names_of([*own, *names]), is_remote)
 
 
 async def _until_stopped(engine: Engine, configuration: Configuration, load: Callable[[], Awaitable[None]]) -> None:
@@ -240,7 +240,7 @@ async def _until_stopped(engine: Engine, configuration: Configuration, load: Cal
         chores.cancel_scope.cancel()
 
 
-async def _load(engine: Engine, configuration: Configuration, gate: Gate, coming: Coming) -> None:
+async def _load(engine: Engine, configuration: Configuration, access: Access, loading: Loading) -> None:
     """Load the application beside the engine, which is at work by then; afterwards look at how late the loop is."""
 
     def make() -> tuple[Any, Any]:
@@ -248,13 +248,13 @@ async def _load(engine: Engine, configuration: Configuration, gate: Gate, coming
         from daggy.server.metrics import Meter
         from daggy.server.service import Service
 
-        app = make_app(Service(engine, configuration, Intake(configuration.limits), gate.door.token))
+        app = make_app(Service(engine, configuration, Intake(configuration.limits), access.identity.token))
         meter = app.state["meter"] = Meter(engine)
         return app, meter
 
     app, meter = await trio.to_thread.run_sync(make)
-    gate.count = meter.count
-    coming.come(app)
+    access.count = meter.count
+    loading.finish(app)
     gc.freeze()
     await meter.watch()
 
@@ -294,11 +294,3 @@ def _welcome(request: Request, is_kept: bool, address: str, token: str) -> None:
     where = f" --dir {request.directory}" if request.is_kept else ""
     request.say(f"submit with: daggy submit SPEC{where}    or POST to {address}{API}/runs")
     request.say(f"the API, to read and try: {page_address(address, token)}")
-
-
-def _tune() -> None:
-    """Set this process up for one busy loop; see `daggy.cli.session`."""
-    importlib.import_module("numpy.ma")  # else `np.unique` reads it at its first call, and the loop stops for that
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
-    sys.setswitchinterval(0.0005)

@@ -18,9 +18,9 @@ from daggy.engine.explain import explain as explained
 from daggy.errors import NotFoundError, TemplateError, UsageError
 from daggy.run import states
 from daggy.run.run import Run
-from daggy.server.particulars import LARGEST
+from daggy.server.description import LARGEST
 from daggy.server.problems import body as problem
-from daggy.server.runs import Asked, Cursor, Limit, number_of, pairs, service_of
+from daggy.server.requests import Asked, Cursor, Limit, number_of, pairs, service_of
 from daggy.server.shapes import ExplanationShape, TaskDetails, TaskPage, answer
 from daggy.view import neighbours, shapes
 

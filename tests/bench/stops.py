@@ -18,7 +18,7 @@ from attrs import define
 from daggy.attempt import RunState
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
-from daggy.engine.intake import Intake
+from daggy.engine.intake.reading import Intake
 from daggy.testing.noop import NoopExecutor, NoopSettings
 from daggy_sqlite import SqliteTracker
 from tests.bench import specs

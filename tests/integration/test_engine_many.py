@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from daggy.attempt import Kind, Reason, Reports
-from daggy.engine import shelf
+from daggy.engine import ended_runs
 from daggy.engine.configuration import Retention
 from daggy.engine.explain import explain
 from daggy.engine.news import NewsItem
@@ -205,8 +205,8 @@ async def test_unfinished_runs_are_taken_up_and_ended_ones_read_back_when_asked_
 async def test_ended_runs_leave_memory_least_recently_asked_for_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    monkeypatch.setattr(shelf, "MOST_RUNS", 3)
-    monkeypatch.setattr(shelf, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(ended_runs, "MOST_RUNS", 3)
+    monkeypatch.setattr(ended_runs, "LEAST_SECONDS", 0.0)
     tracker, scene = KeptTracker(), Scene()
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
         await engine.take_up()

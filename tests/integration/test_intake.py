@@ -16,11 +16,11 @@ import pytest
 import trio
 import trio.testing
 
-from daggy.engine import intake
 from daggy.engine.configuration import Limits
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
-from daggy.engine.intake import COMMAND, Accepted, Intake
+from daggy.engine.intake import reading
+from daggy.engine.intake.reading import COMMAND, Accepted, Intake
 from daggy.errors import InternalError, SpecError, TooLargeError, UnavailableError
 from daggy.plan import plan
 from daggy.spec import parse
@@ -48,7 +48,7 @@ def document(count: int = 5000, **rest: Any) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "IN_THREAD", 0)
+    monkeypatch.setattr(reading, "IN_THREAD", 0)
 
 
 def as_here(found: Accepted, raw: bytes) -> bool:
@@ -76,8 +76,8 @@ async def test_a_spec_is_read_in_a_process_as_it_is_here(tmp_path: Path) -> None
 @pytest.mark.trio
 @pytest.mark.parametrize("limit", [0, 1 << 30])
 async def test_small_specs_are_read_without_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: int) -> None:
-    monkeypatch.setattr(intake, "IN_THREAD", 1 << 30)
-    monkeypatch.setattr(intake, "AT_ONCE", limit)
+    monkeypatch.setattr(reading, "IN_THREAD", 1 << 30)
+    monkeypatch.setattr(reading, "AT_ONCE", limit)
     raw = document(10)
     path = tmp_path / "body"
     path.write_bytes(raw)
@@ -184,14 +184,14 @@ async def test_a_process_that_does_not_work_is_told(command: tuple[str, ...], to
 
 @pytest.mark.trio
 async def test_too_little_memory_is_told() -> None:
-    full = "import daggy.engine.intake_worker as w; w.plan = lambda spec: bytes(1 << 60); w.main()"
+    full = "import daggy.engine.intake.worker as w; w.plan = lambda spec: bytes(1 << 60); w.main()"
     with trio.fail_after(DEADLINE), pytest.raises(UnavailableError, match="not enough memory"):
         await Intake(command=(*COMMAND[:3], full)).read(document(5))
 
 
 @pytest.mark.trio
 async def test_a_bug_is_told_and_asks_for_a_report(capfd: pytest.CaptureFixture[str]) -> None:
-    broken = "import daggy.engine.intake_worker as w; w.plan = lambda spec: 1 / 0; w.main()"
+    broken = "import daggy.engine.intake.worker as w; w.plan = lambda spec: 1 / 0; w.main()"
     with trio.fail_after(DEADLINE), pytest.raises(InternalError, match="ZeroDivisionError: division by zero"):
         await Intake(command=(*COMMAND[:3], broken)).read(document(5))
     assert "Traceback" in capfd.readouterr().err
@@ -223,8 +223,8 @@ async def test_the_process_ends_with_whoever_waits_for_it_and_the_next_one_has_i
 
 def test_the_process_leaves_when_its_server_has_gone(tmp_path: Path) -> None:
     read, write = os.pipe()
-    code = f"import os, sys; from daggy.engine import intake_worker; os.write({write}, b'%d' % os.getpid()); "
-    code += "sys.stdin.readline(); intake_worker._leave_with_stdin()"
+    code = f"import os, sys; from daggy.engine.intake import worker; os.write({write}, b'%d' % os.getpid()); "
+    code += "sys.stdin.readline(); worker._leave_with_stdin()"
     child = psutil.Popen([sys.executable, "-c", code], stdin=-1, pass_fds=[write])
     assert os.read(read, 100) == str(child.pid).encode()
     assert child.stdin is not None
@@ -247,7 +247,7 @@ def _collector() -> Iterator[None]:
 @pytest.mark.usefixtures("_collector")
 @pytest.mark.parametrize("on", [True, False])
 async def test_the_collector_is_left_as_it_was(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MANY", 1)
+    monkeypatch.setattr(reading, "MANY", 1)
     (gc.enable if on else gc.disable)()
     gc.unfreeze()
     await Intake().read(document(50))

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from daggy.errors import UsageError
-from daggy.server import exchange, gate
+from daggy.server import access, exchange
 from tests.integration.serve_desk import DAGGY, Server, command, environment, serving, task
 
 
@@ -58,12 +58,12 @@ def test_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
         compared.append((one, other))
         return one == other
 
-    monkeypatch.setattr("daggy.server.gate.hmac.compare_digest", compare)
-    door = gate.Door("secret", 1)
-    assert door.is_token(b"secret")
-    assert door.is_token("secret")
-    assert not door.is_token(b"s")
-    assert not door.is_token("s\xe9")
+    monkeypatch.setattr("daggy.server.access.hmac.compare_digest", compare)
+    identity = access.Identity("secret", 1)
+    assert identity.is_token(b"secret")
+    assert identity.is_token("secret")
+    assert not identity.is_token(b"s")
+    assert not identity.is_token("s\xe9")
     assert compared == [(b"secret", b"secret")] * 2 + [(b"s", b"secret"), ("s\xe9".encode(), b"secret")]
 
 
@@ -248,11 +248,11 @@ async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyP
     async def send(message: Any) -> None:
         sent.append(message)
 
-    door = gate.Gate(app, gate.Door("secret", 1))
+    identity = access.Access(app, access.Identity("secret", 1))
     headers = [(b"host", b"localhost"), (b"authorization", b"Bearer secret"), (b"content-length", b"9")]
     scope = {"type": "http", "method": "POST", "path": "/x", "query_string": b"", "headers": headers}
     began = trio.current_time()
-    await door(scope, silent, send)
+    await identity(scope, silent, send)
     assert sent[0]["status"] == 408
     assert exchange.PATIENCE <= trio.current_time() - began <= exchange.PATIENCE + exchange.LINGER
 

@@ -21,7 +21,7 @@ import trio
 from trio._core import _run as scheduler
 from trio.testing import MockClock
 
-from daggy.engine import shelf
+from daggy.engine import ended_runs
 from tests.simulation.checks import BrokenError, Checks
 from tests.simulation.story import Story
 from tests.simulation.tale import tale, unended
@@ -69,7 +69,7 @@ def _as_chance_has_it(seed: int) -> Iterator[None]:
 def _settings(seed: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return [
         (vars(scheduler), {"_ALLOW_DETERMINISTIC_SCHEDULING": True, "_r": Random(seed)}),
-        (vars(shelf), {"MOST_RUNS": 1, "LEAST_SECONDS": 0.001}),
+        (vars(ended_runs), {"MOST_RUNS": 1, "LEAST_SECONDS": 0.001}),
         (vars(trio.to_thread), {"run_sync": partial(_in_no_thread, Random(seed))}),
     ]
 

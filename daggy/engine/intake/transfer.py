@@ -1,6 +1,6 @@
 """What one of our processes hands to another: values, and arrays that neither copies, in memory that both map.
 
-Values are pickled, so a parcel is opened only by whoever started the process that packed it: nobody else can write to
+Values are pickled, so a transfer is opened only by whoever started the process that packed it: nobody else can write to
 that memory, which has no name. Each piece is small enough to be unpacked between two turns of a loop; large arrays
 stay where the other process wrote them and are mapped, not copied. Nothing is made that a collector of cycles would
 walk over for long.
@@ -131,7 +131,7 @@ def pack(descriptor: int, pieces: Iterable[object], packed: Mapping[int, Callabl
 
 
 def unpack(descriptor: int) -> Iterator[Any]:
-    """Yield the pieces of a parcel. Its memory lives as long as what is mapped of it."""
+    """Yield the pieces of a transfer. Its memory lives as long as what is mapped of it."""
     whole = memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
     head = np.frombuffer(whole[: _HEAD.itemsize], _HEAD)[0]
     spans = np.frombuffer(whole[head["table"] : head["end"]], np.int64).reshape(-1, 2).tolist()
@@ -155,7 +155,7 @@ class _Stream:
         return self.view[begin : self.place].tobytes()
 
     def readline(self) -> bytes:
-        raise InternalError("a parcel holds no lines")
+        raise InternalError("a transfer holds no lines")
 
 
 def pieces_of(plan: Plan) -> tuple[list[object], dict[int, Callable[[Any], Any]]]:

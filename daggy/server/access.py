@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 
 from attrs import define, field, frozen
 
-from daggy.server.coming import OPEN
 from daggy.server.exchange import App, Exchange, Header, Receive, Scope, Send
+from daggy.server.loading import OPEN
 from daggy.server.refusals import body
 
 ENTRANCES = ("/", "/docs")
@@ -39,7 +39,7 @@ class Refusal:
 
 
 @frozen
-class Door:
+class Identity:
     """What a server answers to: its token and its names.
 
     Args:
@@ -88,17 +88,17 @@ def names_of(names: Iterable[str]) -> frozenset[str]:
 
 
 @define(eq=False)
-class Gate:
+class Access:
     """An application behind its checks.
 
     Args:
         app: The application.
-        door: What the server answers to.
+        identity: What the server answers to.
         count: Takes method, route and status of every request that was answered.
     """
 
     app: App
-    door: Door
+    identity: Identity
     count: Callable[[str, str, int], None] = field(default=lambda *_: None)
     _asking: int = 0
 
@@ -130,7 +130,7 @@ class Gate:
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
         """Return why a request is not passed on; None if it is."""
-        if not self.door.answers_to(headers.get(b"host", b"").decode("latin-1")):
+        if not self.identity.answers_to(headers.get(b"host", b"").decode("latin-1")):
             return Refusal(421, "the Host header names another server; ask for the address that this one printed")
         if len(scope["query_string"]) > LONGEST_QUERY:
             return Refusal(400, f"the query is longer than {LONGEST_QUERY} bytes")
@@ -141,9 +141,11 @@ class Gate:
         if _is_entrance(scope):
             return None
         kind, _, shown = headers.get(b"authorization", b"").partition(b" ")
-        if kind.lower() == b"bearer" and self.door.is_token(shown.strip()):
+        if kind.lower() == b"bearer" and self.identity.is_token(shown.strip()):
             return None
-        if not any(self.door.is_token(value) for value in _cookies(headers.get(b"cookie", b""), self.door.cookie)):
+        if not any(
+            self.identity.is_token(value) for value in _cookies(headers.get(b"cookie", b""), self.identity.cookie)
+        ):
             message = "a token is needed: 'daggy token' prints it; send it as 'Authorization: Bearer TOKEN'"
             return Refusal(401, message, [(b"www-authenticate", b'Bearer realm="daggy"')])
         if scope["method"] not in SAFE and not _is_same_origin(headers):
@@ -154,9 +156,9 @@ class Gate:
     def _enter(self, scope: Scope) -> Refusal:
         """Give a browser the token as a cookie, and lead it to the same page without it."""
         shown = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if not self.door.is_token(shown):
+        if not self.identity.is_token(shown):
             return Refusal(401, "this token is not, or no longer, the server's; 'daggy token' prints it")
-        cookie = f"{self.door.cookie}={self.door.token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={MONTH}"
+        cookie = f"{self.identity.cookie}={self.identity.token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={MONTH}"
         return Refusal(303, "", [(b"location", scope["path"].encode()), (b"set-cookie", cookie.encode())])
 
 

@@ -21,7 +21,7 @@ class _Batch:
 
 
 @define(eq=False)
-class Recovered:
+class HeldReports:
     """Reports of earlier launchers, by run.
 
     A launcher is acknowledged by sequence number, whatever its reports are about: so not before all of them have been

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, strategies as st
 
 from daggy.attempt import REPORT, Reports
-from daggy.engine.recovered import Recovered
+from daggy.engine.held_reports import HeldReports
 
 ROWS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), max_size=6)
 
@@ -27,7 +27,7 @@ def reports(rows: list[tuple[int, int]], first: int) -> Reports:
 def test_all_is_given_and_acknowledged_last(
     batches: list[tuple[str, list[tuple[int, int]]]], order: list[int], known: set[int]
 ) -> None:
-    recovered, first = Recovered(), 1
+    recovered, first = HeldReports(), 1
     by_run: dict[int, set[int]] = defaultdict(set)
     waiting: list[tuple[str, set[int], set[int]]] = []
     for pool, rows in batches:

@@ -10,7 +10,7 @@ from daggy.run.run import Run
 
 
 @define(eq=False)
-class Busy:
+class DueRuns:
     """Runs by what is to be done about them.
 
     Args:

@@ -1,7 +1,7 @@
 """The process that reads and plans one large spec for the server; `main` is all that it does.
 
 Standard input has one line of JSON, an `Order`, and stays open: when it ends, whoever asked has gone, and so does this
-process. The outcome is a parcel in the memory whose descriptor the order names: first an `Outcome` or an error, then
+process. The outcome is a transfer in the memory whose descriptor the order names: first an `Outcome` or an error, then
 the pieces of the plan.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 from attrs import frozen
 
-from daggy.engine.parcel import pack, pieces_of, write_all
+from daggy.engine.intake.transfer import pack, pieces_of, write_all
 from daggy.errors import DaggyError, InternalError, UnavailableError
 from daggy.plan import Plan, plan
 from daggy.spec import parse

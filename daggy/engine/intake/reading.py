@@ -26,8 +26,8 @@ import trio
 from attrs import define, field, frozen
 
 from daggy.engine.configuration import Limits
-from daggy.engine.intake_worker import Order, split
-from daggy.engine.parcel import make_memory, read_whole, unpack, write_all
+from daggy.engine.intake.transfer import make_memory, read_whole, unpack, write_all
+from daggy.engine.intake.worker import Order, split
 from daggy.errors import TooLargeError, UnavailableError
 from daggy.plan import Plan, plan
 from daggy.spec import parse
@@ -44,7 +44,7 @@ IN_THREAD = 1 << 20
 MANY = 1000
 """Pieces of a plan from which on they are frozen."""
 
-COMMAND = (sys.executable, "-P", "-c", "from daggy.engine.intake_worker import main; main()")
+COMMAND = (sys.executable, "-P", "-c", "from daggy.engine.intake.worker import main; main()")
 
 
 @frozen(eq=False)
@@ -187,7 +187,7 @@ def _died(status: int) -> UnavailableError:
 
 
 async def _last_of(pieces: Iterator[Any]) -> Any:
-    """Return the last piece of a parcel; between two of them the loop goes on."""
+    """Return the last piece of a transfer; between two of them the loop goes on."""
     last, count, collecting = None, 0, gc.isenabled()
     gc.disable()
     try:

@@ -23,7 +23,7 @@ LONGEST_PAUSE = 10.0
 
 
 @define(eq=False)
-class Serving:
+class Supervisor:
     """Runs a line's executor until it is told to stop.
 
     Args:

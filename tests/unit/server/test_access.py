@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from daggy.server.gate import LONGEST_QUERY, Door, Gate, names_of
+from daggy.server.access import LONGEST_QUERY, Access, Identity, names_of
 
 TOKEN = "t" * 43
 LOCAL = {"host": "127.0.0.1:2503"}
@@ -32,7 +32,7 @@ class Answer:
 
 
 async def ask(
-    headers: dict[str, str], path: str = "/api/v1/runs", query: str = "", method: str = "GET", **door: Any
+    headers: dict[str, str], path: str = "/api/v1/runs", query: str = "", method: str = "GET", **identity: Any
 ) -> Answer:
     reached: list[str] = []
     messages: list[Any] = []
@@ -55,7 +55,7 @@ async def ask(
         "query_string": query.encode("latin-1"),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
     }
-    await Gate(app, Door(TOKEN, 2503, **door))(scope, receive, send)
+    await Access(app, Identity(TOKEN, 2503, **identity))(scope, receive, send)
     return Answer(messages, reached)
 
 
@@ -115,27 +115,27 @@ STRANGERS = [
 
 
 def test_a_local_server_answers_to_this_machine_alone() -> None:
-    door = Door(TOKEN, 2503)
-    assert [name for name in NAMES if not door.answers_to(name)] == []
-    assert [name for name in STRANGERS if door.answers_to(name)] == []
+    identity = Identity(TOKEN, 2503)
+    assert [name for name in NAMES if not identity.answers_to(name)] == []
+    assert [name for name in STRANGERS if identity.answers_to(name)] == []
 
 
 def test_a_remote_server_answers_to_addresses_and_its_own_names() -> None:
-    door = Door(TOKEN, 2503, names_of(["Box.Example."]), is_remote=True)
+    identity = Identity(TOKEN, 2503, names_of(["Box.Example."]), is_remote=True)
     for name in ("10.1.2.3:2503", "box.example", "BOX.example:2503", "[2001:db8::1]:2503"):
-        assert door.answers_to(name)
-    assert not door.answers_to("other.example")
-    assert not Door(TOKEN, 2503, names_of(["box"])).answers_to("10.1.2.3")
+        assert identity.answers_to(name)
+    assert not identity.answers_to("other.example")
+    assert not Identity(TOKEN, 2503, names_of(["box"])).answers_to("10.1.2.3")
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=255), max_size=40))
 def test_any_header_is_either_a_name_or_not(text: str) -> None:
-    assert Door(TOKEN, 2503).answers_to(text) in (True, False)
+    assert Identity(TOKEN, 2503).answers_to(text) in (True, False)
 
 
 @given(st.binary(max_size=60))
 def test_no_other_bytes_are_the_token(shown: bytes) -> None:
-    assert Door(TOKEN, 2503).is_token(shown) == (shown == TOKEN.encode())
+    assert Identity(TOKEN, 2503).is_token(shown) == (shown == TOKEN.encode())
 
 
 @pytest.mark.trio
@@ -230,5 +230,5 @@ async def test_websockets_are_closed() -> None:
     async def send(message: Any) -> None:
         said.append(message["type"])
 
-    await Gate(None, Door(TOKEN, 1))({"type": "websocket"}, None, send)  # type: ignore[arg-type] # nobody is asked
+    await Access(None, Identity(TOKEN, 1))({"type": "websocket"}, None, send)  # type: ignore[arg-type] # nobody is asked
     assert said == ["websocket.close"]

@@ -22,7 +22,7 @@ OFTEN = 10
 
 
 @define(eq=False)
-class Shelf:
+class EndedRuns:
     """When each run was last asked for.
 
     Args:

@@ -1,4 +1,4 @@
-"""An application that is still being loaded: it tells readiness at once, everything else once it is there."""
+"""Stands in for an application while it is loaded: answers whether the server is ready, and holds other requests."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
+from daggy.api import API
 from daggy.server.exchange import App, Receive, Scope, Send
 
-API = "/api/v1"
-"""Where the API is."""
-
 OPEN = ("/ready", f"{API}/ready")
-"""Where readiness is told, to everybody."""
+"""Paths that need no token: whether the server is ready."""
 
 
 @define(eq=False)
-class Coming:
-    """Stands for an application until it comes.
+class Loading:
+    """Stands in for an application until it is loaded.
 
     Args:
         readiness: Returns why work does not go on as it should; empty if it does.
@@ -27,19 +25,19 @@ class Coming:
 
     readiness: Callable[[], str]
     _app: App | None = None
-    _is_there: trio.Event = field(factory=trio.Event)
+    _is_loaded: trio.Event = field(factory=trio.Event)
 
-    def come(self, app: App) -> None:
-        """Pass everything on from here on, also what has been waiting."""
+    def finish(self, app: App) -> None:
+        """Pass all requests on to the application, those that have been waiting first."""
         self._app = app
-        self._is_there.set()
+        self._is_loaded.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on as soon as there is somebody to pass it to."""
         if self._app is None and scope["path"] in OPEN and scope["method"] in ("GET", "HEAD"):
             await self._tell_readiness(send)
             return
-        await self._is_there.wait()
+        await self._is_loaded.wait()
         assert self._app is not None
         await self._app(scope, receive, send)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, reject, settings, strategies as st
 
 from daggy.attempt import REPORT, Kind, Reports
-from daggy.engine import parcel
-from daggy.engine.parcel import make_memory, pack, pieces_of, unpack
+from daggy.engine.intake import transfer
+from daggy.engine.intake.transfer import make_memory, pack, pieces_of, unpack
 from daggy.errors import Problem, SpecError
 from daggy.plan import Plan, difference, grow, plan
 from daggy.run.reports import on_reports
@@ -90,7 +90,7 @@ def documents(draw: st.DrawFn) -> Json:
 def _pack_whatever_there_is() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "SMALL", 0)
-        patch.setattr(parcel, "LARGE", 1)
+        patch.setattr(transfer, "LARGE", 1)
         yield
 
 
@@ -303,7 +303,7 @@ def read_values(written: list[Any]) -> ListValues:
 
 def test_large_arrays_and_lists_are_mapped_and_small_ones_travel() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parcel, "LARGE", 3)
+        patch.setattr(transfer, "LARGE", 3)
         few = sent(planned({"directory": "/", "tasks": {name: {"details": {"shell": "x"}} for name in "ab"}}))
         many = sent(planned({"directory": "/", "tasks": {name: {"details": {"shell": "x"}} for name in "abc"}}))
     assert isinstance(few.spec.tasks, tuple)

@@ -1,0 +1,72 @@
+"""What routes read of a request: the server's parts, who asks, cursors, pairs and times."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from litestar import Request
+from litestar.datastructures import State as AppState
+from litestar.params import Parameter
+
+from daggy.errors import UsageError
+from daggy.server.service import Service
+
+Asked = Request[Any, Any, AppState]
+Limit = Annotated[int, Parameter(ge=1, le=10_000, description="Items on a page.")]
+Cursor = Annotated[str | None, Parameter(description="`next` of the page before.")]
+
+
+def service_of(request: Asked) -> Service:
+    """Return what the application works with."""
+    service: Service = request.app.state.service
+    return service
+
+
+def actor_of(request: Asked) -> str:
+    """Return who asks, as far as whoever asks says."""
+    return request.headers.get("x-daggy-actor", "")[:200]
+
+
+def number_of(text: str | None) -> int | None:
+    """Return the number that a cursor is.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise UsageError(f"cursor: '{text}' is not the 'next' of a page")
+    return int(text)
+
+
+def pairs(texts: Sequence[str] | None, name: str) -> dict[str, str]:
+    """Return what `key:value` texts say.
+
+    Raises:
+        UsageError: one has no colon.
+    """
+    found = {}
+    for text in texts or ():
+        key, colon, value = text.partition(":")
+        if not colon:
+            raise UsageError(f"{name}: '{text}' has no colon; write {name}=KEY:VALUE")
+        found[key] = value
+    return found
+
+
+def moment(text: str | None, name: str) -> float | None:
+    """Return the seconds since 1970 that an ISO 8601 time names; without a zone it is UTC.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{name}: '{text}' is no time; write one such as 2026-01-02T03:04:05Z") from None
+    return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
