@@ -11,6 +11,11 @@ CODES = {422: "invalid_spec", 413: "too_large", 416: "range", 503: "unavailable"
 
 
 def body(status: int, message: str, problems: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
-    """Return the body of an error."""
+    """Return the body of an error. It can always be encoded: half a surrogate pair of the request is escaped."""
     code = CODES.get(status) or HTTPStatus(status).name.lower()
-    return {"error": {"code": code, "message": message, "problems": list(problems)}}
+    listed = [{key: _encodable(text) for key, text in problem.items()} for problem in problems]
+    return {"error": {"code": code, "message": _encodable(message), "problems": listed}}
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

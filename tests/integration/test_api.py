@@ -305,6 +305,27 @@ def test_pools_and_metrics_tell_what_is_in_use(server: Server) -> None:
     server.ended(run)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        (
+            "POST",
+            "/runs",
+            '{"directory": "/", "tasks": {"a": {"details": {"command": ["x"], "grace": "\\ud800"}}}}',
+            422,
+        ),
+        ("POST", "/runs", '{"directory": "/", "tasks": {"\\udfff": {"details": {"command": ["x"]}}}}', 422),
+        ("POST", "/runs", '{"\\ud83d": 1}', 422),
+        ("GET", "/runs?name=%ED%A0%80&limit=%ED%A0%80", "", 400),
+        ("GET", "/runs/%ED%A0%80", "", 404),
+    ],
+)
+def test_half_a_surrogate_pair_is_refused_and_quoted(
+    server: Server, method: str, path: str, content: str, status: int
+) -> None:
+    problem(server.api(method, path, content=content), status)
+
+
 def test_the_description_is_one_and_names_every_route(server: Server) -> None:
     told = server.http.get("/openapi.json").json()
     assert told["openapi"].startswith("3.1")
