@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from daggy.attempt import ATTEMPT, REPORT
-from daggy.launcher import frames as wire, logs, recovery, spool as spools
+from daggy.launcher import dead_launchers, frames as wire, logs, spool as spools
 from daggy.launcher.frames import KEYS
 from daggy.launcher.program.spool import RECORD
 from daggy.testing.entries import attempts, moved, submitted
@@ -89,20 +89,20 @@ def _record(payload: bytes) -> bytes:
 
 def _recover(segments: Sequence[bytes]) -> None:
     """Read the same as what a dead launcher left, of an earlier start of the machine: nothing is looked for."""
-    directory, boot = _place(), recovery.BOOT_ID
+    directory, boot = _place(), dead_launchers.BOOT_ID
     folder = directory / "launchers" / "1" / "spool"
     folder.mkdir(parents=True)
     try:
         for number, segment in enumerate(segments):
             (folder / f"{number:08d}").write_bytes(segment)
-        recovery.BOOT_ID = directory / "boot"
-        recovery.BOOT_ID.write_text("a start that no spool knows")
-        remains = recovery.read(directory, "nobody", 1)
+        dead_launchers.BOOT_ID = directory / "boot"
+        dead_launchers.BOOT_ID.write_text("a start that no spool knows")
+        remains = dead_launchers.read(directory, "nobody", 1)
         rows = remains.reports.rows
         lost = rows[rows["row"]["reason"] == 9]
         assert len(lost) <= len(rows)
     finally:
-        recovery.BOOT_ID = boot
+        dead_launchers.BOOT_ID = boot
         shutil.rmtree(directory)
 
 

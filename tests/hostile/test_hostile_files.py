@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from daggy.attempt import ATTEMPT, LINKED, REPORT, Rows
 from daggy.launcher import frames, logs, spool
-from daggy.launcher.recovery import read as recovered
+from daggy.launcher.dead_launchers import read as recovered
 from tests.hostile.seeds import record
 from tests.hostile.test_hostile_targets import damaged
 from tests.unit.launcher.test_spool import Truth, histories

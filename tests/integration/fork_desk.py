@@ -46,7 +46,8 @@ class Desk:
         self._bell = trio.Event()
 
     def launch(self, *launches: Launch, width: int = 4, lane: int = 0) -> None:
-        self.send.send_nowait(Launches(7, 1, 1, "m", lane, width, launches))
+        machine = self.executor.capacity()[0].name
+        self.send.send_nowait(Launches(7, 1, 1, machine, lane, width, launches))
 
     async def until(self, condition: Callable[[], Any]) -> None:
         with trio.fail_after(DEADLINE):

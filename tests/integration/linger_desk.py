@@ -16,7 +16,8 @@ from typing import Any
 from daggy.attempt import Kind
 from daggy.executor import Launch, Launches
 from daggy.launcher import frames
-from daggy.launcher.client import claim, local_command
+from daggy.launcher.local_host import local_command
+from daggy.launcher.numbers import claim
 
 DEADLINE = 20.0
 

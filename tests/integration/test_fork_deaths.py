@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from daggy.executor import LINKED, STOPPED, Ack, Kill, Kind, Reason, Reports, Request, Site, Ticket
+from daggy.launcher.local_channel import LocalChannel
 from daggy.launcher.program.spool import RECORD
 from daggy_fork import ForkExecutor, ForkSettings
 from tests.integration.fork_desk import Desk, alive, appears, becomes, desk, gone
@@ -24,8 +25,8 @@ DURABLE = pytest.mark.parametrize("durable", [False, True])
 
 
 def launcher_pids(executor: ForkExecutor) -> list[int]:
-    assert executor._launchers is not None
-    return [one.client.process.pid for one in executor._launchers._launchers.values()]
+    channels = [account.channel for one in executor._fleet for account in one.accounts.values()]
+    return [one.process.pid for one in channels if isinstance(one, LocalChannel) and one.process is not None]
 
 
 def fresh(directory: Path) -> ForkExecutor:
@@ -66,10 +67,9 @@ async def test_what_is_killed_does_not_start_because_its_launcher_dies_first(tmp
     async with desk(tmp_path, durable=durable, workers=1) as at_work:
         at_work.launch(at_work.task("sleep", "1000", index=1), at_work.task("true", index=2), width=1)
         await at_work.until(lambda: 1 in at_work.started)
-        assert at_work.executor._launchers is not None
-        (launcher,) = at_work.executor._launchers._launchers.values()
-        assert len(launcher.out) == 2
-        pid = launcher.client.process.pid
+        (account,) = at_work.executor._fleet[0].accounts.values()
+        assert len(account.out) == 2
+        (pid,) = launcher_pids(at_work.executor)
         os.kill(pid, signal.SIGSTOP)
         at_work.send.send_nowait(Kill([Ticket(7, 1, 2, 1, 1)]))
         await at_work.until_obeyed()
@@ -159,7 +159,7 @@ async def main():
         slow = [launch(20, f"echo begun; setsid sleep 1000 & echo $! > {directory}/pid; wait")]
         stubborn = [launch(21, f"trap '' TERM; echo $$ > {directory}/stubborn; while :; do sleep 0.01; done")]
         waiting = [launch(22, "echo never")]
-        send.send_nowait(Launches(7, 1, 1, "m", 0, 2, quick + slow + stubborn + waiting))
+        send.send_nowait(Launches(7, 1, 1, executor.capacity()[0].name, 0, 2, quick + slow + stubborn + waiting))
         await trio.sleep_forever()
 
 trio.run(main)

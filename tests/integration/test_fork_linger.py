@@ -153,7 +153,7 @@ async def test_what_is_taken_up_can_be_killed_and_read(tmp_path: Path) -> None:
     reports = await one.recover(2)
     async with working(one, tmp_path, dies=False) as desk:
         desk.report(reports)
-        await becomes(lambda: one._launchers)
+        await becomes(lambda: one._fleet)
         assert await desk.output(0) == b"hello\n"
         desk.send.send_nowait(Kill([Ticket(7, 1, 0, 1, 1)], "enough"))
         await desk.until(lambda: 0 in desk.finished)

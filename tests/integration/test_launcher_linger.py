@@ -16,8 +16,11 @@ import trio
 
 from daggy.attempt import Kind, Reason
 from daggy.errors import DirectoryError
-from daggy.executor import Site
-from daggy.launcher import connection, frames, recovery
+from daggy.executor import Machine, Site
+from daggy.launcher import dead_launchers, frames, meeting
+from daggy.launcher.host import Found, Met, Terms
+from daggy.launcher.local_channel import LocalChannel
+from daggy.launcher.local_host import LocalHost
 from tests.integration.linger_desk import Scene, becomes, hello, launch, scene
 
 GATED = ["sh", "-c", "while ! test -e gate; do sleep 0.02; done; echo ran >> ran"]
@@ -33,14 +36,16 @@ def site(at: Scene) -> Site:
     return Site("default", at.directory, "t", durable=True, linger=True)
 
 
-async def recovered(at: Scene, epoch: int) -> tuple[list[recovery.Remains], list[connection.Met]]:
-    return await recovery.recover(site(at), epoch, lambda number: hello(at.directory, epoch=epoch, number=number))
+async def found(at: Scene, epoch: int) -> Found:
+    """What an engine finds on this machine."""
+    return await LocalHost(site(at), Machine("here", {}), Terms(), 1).meet(epoch)
 
 
-async def met(at: Scene, epoch: int) -> connection.Met:
-    """The one launcher that lives, whose line is dropped again."""
-    _, (one,) = await recovered(at, epoch)
-    one.connection.drop()
+async def met(at: Scene, epoch: int) -> Met:
+    """The one launcher that lives, whose channel is dropped again."""
+    (one,) = (await found(at, epoch)).alive
+    assert isinstance(one.channel, LocalChannel)
+    one.channel.drop()
     return one
 
 
@@ -97,7 +102,7 @@ def test_what_has_not_started_when_an_engine_comes_is_its_to_send_again(at: Scen
     second.close()
     os.kill(at.pid(), signal.SIGKILL)
     becomes(lambda: not at.alive())
-    assert recovery.read(at.directory, "t", 1).reports.rows["row"]["index"].tolist() == [0]
+    assert dead_launchers.read(at.directory, "t", 1).reports.rows["row"]["index"].tolist() == [0]
     assert not (at.directory / "twice").exists()
 
 
@@ -140,7 +145,7 @@ def test_who_speaks_nonsense_at_the_socket_is_hung_up_on(at: Scene) -> None:
 
 def test_one_that_boots_after_it_was_taken_for_dead_starts_nothing(at: Scene) -> None:
     """Its engine died while it was being started; the next one has heard everybody and launches."""
-    trio.run(recovery.recover, site(at), 6, lambda _: hello(at.directory, epoch=6))
+    trio.run(found, at, 6)
     late = at.start(hello(at.directory, epoch=5), launch(at.directory, ["touch", "twice"]))
     late.close()
     at.started[0].wait(20)
@@ -154,8 +159,9 @@ def test_without_an_engine_and_without_work_it_leaves_and_its_spool_stays(at: Sc
     first.close()
     (at.directory / "gate").touch()
     assert at.started[0].wait(20) == 0
-    (left,), alive = trio.run(recovered, at, 6)
-    assert not alive
+    there = trio.run(found, at, 6)
+    (left,) = there.dead
+    assert not there.alive
     assert {int(row["row"]["index"]) for row in left.reports.rows} == {0, 1}
     assert not left.reports.rows["row"]["reason"].any()
 
@@ -187,7 +193,7 @@ def test_one_that_cannot_be_taken_up_is_named_with_the_mend(at: Scene, way: str)
     assert (answer.pid, answer.version) == (at.pid(), 2)
     if way == "later engine":
         with pytest.raises(DirectoryError, match=rf"process {at.pid()} works for a later engine \(7; this one: 6\)"):
-            trio.run(recovered, at, 6)
+            trio.run(found, at, 6)
     (at.directory / "gate").touch()
     first.until(lambda: 0 in first.reported(Kind.FINISHED))
 
@@ -196,9 +202,9 @@ def test_one_of_another_version_is_refused(at: Scene, monkeypatch: pytest.Monkey
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, GATED))
     first.until(lambda: 0 in first.reported(Kind.STARTED))
     monkeypatch.setattr(frames, "VERSION", 3)
-    monkeypatch.setattr(connection, "VERSION", 3)
+    monkeypatch.setattr(meeting, "VERSION", 3)
     with pytest.raises(DirectoryError, match=rf"process {at.pid()} was started by another version of Daggy"):
-        trio.run(recovered, at, 6)
+        trio.run(found, at, 6)
     (at.directory / "gate").touch()
     first.until(lambda: 0 in first.reported(Kind.FINISHED))
 
@@ -209,9 +215,10 @@ def test_one_that_hangs_is_killed_and_what_it_ran_is_lost(at: Scene, monkeypatch
     pid = at.pid()
     os.kill(pid, signal.SIGSTOP)
     first.close()
-    monkeypatch.setattr(recovery, "UNSAID", 0.3)
-    (left,), alive = trio.run(recovered, at, 6)
-    assert not alive
+    monkeypatch.setattr(meeting, "UNSAID", 0.3)
+    there = trio.run(found, at, 6)
+    (left,) = there.dead
+    assert not there.alive
     assert at.started[0].wait(20) == -signal.SIGKILL
     assert {int(row["row"]["index"]): row["row"]["reason"] for row in left.reports.rows} == {
         0: Reason.LOST,
@@ -237,7 +244,7 @@ def test_what_comes_right_behind_the_greeting_is_heard(at: Scene) -> None:
     heard: Counter[int] = Counter()
 
     async def take_up(epoch: int) -> None:
-        _, (one,) = await recovered(at, epoch)
+        (one,) = (await found(at, epoch)).alive
         running = {key[2] for key in one.lanes}
 
         def take(said: list[frames.Answer]) -> None:
@@ -245,11 +252,11 @@ def test_what_comes_right_behind_the_greeting_is_heard(at: Scene) -> None:
                 ended = told.reports.rows[told.reports.rows["kind"] == Kind.FINISHED]
                 heard.update(ended["row"]["index"].tolist())
             if running <= heard.keys():
-                one.connection.close()
+                one.channel.close(leave=True)
 
         take([frames.Told(one.reports, [])])
         with trio.fail_after(20):
-            await one.connection.serve(take)
+            await one.channel.serve(take)
 
     trio.run(take_up, 6)
     assert heard

@@ -17,7 +17,8 @@ import pytest
 from daggy.attempt import STOPPED, Kind, Reason
 from daggy.executor import Launch, Launches
 from daggy.launcher import bundle, frames
-from daggy.launcher.client import PYTHON, claim, local_command
+from daggy.launcher.local_host import PYTHON, local_command
+from daggy.launcher.numbers import claim
 from daggy.launcher.program.wire import VERSION
 
 DEADLINE = 20.0

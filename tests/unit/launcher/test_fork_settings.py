@@ -11,7 +11,7 @@ import pytest
 
 from daggy.errors import Problem
 from daggy.executor import Site, Work
-from daggy.launcher.client import claim
+from daggy.launcher.numbers import claim
 from daggy_fork import ForkExecutor, ForkSettings
 
 

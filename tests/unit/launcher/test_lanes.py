@@ -7,7 +7,7 @@ from collections import deque
 from hypothesis import given, strategies as st
 
 from daggy.executor import Launch, Launches
-from daggy_fork.lanes import Lane
+from daggy.launcher.lanes import Lane
 
 
 class FarLane:

@@ -1,0 +1,47 @@
+"""Numbers of launchers: unique in a state directory for ever, whichever machine a launcher is on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+OWNER = "pool"
+"""File in a launcher's folder: the name of its pool."""
+LOCK = "lock"
+"""File in a launcher's folder that it keeps locked while it lives; once it is removed nobody can."""
+
+
+def claim(directory: Path, pool: str = "") -> int:
+    """Claim a launcher's number, new in this state directory, and make `launchers/<number>/`, which says whose it is.
+
+    Raises:
+        OSError: the directory cannot be written to.
+        ValueError: all numbers are used up.
+    """
+    home = directory / "launchers"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    taken = sorted(int(entry.name) for entry in home.iterdir() if entry.name.isdigit())
+    number = taken[-1] + 1 if taken else 1
+    while number < 1 << 16:
+        try:
+            (home / str(number)).mkdir(mode=0o700)
+            (home / str(number) / LOCK).touch(mode=0o600)
+        except FileExistsError:
+            number += 1
+            continue
+        if pool:
+            owner = home / str(number) / OWNER
+            owner.touch(0o600)
+            owner.write_text(pool)
+        _sweep(home, taken)
+        return number
+    raise ValueError(f"all launcher numbers of '{directory}' are used up; begin a new state directory")
+
+
+def _sweep(home: Path, numbers: Sequence[int]) -> None:
+    """Remove the empty folders of earlier launchers: a higher number keeps theirs from being given again."""
+    for number in numbers:
+        try:
+            (home / str(number)).rmdir()
+        except OSError:
+            continue
