@@ -33,6 +33,7 @@ from daggy.errors import (
     UnavailableError,
     UsageError,
 )
+from daggy.places import DIRECTORY, default_directory
 
 ENDED = ("completed", "errored", "killed")
 """States of runs that have ended."""
@@ -66,16 +67,16 @@ class Client:
 
     def __init__(self, url: str, token: str, actor: str = "") -> None:
         """Keep where and with what; nothing is sent yet. `actor` is kept with what is asked, for `explain`."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"'{url}' is no address of a server; write one such as http://127.0.0.1:2503")
+        host = _host(url)
+        headers = {"Authorization": f"Bearer {_header('the token', token)}"}
+        if actor:
+            headers["X-Daggy-Actor"] = _header("the actor", actor)
         self.url = url.rstrip("/")
-        is_near = parts.hostname in ("127.0.0.1", "::1", "localhost")
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"} | ({"X-Daggy-Actor": actor} if actor else {}),
+            headers=headers,
             timeout=httpx.Timeout(ANSWER, connect=CONNECT),
-            trust_env=not is_near,
+            trust_env=host not in ("127.0.0.1", "::1", "localhost"),
         )
 
     @classmethod
@@ -91,13 +92,16 @@ class Client:
         Raises:
             UnavailableError: no server uses the directory, or its token cannot be read.
         """
-        place = directory or _default_directory()
-        address = server or os.environ.get("DAGGY_SERVER", "") or _read(place / "address")
+        address, shown = server or os.environ.get("DAGGY_SERVER", ""), token or os.environ.get("DAGGY_TOKEN", "")
+        if address and shown:
+            return cls(address, shown, actor)
+        place = directory or Path(os.environ.get(DIRECTORY, "") or default_directory())
+        address = address or _read(place / "address")
         if not address:
             raise UnavailableError(
                 f"no server uses '{place}'; start one with 'daggy serve --dir {place}', or name one with --server"
             )
-        shown = token or os.environ.get("DAGGY_TOKEN", "") or _read(place / "token")
+        shown = shown or _read(place / "token")
         if not shown:
             raise UnavailableError(f"no token for {address}: give it with --token, or as DAGGY_TOKEN")
         return cls(address, shown, actor)
@@ -127,7 +131,7 @@ class Client:
         Raises:
             SpecError: everything that is wrong with it.
         """
-        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": _header("the key", key)} if key else {})
         content: bytes | Iterable[bytes] = b""
         if isinstance(spec, Path):
             with spec.open("rb") as file:
@@ -339,15 +343,53 @@ def _check(response: httpx.Response) -> None:
     raise ERRORS.get(response.status_code, DaggyError)(message)
 
 
+def _host(url: str) -> str:
+    """Return the host of a server's address.
+
+    Raises:
+        UsageError: it is no such address.
+    """
+    try:
+        parts, parsed = urlsplit(url), httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        parts, parsed = urlsplit(""), httpx.URL("")
+    if parts.scheme not in ("http", "https") or not parsed.host:
+        raise UsageError(f"{_shown(url)} is not the address of a server; write one such as http://127.0.0.1:2503")
+    return parsed.host
+
+
+def _header(noun: str, value: str) -> str:
+    """Return a value that a header carries as it is.
+
+    Raises:
+        UsageError: it has other characters.
+    """
+    if not (value.isascii() and value.isprintable() and value == value.strip()):
+        raise UsageError(f"{noun} has characters that no HTTP header carries; use printable ASCII only")
+    return value
+
+
+def _shown(value: str) -> str:
+    """Return a value in quotes as it can be printed."""
+    return f"'{value.encode(errors='backslashreplace').decode()}'"
+
+
 def _query(asked: Mapping[str, Any]) -> httpx.QueryParams:
-    """Return query parameters: what is None or False is left out, a list is given several times."""
+    """Return query parameters: what is None or False is left out, a list is given several times.
+
+    Raises:
+        UsageError: a value is not UTF-8.
+    """
     pairs: list[tuple[str, str | int | float | bool | None]] = []
     for name, value in asked.items():
         if value is None or value is False or value == "":
             continue
         values: Sequence[Any] = value if isinstance(value, (list, tuple)) else [value]
         pairs += [(name, "true" if one is True else str(one)) for one in values]
-    return httpx.QueryParams(pairs)
+    try:
+        return httpx.QueryParams(pairs)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{_shown(error.object)} is not UTF-8") from None
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
@@ -371,17 +413,12 @@ def _events(lines: Iterable[str]) -> Iterator[Event]:
             number, kind, data = None, "run", ""
 
 
-def _default_directory() -> Path:
-    named = os.environ.get("DAGGY_DIR")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "daggy"
-
-
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
-    except OSError as error:
-        raise UnavailableError(f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnavailableError(
+            f"'{path}' cannot be read: {(getattr(error, 'strerror', '') or str(error)).lower()}"
+        ) from error

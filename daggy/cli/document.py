@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,12 +10,10 @@ import msgspec
 from attrs import field, frozen
 
 from daggy.cli.streams import read_input
-from daggy.errors import Problem, SpecError
+from daggy.errors import Problem, SpecError, UsageError
+from daggy.places import current_directory
 from daggy.plan import Plan, plan
-from daggy.spec import Document, RunSpec, load_file, overlay, parse
-
-CALLED_FROM = "x-called-from"
-"""Key that a kept spec has beside its own: where the command line was first called. Nobody else reads it."""
+from daggy.spec import CALLED_FROM, Document, RunSpec, load_file, overlay, parse
 
 
 @frozen
@@ -39,7 +38,7 @@ class Call:
             SpecError: everything that is wrong with it.
         """
         raw = self.raw(first)
-        return parse(raw, source=self.document.source, directory=str(first or Path.cwd())), raw
+        return parse(raw, source=self.document.source, directory="/"), raw  # it names an absolute one
 
     def raw(self, first: Path | None = None) -> bytes:
         """Return the JSON that is kept of the spec, whatever is wrong with it.
@@ -47,10 +46,11 @@ class Call:
         Args:
             first: Where the command line was first called for this run; None: it is now.
         """
-        called_from = str(first or Path.cwd())
+        called_from = str(first) if first is not None else _called_from(self.document)
         document = overlay(self.document, directory=called_from)
         members: dict[str, object] = msgspec.json.decode(document.raw, type=dict[str, msgspec.Raw])
-        members[CALLED_FROM] = called_from
+        if called_from:
+            members[CALLED_FROM] = called_from
         if self.document.name:
             members.setdefault("name", self.document.name)
         if self.max_failures is not None:
@@ -58,13 +58,35 @@ class Call:
         return msgspec.json.encode(members)
 
     def planned(self) -> Plan:
-        """Return the plan of the spec, as if it was called here for the first time.
+        """Return the plan of the spec, which is the same wherever it is called.
 
         Raises:
             SpecError: everything that is wrong with it.
         """
-        spec, _ = self.spec()
+        spec, _ = self.spec(Path("/"))
         return plan_of(spec, self.document.source)
+
+
+def _called_from(document: Document) -> str:
+    """Return the current directory; empty if it cannot be kept and the document says where its tasks run.
+
+    Raises:
+        UsageError: it is needed, and it has been removed, or its name is not UTF-8.
+    """
+    mend = "give the spec an absolute 'directory'"
+    try:
+        directory = str(current_directory())
+        directory.encode()
+    except UsageError as error:
+        problem = str(error)
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(error.object).decode(errors="backslashreplace")
+        problem = f"the name of the current directory is not UTF-8: '{shown}'; change to another one"
+    else:
+        return directory
+    if document.has_absolute_directory:
+        return ""
+    raise UsageError(f"{problem}, or {mend}")
 
 
 def plan_of(spec: RunSpec, source: str) -> Plan:

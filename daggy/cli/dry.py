@@ -30,7 +30,7 @@ def dry(call: Call, directory: Path | None, config: Path | None, rerun: tuple[st
     """
     opened = _kept(directory, config)
     if opened is None:
-        made = call.planned()
+        made = plan_of(call.spec()[0], call.document.source)
         chosen_of(made, rerun)
         if as_json:
             text.print_json(plan_as_json(made))

@@ -13,7 +13,7 @@ import click
 from daggy.cli.start import INTERRUPTED
 from daggy.cli.streams import LostAnswerError, show
 
-SCARCE: Mapping[int, str] = {
+ENVIRONMENT: Mapping[int, str] = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
     errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
@@ -23,6 +23,10 @@ SCARCE: Mapping[int, str] = {
     errno.EAGAIN: "raise the limit of processes (ulimit -u)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close files elsewhere",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.ELOOP: "check its symbolic links",
 }
 """Errors of the system that are no bug wherever they come from, and what mends them."""
 
@@ -72,6 +76,11 @@ class LazyGroup(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name].place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
+        from daggy.cli.options import Text  # help must not wait for it
+
+        for parameter in command.params:
+            if parameter.type is click.STRING:
+                parameter.type = Text()
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -157,9 +166,9 @@ def _report_one(error: BaseException) -> int:
     if isinstance(error, DaggyError) and not isinstance(error, InternalError):
         click.echo(str(error), err=True)
         return error.exit_code
-    if isinstance(error, OSError) and error.errno is not None and error.errno in SCARCE:
+    if isinstance(error, OSError) and error.errno is not None and error.errno in ENVIRONMENT:
         place = f" '{error.filename}':" if error.filename else ""
-        click.echo(f"daggy:{place} {os.strerror(error.errno).lower()}; {SCARCE[error.errno]}", err=True)
+        click.echo(f"daggy:{place} {os.strerror(error.errno).lower()}; {ENVIRONMENT[error.errno]}", err=True)
         return UnavailableError.exit_code
     _report_bug(error)
     return 1

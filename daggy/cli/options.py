@@ -9,17 +9,26 @@ from typing import Any, TypeVar
 
 import click
 
+from daggy.places import DIRECTORY
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
-DIRECTORY = "DAGGY_DIR"
-"""The variable that names the state directory where no option does."""
 
+class Text(click.types.StringParamType):
+    """Text, which is kept and sent as UTF-8; the group of commands gives it to every option and argument of text."""
 
-def default_directory() -> Path:
-    """Return where state is kept if nothing says otherwise: `$XDG_STATE_HOME/daggy`."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "daggy"
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text; bytes that the locale could not read are read as UTF-8."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            given = os.fsencode(value)
+            try:
+                return given.decode()
+            except UnicodeDecodeError:
+                self.fail(f"'{given.decode(errors='backslashreplace')}' is not UTF-8", param, ctx)
+        return value
 
 
 def pair(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -35,9 +44,9 @@ def pair(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...])
 
 
 def directory_option(command: Command) -> Command:
-    """Add `--dir`, for commands that look: what it gives is always a path."""
+    """Add `--dir`, for commands that look; None is the default directory."""
     return click.option(
-        "--dir", "directory", envvar=DIRECTORY, metavar="DIR", default=default_directory,
+        "--dir", "directory", envvar=DIRECTORY, metavar="DIR",
         type=click.Path(path_type=Path, file_okay=False), help=f"Where state is kept ({DIRECTORY}).",
         show_default="$XDG_STATE_HOME/daggy",
     )(command)  # fmt: skip
@@ -82,7 +91,7 @@ def document_options(command: Command) -> Command:
             "-p", "--param", "parameters", metavar="NAME=V[,V…]", multiple=True, callback=pair,
             help="Give a parameter these values.",
         ),
-        click.argument("spec", metavar="SPEC"),
+        click.argument("spec", metavar="SPEC", type=click.Path()),
     ):  # fmt: skip
         command = option(command)
     return command

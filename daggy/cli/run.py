@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from daggy.cli.options import DIRECTORY, config_option, document_options, json_option, pair
+from daggy.cli.options import config_option, document_options, json_option, pair
 from daggy.errors import UsageError
+from daggy.places import DIRECTORY
 
 
 @click.command()

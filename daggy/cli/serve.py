@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from daggy.cli.options import DIRECTORY, config_option
+from daggy.cli.options import config_option
 from daggy.cli.streams import droppable_messages
+from daggy.places import DIRECTORY, absolute, default_directory
 
 
 @click.command()
@@ -39,7 +40,6 @@ def serve(
     """
     from attrs import evolve  # help must not wait for these
 
-    from daggy.cli.options import default_directory
     from daggy.engine.configuration import read_configuration
     from daggy.server.serving import Request, serve
 
@@ -49,7 +49,7 @@ def serve(
     is_kept = directory is not None or configuration.tracker.get("type") not in (None, "memory")
     request = Request(
         evolve(configuration, server=server),
-        (directory or default_directory()).absolute(),
+        absolute(directory or default_directory()),
         is_kept,
         leave_running=leave_running,
         allow_remote=allow_remote,

@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from daggy.cli.options import directory_option
+from daggy.places import absolute, default_directory
 
 
 @click.command()
 @directory_option
 @click.option("--url", is_flag=True, help="Print the address that a browser opens, with the token in it.")
-def token(directory: Path, url: bool) -> None:
+def token(directory: Path | None, url: bool) -> None:
     """Print the token of the directory's server."""
     from daggy.server.token import entrance, load  # help must not wait for these
 
-    place = directory.absolute()
+    place = absolute(directory or default_directory())
     click.echo(entrance(place) if url else load(place))

@@ -11,6 +11,7 @@ import click
 from attrs import frozen
 
 from daggy.cli.options import config_option, directory_option
+from daggy.places import absolute, default_directory
 
 if TYPE_CHECKING:
     from daggy.cli.source import Source
@@ -22,16 +23,25 @@ class Where:
     """What the command line says of it.
 
     Args:
-        directory: The state directory.
+        named: The state directory, absolute; None: the default one.
         config: The file that configures the trackers and pools of a directory without a server.
         server: A server's address; empty: that of the directory.
         token: Its token; empty: the directory's.
     """
 
-    directory: Path
+    named: Path | None
     config: Path | None
     server: str
     token: str
+
+    @property
+    def directory(self) -> Path:
+        """The state directory.
+
+        Raises:
+            UsageError: none was named, and there is no home directory.
+        """
+        return self.named or default_directory()
 
     def client(self) -> Client:
         """Return a client of the server.
@@ -42,7 +52,7 @@ class Where:
         from daggy.client import Client  # help must not wait for it
         from daggy.errors import UnavailableError
 
-        client = Client.find(self.directory, self.server, self.token, _user())
+        client = Client.find(self.named, self.server, self.token, _user())
         if not self.server:
             try:
                 client.ready()
@@ -85,8 +95,8 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--dir, --config, --server, --token`; the command gets them as `place`, a `Where`."""
 
     @functools.wraps(command)
-    def with_place(directory: Path, config: Path | None, server: str, token: str, **others: Any) -> Any:
-        return command(place=Where(directory.absolute(), config, server, token), **others)
+    def with_place(directory: Path | None, config: Path | None, server: str, token: str, **others: Any) -> Any:
+        return command(place=Where(directory and absolute(directory), config, server, token), **others)
 
     for option in (
         click.option("--token", envvar="DAGGY_TOKEN", default="", help="Its token (DAGGY_TOKEN)."),

@@ -12,6 +12,7 @@ from typing import Self
 from attrs import define, field
 
 from daggy.errors import DirectoryError
+from daggy.places import absolute
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "lustre", "gpfs", "beegfs", "afs", "glusterfs"}
 """Filesystems whose locks or writes cannot be trusted to be this machine's alone."""
@@ -35,7 +36,7 @@ class StateDirectory:
         Raises:
             DirectoryError: it is in use, on a network filesystem, or cannot be made.
         """
-        path = path.absolute()
+        path = absolute(path)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             _refuse_network(path)
@@ -59,7 +60,7 @@ class StateDirectory:
         Raises:
             DirectoryError: there is nothing that Daggy keeps.
         """
-        path = path.absolute()
+        path = absolute(path)
         try:
             return cls(path, _kept_instance(path / "instance")[0])
         except OSError as error:

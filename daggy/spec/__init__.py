@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daggy.spec.document import (
+    CALLED_FROM as CALLED_FROM,
     Document as Document,
     load_file as load_file,
     overlay as overlay,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ def _reader(extension: str) -> Callable[[bytes], object] | None:
     return read_toml if extension == ".toml" else read_yaml
 
 
+CALLED_FROM = "x-called-from"
+"""Key that a kept spec has beside its own: the current directory of the command line when the run was made."""
+
+
 @frozen
 class Document:
     """A self-contained run spec as JSON.
@@ -44,6 +49,12 @@ class Document:
     def data(self) -> Any:
         """The document as plain data, decoded at each call."""
         return decode(self.raw)
+
+    @property
+    def has_absolute_directory(self) -> bool:
+        """Whether its tasks run in a directory that does not depend on the current one."""
+        given = decode(_json(_members(self).get("directory", "")))
+        return isinstance(given, str) and Path(given).is_absolute()
 
 
 def load_file(
@@ -64,7 +75,7 @@ def load_file(
     """
     from_stdin = str(path) == "-"
     path = Path(path)
-    source, name = ("standard input", "") if from_stdin else (str(path), path.stem)
+    source, name = ("standard input", "") if from_stdin else (str(path), _text(path.stem))
     try:
         data = (stdin or b"") if from_stdin else _bytes_of(path)
         read = _reader(path.suffix.lower())
@@ -75,6 +86,11 @@ def load_file(
         return overlay(Document(data, source, name), parameters=overrides or {})
     except SpecError as error:
         raise SpecError(error.problems, source) from None
+
+
+def _text(name: str) -> str:
+    """Return a file's name as text, whatever bytes it is."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _bytes_of(path: Path) -> bytes:

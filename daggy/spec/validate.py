@@ -10,6 +10,7 @@ from attrs import evolve
 
 from daggy.errors import SpecError
 from daggy.spec.collector import quiet_collector
+from daggy.spec.document import CALLED_FROM
 from daggy.spec.fields import amounts, integer, members, noun, text
 from daggy.spec.keys import FRAGMENT, TOP, check_keys, ignored
 from daggy.spec.model import Defaults, RunSpec, Templating
@@ -67,7 +68,7 @@ def _parse(document: Source, source: str, directory: str | None, name: str) -> R
         zip=read_zip(data.get("zip"), parameters.values, (), problems),
         limits=amounts(data.get("limits", {}), "limits", problems),
         max_failures=_given(data, "max_failures", integer(1, 2**32 - 1), None, problems),
-        directory=_directory(data.get("directory"), directory, templating, problems),
+        directory=_directory(data.get("directory"), directory, data.get(CALLED_FROM), templating, problems),
         defaults=defaults,
     )
     return _with_tasks(document, spec, inherited, parameters, problems, source)
@@ -125,9 +126,10 @@ def _tags(value: object, problems: Problems) -> dict[str, str]:
     return tags
 
 
-def _directory(value: object, base: str | None, templating: Templating, problems: Problems) -> str:
+def _directory(value: object, base: str | None, called_from: object, templating: Templating, problems: Problems) -> str:
     given = None if value is None else text(value, "directory", problems)
-    if given is not None and templating is Templating.JINJA and "{{" in given:
+    written = (given or "").removeprefix(called_from if isinstance(called_from, str) else "")
+    if templating is Templating.JINJA and "{{" in written:
         problems.add("directory", "the spec's directory is no template", "put it in `details` of `defaults`")
     if base is None and (given is None or not posixpath.isabs(given)):
         problems.add("directory", "no absolute directory", "give the directory in which tasks run")

@@ -208,7 +208,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < OLDEST:
         least = ".".join(map(str, OLDEST))
         raise DirectoryError(f"SQLite {sqlite3.sqlite_version} is too old for '{path}'; at least {least} is needed")
-    uri = f"file:{quote(str(path.absolute()))}?{mode}"
+    uri = f"file:{quote(bytes(path.absolute()))}?{mode}"
     try:
         connection = sqlite3.connect(
             uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=64

@@ -1,0 +1,48 @@
+"""Where Daggy is called from, and where it keeps state if nothing says otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from daggy.errors import UsageError
+
+DIRECTORY = "DAGGY_DIR"
+"""The variable that names the state directory where no option does."""
+
+
+def current_directory() -> Path:
+    """Return the current directory.
+
+    Raises:
+        UsageError: it has been removed.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        reason = "has been removed" if isinstance(error, FileNotFoundError) else (error.strerror or "").lower()
+        raise UsageError(f"the current directory cannot be used: it {reason}; change to another one") from None
+
+
+def absolute(path: Path) -> Path:
+    """Return a path that does not depend on the current directory.
+
+    Raises:
+        UsageError: it is relative, and the current directory has been removed.
+    """
+    return path if path.is_absolute() else current_directory() / path
+
+
+def default_directory() -> Path:
+    """Return where state is kept if nothing says otherwise: `$XDG_STATE_HOME/daggy`, or `~/.local/state/daggy`.
+
+    Raises:
+        UsageError: there is no home directory.
+    """
+    named = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if named.is_absolute():  # its specification has relative ones ignored
+        return named / "daggy"
+    try:
+        return Path.home() / ".local" / "state" / "daggy"
+    except RuntimeError:
+        raise UsageError(f"HOME is not set; name a state directory with --dir or {DIRECTORY}") from None
