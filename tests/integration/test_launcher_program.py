@@ -145,6 +145,43 @@ def test_an_engine_that_does_not_listen_stops_no_task(tmp_path: Path) -> None:
         wire.until(Kind.FINISHED, *range(many + 1))
 
 
+@pytest.mark.parametrize("ignored", [[], ["INT", "TERM", "HUP", "CHLD", "PIPE", "USR1", "RTMIN"]])
+def test_what_a_launcher_inherits_of_signals_is_not_passed_on(tmp_path: Path, ignored: list[str]) -> None:
+    """A shell with traps starts it, or a program that blocks every signal."""
+    if ignored:
+        command = ["bash", "-c", f"trap '' {' '.join(ignored)}; exec \"$@\"", "bash", *local_command()]
+    else:
+        block = (
+            "import os, signal as s, sys; s.pthread_sigmask(0, s.valid_signals()); os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        command = [sys.executable, "-c", block, *local_command()]
+    with launcher(tmp_path, command) as wire:
+        wire.hello()
+        wire.launch(["sh", "-c", "cat /proc/self/status > status"], ["sleep", "1000"])
+        wire.until(Kind.FINISHED, 0)
+        status = dict(line.split(":\t", 1) for line in (tmp_path / "status").read_text().splitlines())
+        own = 0b11 << 31  # signals 32 and 33, which are the C library's: its posix_spawn ignores them
+        assert {mask: int(status[mask], 16) & ~own for mask in ("SigBlk", "SigIgn")} == {"SigBlk": 0, "SigIgn": 0}
+        wire.until(Kind.STARTED, 1)
+        wire.process.send_signal(signal.SIGTERM)
+        wire.until(Kind.FINISHED, 1)
+        assert wire.reported(Kind.FINISHED)[1] == Reason.KILLED
+
+
+@pytest.mark.parametrize("environment", [{}, {"LANG": "C", "LC_CTYPE": "POSIX", "MARK": "\udcff="}])
+def test_tasks_get_the_environment_that_the_launcher_was_given(tmp_path: Path, environment: dict[str, str]) -> None:
+    command = ["env", "-i", *[f"{name}={value}" for name, value in environment.items()], *local_command()]
+    with launcher(tmp_path, command) as wire:
+        wire.hello()
+        wire.launch(["/bin/sh", "-c", "/bin/cat /proc/self/environ > given"])
+        wire.until(Kind.FINISHED, 0)
+    pairs = dict(pair.split("=", 1) for pair in os.fsdecode((tmp_path / "given").read_bytes()).split("\0") if pair)
+    assert {name: value for name, value in pairs.items() if not name.startswith("DAGGY_")} == {
+        "PWD": str(tmp_path),  # the shell's own
+        **environment,
+    }
+
+
 def room(directory: Path) -> None:
     """Put a small filesystem at `directory`, or skip the test."""
     directory.mkdir()

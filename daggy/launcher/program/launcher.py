@@ -229,7 +229,8 @@ class Launcher:
         if self.more:
             return 0
         due = min(self.ending.due(), self.watch.due())
-        for when in (self.send_by, self.paused_until, self.leave_by):
+        leave_by = 0.0 if self.tasks.running or self.ending.dying else self.leave_by
+        for when in (self.send_by, self.paused_until, leave_by):
             if when and when < due:
                 due = when
         if self.link.lost_at and not self.tasks.table:

@@ -40,7 +40,10 @@ def main() -> None:
 
 
 def take_signals(signals: List[int]) -> int:
-    """Append to a list the signals that ask this program to exit; return a descriptor that is readable after any."""
+    """Append to a list the signals that ask this program to exit; return a descriptor that is readable after any.
+
+    Whatever was inherited as ignored or blocked, by this program or for its tasks, is so no more.
+    """
     wake, bell = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(bell, False)
@@ -49,6 +52,7 @@ def take_signals(signals: List[int]) -> int:
         signal.signal(number, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: signals.append(number))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return wake
 
 

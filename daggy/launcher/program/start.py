@@ -53,8 +53,13 @@ def reason(error: Exception, path: str, task: Task) -> str:
 
 
 def base_environment(settings: Dict[str, str], inherit: bool) -> Dict[str, str]:
-    """Return the variables that every task has: the settings', and below them those of this process if it inherits."""
-    own = {name: value for name, value in os.environ.items() if inherit and not name.startswith("DAGGY_")}
+    """Return the variables that every task has: the settings', and below them those of this process if it inherits.
+
+    Those are read as they were given to this process: an interpreter that finds no locale sets LC_CTYPE in its own.
+    """
+    with open("/proc/self/environ", "rb") as file:
+        pairs = [pair.partition("=") for pair in os.fsdecode(file.read()).split("\0") if "=" in pair]
+    own = {name: value for name, _, value in pairs if inherit and not name.startswith("DAGGY_")}
     return {**own, **settings}
 
 
