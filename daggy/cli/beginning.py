@@ -61,7 +61,7 @@ async def begin(engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, 
         _check_name(spec, tracker)
         made = plan_of(spec, call.document.source)
         chosen_of(made, rerun)
-        run_id = await engine.submit(spec, raw, made=made)
+        run_id = await engine.commands.submit(spec, raw, made=made)
     except SpecError as error:
         raise SpecError(error.problems, error.source or call.document.source) from None
     return Beginning(engine.runs[run_id], "new", call.document.source)
@@ -84,19 +84,19 @@ async def _take_up(
     refuse_other(record, spec, engine.directory.path)
     is_edit = raw != stored
     made = plan_of(spec, call.document.source) if is_edit else None  # before anything is taken up: it may be refused
-    run = await engine.load(record.run, hold=True)
+    run = await engine.runs.load(record.run, hold=True)
     again = chosen_of(run.plan if made is None else replan(run, spec, made), rerun)
     if not is_edit and run.state is RunState.COMPLETED and not len(again):
         return Beginning(run, "done", call.document.source)
     difference = None
     if is_edit:
         known = len(run.moves)
-        changes = await engine.edit(record.run, spec, raw, made=made)
+        changes = await engine.commands.edit(record.run, spec, raw, made=made)
         difference = shape(run, changes, run.moves[known:])
     else:
-        await engine.resume(record.run)
+        await engine.commands.resume(record.run)
     if len(again):
-        await engine.requeue(record.run, again)
+        await engine.commands.requeue(record.run, again)
     if run.state is RunState.COMPLETED:
         return Beginning(run, "done", call.document.source, difference)
     return Beginning(run, "edited" if is_edit else "resumed", call.document.source, difference)

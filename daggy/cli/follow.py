@@ -47,7 +47,7 @@ class Follower:
 
     async def _copy(self, row: Rows, version: int) -> None:
         async def read(stream: str, offset: int, limit: int) -> bytes:
-            return await self._engine.read_log(self._run.id, version, row, stream, offset, limit)
+            return await self._engine.runs.read_log(self._run.id, version, row, stream, offset, limit)
 
         try:
             for stream in ("stdout", "stderr"):

@@ -148,7 +148,7 @@ def _in_order(run: Run, indexes: list[int]) -> list[int]:
 
 def _outputs(kept: Kept, run: Run, index: int, attempt: int | None) -> Iterator[Output]:
     """Yield the attempt of a task that is to be shown, if it has ended."""
-    from daggy.engine.engine import attempts_of
+    from daggy.engine.archive import attempts_of
     from daggy.view.shapes import version_of
 
     number, row = int(run.frontier.last[index]) - 1, run.last_row(index)

@@ -139,7 +139,7 @@ class Session:
         async with trio.open_nursery() as nursery:
 
             async def ended() -> None:
-                await engine.ended(run.id)
+                await engine.runs.ended(run.id)
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(ended)

@@ -76,7 +76,7 @@ def _first_errored(run: Run) -> list[int]:
 
 async def _tell_failure(ending: Ending, index: int) -> None:
     run = ending.run
-    places = {number: place for place, number in ending.engine.places.items()}
+    places = ending.engine.place_names()
     attempt = last_attempt(run, index, places)
     said = "" if attempt is None else f": {attempt.outcome()}"
     tries = "" if attempt is None or attempt.attempt == 1 else f" (attempt {attempt.attempt})"
@@ -91,7 +91,7 @@ async def _tail(ending: Ending, row: Rows, version: int) -> list[str]:
     """Return the last lines of standard error; if they are few, those of standard output before them."""
 
     async def read(stream: str, offset: int, limit: int) -> bytes:
-        return await ending.engine.read_log(ending.run.id, version, row, stream, offset, limit)
+        return await ending.engine.runs.read_log(ending.run.id, version, row, stream, offset, limit)
 
     lines: list[str] = []
     for stream in ("stderr", "stdout"):

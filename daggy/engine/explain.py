@@ -29,10 +29,10 @@ def explain(engine: Engine, run: Run, index: int) -> Explanation:
 
 
 def _waits(engine: Engine, run: Run, index: int) -> Iterator[Because]:
-    if held := engine.held(run.id):
+    if held := engine.runs.held(run.id):
         yield {"kind": "held", "message": held}
     queue = run.frontier.queue_of(index)
-    line = engine.dispatcher.lines.get(queue.policy.pool or engine.dispatcher.default_pool)
+    line = engine.state.dispatcher.lines.get(queue.policy.pool or engine.state.dispatcher.default_pool)
     if line is None:
         yield {"kind": "pool", "pool": queue.policy.pool, "message": f"there is no pool '{queue.policy.pool}'"}
         return
@@ -82,7 +82,7 @@ def _turn(engine: Engine, run: Run, queue: ReadyQueue, line: Line) -> Iterator[B
         shares = False
         for number in other.frontier.ready:
             rival = other.frontier.queues[number]
-            if (rival.policy.pool or engine.dispatcher.default_pool) != line.pool.name:
+            if (rival.policy.pool or engine.state.dispatcher.default_pool) != line.pool.name:
                 continue
             if rival.policy.priority > queue.policy.priority:
                 first += len(rival.tasks)

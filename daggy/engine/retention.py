@@ -45,7 +45,7 @@ async def retain(engine: Engine, retention: Retention) -> None:
     """
     await _remove_left(engine)
     while True:
-        engine.tidy()
+        engine.runs.tidy()
         due = await overdue(engine, retention, engine.clock())
         left = iter(due)
         async with trio.open_nursery() as nursery:
@@ -66,7 +66,7 @@ async def _remove_left(engine: Engine) -> None:
         for run in found[:beyond]:
             if run not in page and run not in engine.runs:
                 LOG.info("what run %d wrote is removed: it was forgotten", run)
-                await engine.remove_outputs(run)
+                await engine.commands.remove_outputs(run)
         found = found[beyond:]
 
 
@@ -80,7 +80,7 @@ def _with_outputs(tracker: Tracker, folder: Path) -> Sequence[int]:
 async def _forget(engine: Engine, records: Iterator[RunRecord]) -> None:
     for record in records:
         with suppress(ConflictError, NotFoundError):  # somebody has taken it up again, or was faster
-            await engine.forget(record.run, record)
+            await engine.commands.forget(record.run, record)
 
 
 async def overdue(engine: Engine, retention: Retention, now: float) -> Sequence[RunRecord]:

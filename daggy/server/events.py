@@ -14,8 +14,9 @@ from litestar import Response, get
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from daggy.engine.engine import UNENDED, Engine
+from daggy.engine.engine import Engine
 from daggy.engine.news import Follower, NewsItem, item_body
+from daggy.engine.runs import UNENDED
 from daggy.errors import UnavailableError, UsageError
 from daggy.server.requests import Asked, service_of
 
@@ -50,7 +51,7 @@ async def run_events(
 ) -> Response[bytes]:
     """Follow one run, as server-sent events; see `/events`. Without `Last-Event-ID` its present state comes first."""
     engine = service_of(request).engine
-    await engine.find(run_id)
+    await engine.runs.find(run_id)
     return _stream(engine, run_id, _after(last_event_id, after))
 
 
@@ -98,10 +99,10 @@ async def _present(engine: Engine, run: int | None) -> list[bytes]:
     """Return what there is to tell at this moment of one run, or of all that have not ended."""
     at = time.time()
     if run is None:
-        shown = ((one, engine.shown(one)[0]) for one in engine.runs.values())
+        shown = ((one, engine.commits.shown(one)[0]) for one in engine.runs.values())
         return [item_body(one, state, at, None) for one, state in shown if state in UNENDED]
-    one = await engine.find(run)
-    return [item_body(one, engine.shown(one)[0], at, None)]
+    one = await engine.runs.find(run)
+    return [item_body(one, engine.commits.shown(one)[0], at, None)]
 
 
 async def _coming(follower: Follower, last: int) -> AsyncGenerator[bytes, None]:

@@ -16,7 +16,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from daggy.attempt import Reason, RunState, State
+from daggy.attempt import RunState, State
 from daggy.engine.engine import Engine
 from daggy.server.requests import Asked, service_of
 
@@ -103,25 +103,23 @@ class Figures:
 
     def _pools(self) -> Iterator[Metric]:
         attempts = CounterMetricFamily("daggy_attempts", "Attempts that ended.", labels=["pool", "reason"])
-        for pool, reasons in self._engine.ended_attempts.items():
-            for reason in Reason:
-                attempts.add_metric([pool, reason.name.lower()], float(reasons[reason]))
+        pools = self._engine.status()
+        for pool in pools:
+            for reason, count in pool.attempts.items():
+                attempts.add_metric([pool.name, reason.name.lower()], float(count))
         yield attempts
         trouble = GaugeMetricFamily("daggy_pool_trouble", "Whether a pool's executor is in trouble.", labels=["pool"])
         running = GaugeMetricFamily("daggy_running", "Tasks that run.", labels=["pool"])
         waiting = GaugeMetricFamily("daggy_sent_ahead", "Tasks that wait at launchers.", labels=["pool"])
         totals = GaugeMetricFamily("daggy_pool_total", "Resources of a pool's machines.", labels=["pool", "resource"])
         used = GaugeMetricFamily("daggy_pool_used", "Resources in use.", labels=["pool", "resource"])
-        for pool, line in self._engine.dispatcher.lines.items():
-            machines = [(machine.totals, machine.used()) for machine in line.pool.machines.values()]
-            all_machines = line.pool.machines.values()
-            shares = [share for one in all_machines for share in (*one.shares.values(), *one.adopted.values())]
-            trouble.add_metric([pool], float(bool(line.trouble)))
-            running.add_metric([pool], sum(share.running for share in shares))
-            waiting.add_metric([pool], sum(share.waiting for share in shares))
-            for name in sorted({name for total, _ in machines for name in total}):
-                totals.add_metric([pool, name], sum(total.get(name, 0.0) for total, _ in machines))
-                used.add_metric([pool, name], sum(use.get(name, 0.0) for _, use in machines))
+        for pool in pools:
+            trouble.add_metric([pool.name], float(bool(pool.trouble)))
+            running.add_metric([pool.name], sum(machine.running for machine in pool.machines))
+            waiting.add_metric([pool.name], sum(machine.waiting for machine in pool.machines))
+            for name in sorted({name for machine in pool.machines for name in machine.totals}):
+                totals.add_metric([pool.name, name], sum(one.totals.get(name, 0.0) for one in pool.machines))
+                used.add_metric([pool.name, name], sum(one.used.get(name, 0.0) for one in pool.machines))
         yield from (trouble, running, waiting, totals, used)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import asdict
 from litestar import Response, get
 
-from daggy.engine.dispatch import Line
-from daggy.engine.shares import MachineUse
+from daggy.engine.status import PoolStatus
 from daggy.server.requests import Asked, service_of
 from daggy.server.shapes import PoolPage, ReadyShape, answer
 
@@ -22,25 +22,13 @@ async def ready(request: Asked) -> Response[ReadyShape]:
 @get("/pools", summary="List pools")
 async def list_pools(request: Asked) -> Response[PoolPage]:
     """List all pools with their machines, and what of these is in use."""
-    dispatcher = service_of(request).engine.dispatcher
-    items = [_pool(line, line.pool.name == dispatcher.default_pool) for line in dispatcher.lines.values()]
+    items = [_pool(pool) for pool in service_of(request).engine.status()]
     return answer(PoolPage, {"items": items, "next": None})
 
 
-def _pool(line: Line, is_default: bool) -> dict[str, Any]:
-    machines = [_machine(machine) for machine in line.pool.machines.values()]
-    return {"name": line.pool.name, "is_default": is_default, "trouble": line.trouble, "machines": machines}
-
-
-def _machine(machine: MachineUse) -> dict[str, Any]:
-    shares = [*machine.shares.values(), *machine.adopted.values()]
-    return {
-        "name": machine.name,
-        "totals": dict(machine.totals),
-        "used": {name: round(amount, 6) for name, amount in machine.used().items()},
-        "running": sum(share.running for share in shares),
-        "waiting": sum(share.waiting for share in shares),
-    }
+def _pool(pool: PoolStatus) -> dict[str, Any]:
+    machines = [asdict(machine) for machine in pool.machines]
+    return {"name": pool.name, "is_default": pool.is_default, "trouble": pool.trouble, "machines": machines}
 
 
 HANDLERS = [ready, list_pools]

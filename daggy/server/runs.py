@@ -64,7 +64,7 @@ def etag(run: Run) -> str:
 
 def described(engine: Engine, run: Run) -> Response[RunShape]:
     """Return a run as the API shows it."""
-    state, ended = engine.shown(run)
+    state, ended = engine.commits.shown(run)
     shape = evolve(shapes.describe(run), state=state.name.lower(), ended=ended)
     return answer(RunShape, shapes.as_json(shape), headers={"ETag": etag(run)})
 
@@ -84,7 +84,7 @@ async def submit(
     limits, place = service.configuration.limits, service.engine.directory.path
     service.refuse_if_held_up()
     async with received(request, place, limits.spec_bytes) as body, _alone(service, idempotency_key):
-        if idempotency_key and not dry_run and (known := await service.engine.keyed(idempotency_key)):
+        if idempotency_key and not dry_run and (known := await service.engine.commands.keyed(idempotency_key)):
             if known[1] != body.digest:
                 raise ConflictError(
                     f"Idempotency-Key '{idempotency_key}' was used for run {known[0]} with another body; use a new key"
@@ -93,7 +93,7 @@ async def submit(
         accepted = await service.intake.read(body.content)
         if dry_run:
             return answer(RunId, plan_as_json(accepted.plan), 200)
-        run_id = await service.engine.submit(
+        run_id = await service.engine.commands.submit(
             accepted.spec,
             accepted.raw,
             made=accepted.plan,
@@ -136,7 +136,7 @@ async def list_runs(
         pairs(tag, "tag"), wanted, name, moment(since, "since"), moment(until, "until"), number_of(cursor), limit + 1
     )
     engine = service_of(request).engine
-    found = await engine.records(matching)
+    found = await engine.runs.records(matching)
     items = [_listed(engine.runs.get(record.run), record) for record in found[:limit]]
     following = str(found[limit - 1].run) if len(found) > limit else None
     return answer(RunPage, {"items": items, "next": following})
@@ -153,13 +153,13 @@ def _listed(run: Run | None, record: RunRecord) -> Any:
 async def show(request: Asked, run_id: int) -> Response[RunShape]:
     """Show a run with its counts by state and by template. `ETag` names its version, for `If-Match`."""
     engine = service_of(request).engine
-    return described(engine, await engine.find(run_id))
+    return described(engine, await engine.runs.find(run_id))
 
 
 @get("/runs/{run_id:int}/spec", summary="The spec of a run", media_type="application/json")
 async def spec(request: Asked, run_id: int, version: int | None = None) -> Response[bytes]:
     """Return a version of a run's spec as it is kept; without `version` the present one."""
-    versions = await service_of(request).engine.versions(run_id)
+    versions = await service_of(request).engine.archive.versions(run_id)
     for one in reversed(versions):
         if version in (None, one.version):
             return Response(one.spec, media_type="application/json")
@@ -169,7 +169,7 @@ async def spec(request: Asked, run_id: int, version: int | None = None) -> Respo
 @get("/runs/{run_id:int}/versions", summary="The versions of a run's spec")
 async def versions(request: Asked, run_id: int) -> Response[VersionPage]:
     """List the versions of a run's spec, in order."""
-    found = await service_of(request).engine.versions(run_id)
+    found = await service_of(request).engine.archive.versions(run_id)
     items = [{"version": one.version, "created": shapes.timestamp(one.at), "bytes": len(one.spec)} for one in found]
     return answer(VersionPage, {"items": items, "next": None})
 
@@ -177,7 +177,7 @@ async def versions(request: Asked, run_id: int) -> Response[VersionPage]:
 @get("/runs/{run_id:int}/graph", summary="The graph of a run")
 async def graph(request: Asked, run_id: int) -> Response[GraphShape]:
     """Return the plan of a run by template: counts and edges."""
-    run = await service_of(request).engine.find(run_id)
+    run = await service_of(request).engine.runs.find(run_id)
     return answer(GraphShape, plan_as_json(run.plan))
 
 
@@ -186,7 +186,7 @@ async def state_of_tasks(
     request: Asked, run_id: int, limit: Annotated[int, Parameter(ge=1, le=MOST_RANGES)] = 1000, cursor: Cursor = None
 ) -> Response[StatePage]:
     """Return the states of tasks in order of their indexes, as half-open ranges; tasks that dropped out are in none."""
-    run = await service_of(request).engine.find(run_id)
+    run = await service_of(request).engine.runs.find(run_id)
     start = min(number_of(cursor) or 0, run.plan.size)
     stop = min(run.plan.size, start + PIECE)
     column = states.PUBLIC[run.frontier.state[start:stop]]
@@ -219,7 +219,7 @@ async def change(
     service = service_of(request)
     engine, limits, place = service.engine, service.configuration.limits, service.engine.directory.path
     service.refuse_if_held_up()
-    run = await engine.find(run_id)
+    run = await engine.runs.find(run_id)
     async with received(request, place, limits.spec_bytes + SMALL_BODY) as body:
         rest, accepted = await service.intake.read_member(body.content, "spec")
     asked = members_of(rest, {"spec": msgspec.Raw, "resume": bool, "requeue": object, "keep_downstream": bool})
@@ -231,20 +231,22 @@ async def change(
         return answer(DifferenceShape, shapes.as_json(told))
     actor = actor_of(request)
     if accepted is not None:
-        await engine.edit(run_id, accepted.spec, accepted.raw, made=accepted.plan, keep_downstream=keep, actor=actor)
-        run = await engine.find(run_id)
+        await engine.commands.edit(
+            run_id, accepted.spec, accepted.raw, made=accepted.plan, keep_downstream=keep, actor=actor
+        )
+        run = await engine.runs.find(run_id)
         if "requeue" in asked:
-            await engine.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
+            await engine.commands.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
     elif "requeue" in asked:
-        await engine.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
+        await engine.commands.requeue(run_id, chosen(run, asked["requeue"]), actor, keep_downstream=keep)
     if asked.get("resume", not asked and accepted is None):
-        await engine.resume(run_id, actor)
-    return described(engine, await engine.find(run_id))  # type: ignore[return-value]  # one of the two
+        await engine.commands.resume(run_id, actor)
+    return described(engine, await engine.runs.find(run_id))  # type: ignore[return-value]  # one of the two
 
 
 async def _previewed(service: Service, run_id: int, accepted: Accepted | None, asked: Mapping[str, Any]) -> Difference:
     """Try a change on a copy of the run."""
-    copy, now = await service.engine.fresh(run_id), service.engine.now()
+    copy, now = await service.engine.archive.copy(run_id), service.engine.now()
     keep = bool(asked.get("keep_downstream", False))
     if accepted is None:
         selected = chosen(copy, asked["requeue"]) if "requeue" in asked else None
@@ -265,9 +267,9 @@ async def kill(request: Asked, run_id: int) -> Response[RunShape]:
     """Kill a run, or with `selector` some of its tasks: queued work first, then what runs."""
     service = service_of(request)
     asked = await members(request, service.engine.directory.path, SMALL_BODY, {"selector": object})
-    run = await service.engine.find(run_id)
+    run = await service.engine.runs.find(run_id)
     selected = chosen(run, asked["selector"]) if asked.get("selector") is not None else None
-    await service.engine.kill(run_id, selected, actor_of(request))
+    await service.engine.commands.kill(run_id, selected, actor_of(request))
     return described(service.engine, run)
 
 
@@ -275,13 +277,13 @@ async def kill(request: Asked, run_id: int) -> Response[RunShape]:
 async def remove(request: Asked, run_id: int, forget: bool = False) -> Response[RunShape]:
     """Kill a run: 202, or 200 if it had ended. With `forget` a run that has ended is removed with all it wrote."""
     engine = service_of(request).engine
-    run = await engine.find(run_id)
+    run = await engine.runs.find(run_id)
     if forget:
         told = described(engine, run)
-        await engine.forget(run_id)
+        await engine.commands.forget(run_id)
         return told
     status = 200 if run.is_ended else 202
-    await engine.kill(run_id, None, actor_of(request))
+    await engine.commands.kill(run_id, None, actor_of(request))
     told = described(engine, run)
     told.status_code = status
     return told

@@ -233,7 +233,7 @@ def _identity(token: str, ip: str, port: int, names: Sequence[str]) -> Identity:
 async def _until_stopped(engine: Engine, configuration: Configuration, load: Callable[[], Awaitable[None]]) -> None:
     """Take up unfinished runs, forget old ones, load the application; return when the engine is told to stop."""
     async with trio.open_nursery() as chores:
-        chores.start_soon(engine.take_up)
+        chores.start_soon(engine.runs.take_up)
         chores.start_soon(load)
         chores.start_soon(retain, engine, configuration.retention)
         await engine.stopping.wait()

@@ -43,7 +43,7 @@ async def list_tasks(
     cursor: Cursor = None,
 ) -> Response[TaskPage]:
     """List tasks of a run, ascending by index: of a template, in states, with values of parameters (`param=k:v`)."""
-    run = await service_of(request).engine.find(run_id)
+    run = await service_of(request).engine.runs.find(run_id)
     try:
         wanted = [shapes.task_state(text) for text in task_state or ()]
     except ValueError as error:
@@ -76,10 +76,10 @@ def _require(run: Run, index: int) -> None:
 async def show_task(request: Asked, run_id: int, index: int) -> Response[TaskDetails]:
     """Show a task: how it is run, what it waits for and what waits for it, all its ended attempts."""
     engine = service_of(request).engine
-    run = await engine.find(run_id)
+    run = await engine.runs.find(run_id)
     _require(run, index)
     places = engine.place_names()
-    ended = await engine.attempts(run, index)
+    ended = await engine.archive.attempts(run, index)
     told = shapes.as_json(shapes.task(run, index))
     told["attempts"] = [shapes.as_json(shapes.attempt(row, message, places)) for _, row, message in ended]
     told["details"] = _details(engine, run, index)
@@ -100,7 +100,7 @@ def _details(engine: Engine, run: Run, index: int) -> dict[str, Any]:
         "error": None,
     }
     try:
-        launch = engine.dispatcher.renderer(run).one(index)
+        launch = engine.rendered(run, index)
     except TemplateError as error:
         return told | {"error": str(error)}
     rendered = {"command": launch.argv, "environment": launch.environment, "directory": launch.directory}
@@ -111,7 +111,7 @@ def _details(engine: Engine, run: Run, index: int) -> dict[str, Any]:
 async def explain(request: Asked, run_id: int, index: int) -> Response[ExplanationShape]:
     """Say why a task does not run, or why it ran again."""
     engine = service_of(request).engine
-    run = await engine.find(run_id)
+    run = await engine.runs.find(run_id)
     _require(run, index)
     return answer(ExplanationShape, shapes.as_json(explained(engine, run, index)))
 
@@ -145,7 +145,7 @@ class Output:
             NotFoundError: they are gone, or not what was written.
         """
         try:
-            return await self.engine.read_log(self.run.id, self.version, self.row, self.stream, offset, limit)
+            return await self.engine.runs.read_log(self.run.id, self.version, self.row, self.stream, offset, limit)
         except FileNotFoundError as error:
             if self.ticket is not None:
                 return b""  # it has only just started, or has just ended
@@ -157,7 +157,7 @@ class Output:
         """Return the same once the attempt has ended: what it wrote is elsewhere then."""
         if self.ticket is None:
             return self
-        for version, row, _ in reversed(await self.engine.attempts(self.run, self.index)):
+        for version, row, _ in reversed(await self.engine.archive.attempts(self.run, self.index)):
             if int(row["attempt"]) == self.ticket.attempt:
                 return evolve(self, version=version, row=row, ticket=None)
         return self
@@ -185,7 +185,7 @@ async def logs(
     engine = service_of(request).engine
     if stream not in ("stdout", "stderr"):
         raise NotFoundError(f"no stream '{stream}'; there are: stdout, stderr")
-    run = await engine.find(run_id)
+    run = await engine.runs.find(run_id)
     _require(run, index)
     output = await _output(engine, run, index, stream, attempt)
     size = output.size
@@ -212,7 +212,7 @@ async def _output(engine: Engine, run: Run, index: int, stream: str, attempt: in
         row = np.zeros(1, ATTEMPT)
         row["index"], row["attempt"] = ticket.index, ticket.attempt
         return Output(engine, run, index, ticket.version, row[0], stream, ticket)
-    ended = await engine.attempts(run, index)
+    ended = await engine.archive.attempts(run, index)
     for version, row, _ in reversed(ended):
         if attempt in (None, int(row["attempt"])):
             return Output(engine, run, index, version, row, stream)

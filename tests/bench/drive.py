@@ -93,8 +93,8 @@ async def _drive(what: Drive, directory: StateDirectory) -> Figures:
     began, cpu = time.perf_counter(), time.process_time()
     async with engine.open():
         submitted = time.perf_counter()
-        number = await engine.submit(spec, raw)
-        await engine.ended(number)
+        number = await engine.commands.submit(spec, raw)
+        await engine.runs.ended(number)
         run = time.perf_counter() - submitted
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     children = resource.getrusage(resource.RUSAGE_CHILDREN)

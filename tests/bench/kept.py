@@ -105,7 +105,7 @@ async def _complete(directory: StateDirectory, count: int) -> None:
     engine = Engine(tracker, {"default": lambda site: NoopExecutor(NoopSettings(), site)}, directory)
     raw = specs.placed(specs.diamond(count))
     async with engine.open():
-        await engine.ended(await engine.submit(parse(raw, directory="/"), raw))
+        await engine.runs.ended(await engine.commands.submit(parse(raw, directory="/"), raw))
     tracker.close()
 
 

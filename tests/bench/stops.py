@@ -110,7 +110,7 @@ async def _engine(directory: StateDirectory) -> AsyncIterator[Engine]:
     make = {"default": lambda site: NoopExecutor(NoopSettings(), site)}
     engine = Engine(tracker, make, directory, twin=twin, follow=True)
     async with engine.open():
-        await engine.take_up()
+        await engine.runs.take_up()
         yield engine
     twin.close()
     tracker.close()
@@ -121,13 +121,13 @@ async def _submitted(path: Path, directory: StateDirectory, figures: Figures) ->
     async with _engine(directory) as engine:
         async with _watched("submit", figures):
             accepted = await intake.read(path)
-            number = await engine.submit(accepted.spec, accepted.raw, made=accepted.plan)
-        await engine.ended(number)
+            number = await engine.commands.submit(accepted.spec, accepted.raw, made=accepted.plan)
+        await engine.runs.ended(number)
         edited = await trio.to_thread.run_sync(_edited, path)
         async with _watched("edit", figures):
             accepted = await intake.read(edited)
-            await engine.edit(number, accepted.spec, accepted.raw, made=accepted.plan)
-        await engine.ended(number)
+            await engine.commands.edit(number, accepted.spec, accepted.raw, made=accepted.plan)
+        await engine.runs.ended(number)
         if (state := engine.runs[number].state) is not RunState.COMPLETED:
             raise BenchError(f"the run ended {state.name.lower()}: {engine.runs[number].counts()}")
 
@@ -144,6 +144,6 @@ def _edited(path: Path) -> Path:
 
 async def _read_back(directory: StateDirectory, figures: Figures) -> None:
     async with _engine(directory) as engine, _watched("restore", figures):
-        run = await engine.find(1)
+        run = await engine.runs.find(1)
         if run.version != 2 or run.counts()["completed"] != run.plan.size:
             raise BenchError(f"run 1 was read back at version {run.version}: {run.counts()}")

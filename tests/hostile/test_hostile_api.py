@@ -59,8 +59,8 @@ async def test_runs_that_are_not_there_leave_nothing_in_memory(
     async with at_work(tmp_path, Scene(), follow=True) as engine:
         for number in range(5, 25):
             with pytest.raises(NotFoundError, match=f"no run {number}"):
-                await engine.find(number)
-        assert not engine._reading
+                await engine.runs.find(number)
+        assert not engine.runs._reading
 
 
 STRANGE: list[tuple[bytes, int]] = [

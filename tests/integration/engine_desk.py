@@ -274,7 +274,7 @@ def document(tasks: Json, **more: Any) -> bytes:
 
 async def submit(engine: Engine, tasks: Json, **more: Any) -> Run:
     raw = document(tasks, **more)
-    return engine.runs[await engine.submit(parse(raw, directory="/"), raw)]
+    return engine.runs[await engine.commands.submit(parse(raw, directory="/"), raw)]
 
 
 @asynccontextmanager

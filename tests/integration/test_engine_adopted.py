@@ -33,9 +33,9 @@ async def test_an_end_that_is_heard_before_its_run_is_read_back_counts(
         )
         await trio.sleep(1)
         assert not scene.acks, "nobody has taken it"
-        run = await engine.load(1)
+        run = await engine.runs.load(1)
         with trio.move_on_after(100):
-            await engine.ended(1)
+            await engine.runs.ended(1)
         assert run.state is RunState.COMPLETED
         await scene.until(lambda: ("default", 1, 1) in scene.acks)
     assert scene.words == ["b"]

@@ -44,7 +44,7 @@ async def test_what_an_executor_had_when_it_failed_is_lost_and_runs_again(
             scene.life().broken.set()
         else:
             scene.life().fail(RuntimeError("no more"))
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is RunState.COMPLETED
         assert scene.words == ["a", "b", "a", "b", "c"]
         assert len(scene.lives) == 2
@@ -69,7 +69,7 @@ async def test_an_executor_that_stops_listening_before_it_fails_hurts_nobody(
         scene.seconds = {}
         scene.life().deaf = True
         scene.life().fail(RuntimeError("no more"))
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is RunState.COMPLETED
         assert scene.words == ["a", "b", "b"]
 
@@ -84,7 +84,7 @@ async def test_an_executor_that_always_fails_spends_the_crash_limit_and_pauses(
         for life in range(3):
             await scene.until(lambda life=life: len(scene.launched) == life + 1)  # type: ignore[misc]
             scene.life().fail(RuntimeError("no more"))
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert (state_of(run, "a"), state_of(run, "b")) == ("errored", "upstream_failed")
         assert [attempt for _, _, attempt in scene.launched] == [1, 2, 3]
         assert scene.at[2] - scene.at[1] > scene.at[1] - scene.at[0] > 0.1
@@ -101,7 +101,7 @@ async def test_what_the_successor_knows_is_not_lost(tmp_path: Path, autojump_clo
         scene.recovered["default"] = [RuntimeError("not yet"), RuntimeError("nor now"), Reports(known)]
         scene.seconds = {}
         scene.life().fail(RuntimeError("no more"))
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is RunState.COMPLETED
         assert sorted(scene.words) == ["a", "b", "b", "c"]
     assert (run.plan.index("b"), 1, Reason.LOST) in reasons(tracker)
@@ -122,7 +122,7 @@ async def test_an_old_finish_told_again_does_not_hide_that_the_retry_is_lost(
         said = report(Kind.FINISHED, first, Reason.EXIT, seq=1, launcher=1, started=1.0, ended=2.0)
         scene.recovered["default"] = [Reports(said)]
         scene.life().fail(RuntimeError("no more"))
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert [attempt for _, _, attempt in scene.launched] == [1, 2, 3]
         assert run.state is RunState.COMPLETED
 
@@ -141,7 +141,7 @@ async def test_stopping_does_not_wait_for_an_executor_that_is_being_made_again(
         await trio.sleep(3)
         began = trio.current_time()
         engine.stop()
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert trio.current_time() - began < 0.1
         assert not run.is_ended
     assert reasons(tracker) == [(run.plan.index("a"), 1, Reason.KILLED)]
@@ -161,7 +161,7 @@ async def test_reports_of_another_kind_are_the_executors_fault(
         with pytest.raises(TypeError, match="must be an array of REPORT"):
             life.report(Reports(report(Kind.STARTED, life.ticket("a"))["row"]))
         life.fail(RuntimeError("after that"))
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is RunState.COMPLETED
 
 
@@ -170,9 +170,9 @@ async def test_templates_go_to_their_pools(tmp_path: Path, autojump_clock: trio.
     async with at_work(tmp_path, scene) as engine:
         tasks = {"a": template("a"), "b": template("b", "a", pool="large"), "c": template("c", "b", pool="small")}
         run = await submit(engine, tasks)
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert scene.launched == [("small", "a", 1), ("large", "b", 1), ("small", "c", 1)]
-        hosts = {name: place for place, name in engine.places.items()}
+        hosts = {name: place for place, name in engine.state.places.items()}
         told = [hosts[int(run.ledger.row(number)["place"])] for number in range(3)]
         assert told == [("small", "m-small"), ("large", "m-large"), ("small", "m-small")]
 
@@ -190,9 +190,9 @@ async def test_a_pool_without_machines_waits_for_one(tmp_path: Path, autojump_cl
         assert not scene.launched
         scene.machines["default"].append(Machine("n", {"cores": 1.0, "gpus": 4.0}))
         scene.life().changed()
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is RunState.COMPLETED
-        assert ("default", "n") in engine.places
+        assert ("default", "n") in engine.state.places
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ async def test_a_generator_that_asks_for_what_no_pool_has_ends_badly(
     scene.answers = {0: b'{"x": {"details": {"command": ["x"]}, "pool": "nowhere"}}'}
     async with at_work(tmp_path, scene) as engine:
         run: Run = await submit(engine, {"g": template("g", is_generator=True)})
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is RunState.ERRORED
         assert run.ledger.messages[0] == "tasks.x.pool: no pool named 'nowhere'; there are: default"
         assert run.plan.size == 1
@@ -255,7 +255,7 @@ async def test_an_old_finish_told_again_does_not_free_what_the_retry_uses(
         assert scene.words == ["a", "a"]
         end = report(Kind.FINISHED, second, seq=2, launcher=1, started=2.0, ended=3.0)
         scene.life().report(Reports(end))
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert scene.words == ["a", "a", "b"]
 
 
@@ -273,10 +273,10 @@ async def test_an_old_finish_told_again_does_not_free_what_the_retry_uses_after_
         await scene.until(lambda: len(scene.launched) == 2)
         second = scene.life().ticket("a")
         raw = document(tasks | {"b": template("b", resources={"cores": 1})})
-        await engine.edit(run.id, parse(raw, directory="/"), raw)
+        await engine.commands.edit(run.id, parse(raw, directory="/"), raw)
         scene.life().report(Reports(report(Kind.FINISHED, first, Reason.EXIT, seq=1, launcher=1)))
         await trio.sleep(10)
         assert scene.words == ["a", "a"]
         scene.life().end(second)
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert scene.words == ["a", "a", "b"]

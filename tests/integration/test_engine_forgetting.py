@@ -24,10 +24,10 @@ pytestmark = pytest.mark.trio
 
 async def ended(engine: Engine, count: int) -> None:
     """Let runs 1 to `count` end."""
-    await engine.take_up()
+    await engine.runs.take_up()
     for number in range(1, count + 1):
         await submit(engine, {"a": template("a")})
-        await engine.ended(number)
+        await engine.runs.ended(number)
 
 
 @pytest.mark.parametrize("page", [1, 2, 1000])
@@ -66,7 +66,7 @@ async def test_others_find_a_thread_while_many_runs_are_forgotten(
     async with at_work(tmp_path, scene, KeptTracker(), follow=True) as engine, trio.open_nursery() as nursery:
         await ended(engine, 60)
         monkeypatch.setattr(retention, "PAUSE", 0.01)
-        engine._threads = True
+        engine.state.threads = True
         monkeypatch.setattr(shutil, "rmtree", slow)
         nursery.start_soon(retain, engine, Retention(1, 1e9))
         try:

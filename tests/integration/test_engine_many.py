@@ -48,7 +48,7 @@ async def left_running(tmp_path: Path, tracker: KeptTracker, templates: Json) ->
     scene = Scene()
     scene.seconds = dict.fromkeys(("a", "b"), FOREVER)
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         run = await submit(engine, templates)
         await scene.until(lambda: scene.life().running)
         engine.stop(leave=True)
@@ -65,13 +65,13 @@ async def test_what_still_runs_is_adopted_and_its_end_counts(
     scene = Scene()
     scene.recovered["default"] = [running(0)]
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
-        run = await engine.find(1)
+        await engine.runs.take_up()
+        run = await engine.runs.find(1)
         assert state_of(run, "a") == "running"
         assert scene.words == []
         ended = report(Kind.FINISHED, Ticket(1, 1, 0, 1, 1), seq=1, launcher=1, started=4e9, ended=4e9 + 1)
         scene.life().report(Reports(ended))
-        await engine.ended(1)
+        await engine.runs.ended(1)
         assert run.state is RunState.COMPLETED
         assert scene.words == ["b"]
     assert reasons(tracker) == [(0, 1, Reason.OK), (1, 1, Reason.OK)]
@@ -84,8 +84,8 @@ async def test_what_is_adopted_takes_room_until_it_ends(tmp_path: Path, autojump
     scene = Scene()
     scene.recovered["default"] = [running(0)]
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
-        run = await engine.find(1)
+        await engine.runs.take_up()
+        run = await engine.runs.find(1)
         await trio.testing.wait_all_tasks_blocked()
         assert scene.words == []
         lacking = explain(engine, run, run.plan.index("b")).because[0]
@@ -93,7 +93,7 @@ async def test_what_is_adopted_takes_room_until_it_ends(tmp_path: Path, autojump
         assert {key: lacking[key] for key in wanted} == wanted
         ended = report(Kind.FINISHED, Ticket(1, 1, 0, 1, 1), seq=1, launcher=1, started=4e9, ended=4e9 + 1)
         scene.life().report(Reports(ended))
-        await engine.ended(1)
+        await engine.runs.ended(1)
         assert scene.words == ["b"]
 
 
@@ -108,17 +108,17 @@ async def test_what_is_adopted_takes_the_room_that_it_needed_before_an_edit(
         await submit(engine, tasks)
         await scene.until(lambda: scene.words == ["a"])
         raw = document({**tasks, "a": template("other", resources={"cores": 1})})
-        await engine.edit(1, parse(raw, directory="/"), raw)
+        await engine.commands.edit(1, parse(raw, directory="/"), raw)
         tracker.fault = TrackerError("it is dead")
     tracker.fault, scene = None, Scene()
     scene.recovered["default"] = [running(0)]
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         await trio.testing.wait_all_tasks_blocked()
         assert scene.words == []
         ended = report(Kind.FINISHED, Ticket(1, 1, 0, 1, 1), Reason.KILLED, seq=1, launcher=1, started=4e9, ended=4e9)
         scene.life().report(Reports(ended))
-        await engine.ended(1)
+        await engine.runs.ended(1)
         assert sorted(scene.words) == ["b", "other"]
 
 
@@ -128,12 +128,12 @@ async def test_what_is_adopted_can_be_killed(tmp_path: Path, autojump_clock: tri
     scene = Scene()
     scene.recovered["default"] = [running(0)]
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         life = scene.life()
         life.running[Ticket(1, 1, 0, 1, 1)] = 0, "a", trio.CancelScope()
-        await engine.kill(1)
-        await engine.ended(1)
-        assert (await engine.find(1)).state is RunState.KILLED
+        await engine.commands.kill(1)
+        await engine.runs.ended(1)
+        assert (await engine.runs.find(1)).state is RunState.KILLED
     assert reasons(tracker) == [(0, 1, Reason.KILLED)]
 
 
@@ -149,10 +149,10 @@ async def test_what_runs_of_a_run_that_is_no_more_or_of_a_task_not_ready_is_ende
         life = scene.life()
         for ticket in (Ticket(1, 1, 1, 1, 1), Ticket(7, 1, 0, 1, 1)):
             life.running[ticket] = -1, f"stray {ticket}", trio.CancelScope()
-        await engine.take_up()
-        await engine.ended(1)
+        await engine.runs.take_up()
+        await engine.runs.ended(1)
         assert not [words for _, words, _ in life.running.values() if words.startswith("stray")]
-        assert (await engine.find(1)).state is RunState.COMPLETED
+        assert (await engine.runs.find(1)).state is RunState.COMPLETED
     assert sorted(reasons(tracker)) == [(0, 1, Reason.OK), (1, 1, Reason.KILLED), (1, 2, Reason.OK)]
 
 
@@ -163,7 +163,7 @@ async def test_a_successor_of_the_executor_still_runs_what_it_says_so_of(
     scene.seconds = {"a": FOREVER, "b": FOREVER}
     scene.recovered["default"] = [Reports(running(0).rows[:0]), running(0, epoch=1)]
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         run = await submit(engine, {"a": template("a"), "b": template("b")})
         await scene.until(lambda: len(scene.life().running) == 2)
         scene.life().fail(OSError("broken"))
@@ -171,7 +171,7 @@ async def test_a_successor_of_the_executor_still_runs_what_it_says_so_of(
         assert state_of(run, "a") == "running"
         scene.life().report(Reports(report(Kind.FINISHED, Ticket(1, 1, 0, 1, 1), seq=1, launcher=1, ended=4e9)))
         scene.life().end(scene.life().ticket("b"))
-        await engine.ended(1)
+        await engine.runs.ended(1)
     assert sorted(reasons(tracker)) == [(0, 1, Reason.OK), (1, 1, Reason.LOST), (1, 2, Reason.OK)]
 
 
@@ -181,23 +181,23 @@ async def test_unfinished_runs_are_taken_up_and_ended_ones_read_back_when_asked_
     tracker, scene = KeptTracker(), Scene()
     scene.seconds["slow"] = FOREVER
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         await submit(engine, {"quick": template("quick")})
-        await engine.ended(1)
+        await engine.runs.ended(1)
         await submit(engine, {"slow": template("slow")})
     again = Scene()
     async with at_work(tmp_path, again, tracker, follow=True) as engine:
         assert "starting" in engine.readiness()
-        await engine.take_up()
+        await engine.runs.take_up()
         assert engine.readiness() == ""
         assert list(engine.runs) == [2]
-        await engine.ended(2)
-        await engine.ended(1)
-        assert [task.state for task in tasks(await engine.find(1), Filter()).items] == ["completed"]
+        await engine.runs.ended(2)
+        await engine.runs.ended(1)
+        assert [task.state for task in tasks(await engine.runs.find(1), Filter()).items] == ["completed"]
         with pytest.raises(NotFoundError, match="no run 3"):
-            await engine.find(3)
-        await engine.requeue(1, np.array([0]))
-        await engine.ended(1)
+            await engine.runs.find(3)
+        await engine.commands.requeue(1, np.array([0]))
+        await engine.runs.ended(1)
         assert again.words == ["slow", "quick"]
     assert (0, 2, Reason.OK) in reasons(tracker)
 
@@ -209,17 +209,17 @@ async def test_ended_runs_leave_memory_least_recently_asked_for_first(
     monkeypatch.setattr(ended_runs, "LEAST_SECONDS", 0.0)
     tracker, scene = KeptTracker(), Scene()
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         for number in range(1, 8):
             await submit(engine, {"a": template("a")})
-            await engine.ended(number)
+            await engine.runs.ended(number)
             await trio.sleep(1)
-            await engine.find(1)
+            await engine.runs.find(1)
         assert sorted(engine.runs) == [1, 6, 7]
-        records = await engine.records(RunFilter())
+        records = await engine.runs.records(RunFilter())
         assert [(one.run, one.state) for one in records] == [(n, RunState.COMPLETED) for n in range(7, 0, -1)]
-        await engine.resume(3)
-        assert (await engine.find(3)).counts()["completed"] == 1
+        await engine.commands.resume(3)
+        assert (await engine.runs.find(3)).counts()["completed"] == 1
 
 
 async def test_news_are_numbered_coalesced_kept_and_told_to_who_follows(
@@ -227,7 +227,7 @@ async def test_news_are_numbered_coalesced_kept_and_told_to_who_follows(
 ) -> None:
     tracker, scene = KeptTracker(), Scene()
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         heard: list[NewsItem] = []
         with engine.news.follow(1) as followed:
             await submit(engine, {"a": template("a", parameters={"N": {"range": [0, 8]}}, expand=["N"])})
@@ -253,7 +253,7 @@ async def test_news_are_numbered_coalesced_kept_and_told_to_who_follows(
 
 async def test_a_slow_follower_is_told_to_look_again(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with at_work(tmp_path, Scene(), KeptTracker(), follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         run = await submit(engine, {"a": template("a")})
         with engine.news.follow() as followed:
             for _ in range(1100):
@@ -268,15 +268,15 @@ async def test_a_run_is_forgotten_once_it_has_ended(tmp_path: Path, autojump_clo
     tracker, scene = KeptTracker(), Scene()
     scene.seconds["a"] = 5.0
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         await submit(engine, {"a": template("a")})
         with pytest.raises(ConflictError, match="kill it first"):
-            await engine.forget(1)
-        await engine.ended(1)
+            await engine.commands.forget(1)
+        await engine.runs.ended(1)
         await trio.sleep(1)
-        await engine.forget(1)
+        await engine.commands.forget(1)
         assert not (tmp_path / "state/runs/1").exists()
-        for ask in (engine.find, engine.forget, engine.resume, engine.ended):
+        for ask in (engine.runs.find, engine.commands.forget, engine.commands.resume, engine.runs.ended):
             with pytest.raises(NotFoundError):
                 await ask(1)
         await trio.sleep(1)
@@ -291,16 +291,16 @@ async def test_retention_keeps_the_newest_and_forgets_the_old(
     tracker, scene = KeptTracker(), Scene()
     scene.seconds["slow"] = FOREVER
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         await submit(engine, {"slow": template("slow")})
         for number in range(2, 8):
             await submit(engine, {"a": template("a")})
-            await engine.ended(number)
+            await engine.runs.ended(number)
         assert [one.run for one in await overdue(engine, Retention(3, 30), 0.0)] == [4, 3, 2]
         assert len(await overdue(engine, Retention(100, 1), 2e10)) == 6
         nursery.start_soon(retain, engine, Retention(3, 30))
         await trio.sleep(61)
-        left = [one.run for one in await engine.records(RunFilter())]
+        left = [one.run for one in await engine.runs.records(RunFilter())]
         assert left == [7, 6, 5, 1]
         nursery.cancel_scope.cancel()
 
@@ -310,16 +310,16 @@ async def test_a_small_run_behind_a_large_one_starts_with_the_next_free_slot(
 ) -> None:
     scene = Scene(default=2.0)
     async with at_work(tmp_path, scene, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         await submit(engine, {"big": template("big", parameters={"N": {"range": [0, 1_000_000]}}, expand=["N"])})
         await trio.sleep(10)
         began = trio.current_time()
         await submit(engine, {name: template(name) for name in ("x", "y", "z")})
-        await engine.ended(2)
+        await engine.runs.ended(2)
         started = [at - began for at, word in zip(scene.at, scene.words, strict=True) if word in "xyz"]
         assert max(started[:1]) <= 1.0
         assert max(started) <= 3.0
-        await engine.kill(1)
+        await engine.commands.kill(1)
 
 
 async def test_a_small_run_does_not_wait_behind_what_was_sent_ahead_and_turned_out_long(
@@ -330,45 +330,45 @@ async def test_a_small_run_does_not_wait_behind_what_was_sent_ahead_and_turned_o
     scene.seconds = quick | {f"big {number}": 1.0 for number in range(100, 5000)}
     long = {"details": {"command": ["big", "{{ N }}"]}, "parameters": {"N": {"range": [0, 5000]}}}
     async with at_work(tmp_path, scene, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         await submit(engine, {"big": long})
         await trio.sleep(3)
         assert "big 100" in scene.words
         began = trio.current_time()
         await submit(engine, {"x": template("x")})
-        await engine.ended(2)
+        await engine.runs.ended(2)
         assert scene.at[scene.words.index("x")] - began <= 10
-        await engine.kill(1)
+        await engine.commands.kill(1)
 
 
 async def test_a_thousand_small_runs_end(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     scene = Scene(default=8.0)
     async with at_work(tmp_path, scene, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         raw = document({"a": template("a"), "b": template("b", "a")})
         spec = parse(raw, directory="/")
         for _ in range(300):
-            await engine.submit(spec, raw)
+            await engine.commands.submit(spec, raw)
         for number in range(1, 301):
-            await engine.ended(number)
-        states = {one.state for one in await engine.records(RunFilter(limit=1000))}
+            await engine.runs.ended(number)
+        states = {one.state for one in await engine.runs.records(RunFilter(limit=1000))}
         assert states == {RunState.COMPLETED}
         assert scene.words[:300].count("a") > 250  # by turn, run after run
 
 
 async def test_a_key_is_recognised_for_a_day(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with at_work(tmp_path, Scene(), follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         raw = document({"a": template("a")})
-        assert await engine.keyed("k") is None
-        assert await engine.submit(parse(raw, directory="/"), raw, key="k", body="digest") == 1
-        assert await engine.keyed("k") == (1, "digest")
+        assert await engine.commands.keyed("k") is None
+        assert await engine.commands.submit(parse(raw, directory="/"), raw, key="k", body="digest") == 1
+        assert await engine.commands.keyed("k") == (1, "digest")
 
 
 async def test_readiness_says_what_is_wrong(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     tracker, scene = KeptTracker(), Scene()
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
-        await engine.take_up()
+        await engine.runs.take_up()
         tracker.fault = TrackerError("disk full: make room")
         waiting = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -386,4 +386,4 @@ async def test_readiness_says_what_is_wrong(tmp_path: Path, autojump_clock: trio
         scene.life().fail(OSError("cannot start"))
         await trio.testing.wait_all_tasks_blocked()
         assert "cannot start" in engine.readiness()
-        await engine.ended(1)
+        await engine.runs.ended(1)

@@ -37,7 +37,7 @@ async def test_higher_priority_goes_first_and_then_the_deeper_ones(
             "high": template("high", priority=5),
         }
         run = await submit(engine, tasks)
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert scene.words == ["first", "high", "deep 0", "flat 0", "flat 1", "low"]
 
 
@@ -47,7 +47,7 @@ async def test_runs_of_equal_priority_take_turns(tmp_path: Path, autojump_clock:
     async with at_work(tmp_path, scene) as engine:
         runs = [await submit(engine, {word: each(word, 5)}) for word in "abc"]
         for run in runs:
-            await engine.ended(run.id)
+            await engine.runs.ended(run.id)
     turns = [words[0] for words in scene.words]
     assert len(turns) == 15
     assert turns[0] == "a", "it came first"
@@ -86,7 +86,7 @@ async def test_retries_wait_longer_each_time_and_spend_their_number(
     scene.ends = {"a": [Reason.EXIT] * 4}
     async with at_work(tmp_path, scene, tracker) as engine:
         run = await submit(engine, {"a": template("a", max_retries=3, retry_delay=10, retry_backoff=3)})
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is RunState.ERRORED
     pauses = [later - earlier - 1.0 for earlier, later in zip(scene.at, scene.at[1:], strict=False)]
     for pause, plain in zip(pauses, (10, 30, 90), strict=True):
@@ -104,8 +104,8 @@ async def test_a_delay_goes_on_after_a_restart(tmp_path: Path, autojump_clock: t
     # attempts carry wall time, of which the scene makes 1970: whatever is left of the delay is over
     again = Scene(default=1.0)
     async with at_work(tmp_path, again, tracker) as engine:
-        await engine.load(1)
-        await engine.ended(1)
+        await engine.runs.load(1)
+        await engine.runs.ended(1)
     assert again.launched == [("default", "a", 2)]
 
 
@@ -118,7 +118,7 @@ async def test_max_failures_starts_nothing_more_and_kills_what_waits(
     async with at_work(tmp_path, scene) as engine:
         tasks = {"a": each("a", 9), "late": template("late", {"task": "a", "on": "ended"})}
         run = await submit(engine, tasks, max_failures=1)
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         counts = {state: count for state, count in run.counts().items() if count}
         assert counts == {"completed": 1, "errored": 1, "killed": 8}
         assert run.state is RunState.ERRORED
@@ -133,8 +133,8 @@ async def test_a_kill_ends_what_runs_and_starts_nothing_more(
     async with at_work(tmp_path, scene, tracker) as engine:
         run = await submit(engine, {"a": each("a", 9)})
         await scene.until(lambda: len(scene.launched) == 2)
-        await engine.kill(run.id)
-        await engine.ended(run.id)
+        await engine.commands.kill(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is RunState.KILLED
         assert run.counts()["killed"] == 9
     assert [reason for _, _, reason in reasons(tracker)] == [Reason.KILLED] * 2
@@ -149,7 +149,7 @@ async def test_stopping_spends_neither_retry_nor_crash_limit(
         scene.seconds = {"a": FOREVER}
         async with at_work(tmp_path, scene, tracker) as engine:
             tasks = {"a": template("a", crash_limit=0)}
-            run = await engine.load(1) if life > 1 else await submit(engine, tasks)
+            run = await engine.runs.load(1) if life > 1 else await submit(engine, tasks)
             await scene.until(lambda scene=scene: scene.launched)  # type: ignore[misc]
             assert scene.launched == [("default", "a", life)]
         assert state_of(run, "a") == "queued"

@@ -60,8 +60,8 @@ async def test_parents_and_children_from_pools_and_launchers_in_any_order_count(
     tasks["b"]["pool"], scene = "two", Scene(one=1.0, two=1.0)
     scene.recovered = {"one": said(finish(2, 1), finish(0, 2)), "two": said(finish(1, 1))}
     async with at_work(tmp_path, scene, tracker) as engine:
-        run = await engine.load(1)
-        await engine.ended(1)
+        run = await engine.runs.load(1)
+        await engine.runs.ended(1)
         assert run.state is RunState.COMPLETED
         await scene.until(lambda: len(scene.acks) == 2)
     assert not scene.launched
@@ -80,9 +80,9 @@ async def test_nothing_is_launched_while_a_generators_answer_is_read(
     scene.answer_seconds = 100.0
     scene.recovered = {"default": said(finish(1, 1), finish(4, 2), finish(3, 3), finish(0, 4))}
     async with at_work(tmp_path, scene, tracker) as engine:
-        run = await engine.load(1)
+        run = await engine.runs.load(1)
         assert [run.plan.name(index) for index in (3, 4)] == ["g/x", "g/y"]
-        await engine.ended(1)
+        await engine.runs.ended(1)
         assert run.state is RunState.COMPLETED
         await scene.until(lambda: scene.acks == [("default", 1, 4)])
     assert scene.words == ["r"]
@@ -106,10 +106,10 @@ async def test_growth_is_read_back_with_the_same_indexes(
     tracker.fault = None
     again = Scene(default=4.0)
     async with at_work(tmp_path, again, tracker) as engine:
-        run = await engine.load(1)
+        run = await engine.runs.load(1)
         assert [run.plan.name(index) for index in range(run.plan.size)] == names
         assert names[3:] == ["f/x", "f/y", "g/x", "g/y"]
-        await engine.ended(1)
+        await engine.runs.ended(1)
         assert run.state is RunState.COMPLETED
     assert sorted(again.words) == ["x", "x", "y", "y", "z"]
 
@@ -122,8 +122,8 @@ async def test_new_attempts_are_numbered_above_every_ticket_seen(
     scene = Scene(default=1.0)
     scene.recovered = {"default": said(finish(0, 1, 3, Reason.LOST), finish(1, 2, 7))}
     async with at_work(tmp_path, scene, tracker) as engine:
-        await engine.load(1)
-        await engine.ended(1)
+        await engine.runs.load(1)
+        await engine.runs.ended(1)
     assert scene.launched == [("default", "a", 4), ("default", "b", 8)], "its parent's completion was lost"
     assert scene.acks[0] == ("default", 1, 2)
 
@@ -136,7 +136,7 @@ async def test_what_belongs_to_no_run_is_forgotten_and_believed_by_nobody(
     scene.recovered = {"default": said(finish(0, 5))}
     async with at_work(tmp_path, scene) as engine:
         run = await submit(engine, {"a": template("a")})
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         await scene.until(lambda: ("default", 1, 5) in scene.acks)
     assert scene.words == ["a"]
 
@@ -154,22 +154,22 @@ async def test_a_launcher_is_acknowledged_when_all_its_runs_have_heard(
     scene = Scene(default=1.0)
     scene.recovered = {"default": said(finish(0, 1, run=2), finish(0, 2, run=1))}
     async with at_work(tmp_path, scene, tracker) as engine:
-        await engine.load(1)
+        await engine.runs.load(1)
         await trio.sleep(10)
         assert not scene.acks
-        await engine.load(2)
-        await engine.ended(2)
+        await engine.runs.load(2)
+        await engine.runs.ended(2)
         assert scene.acks[0] == ("default", 1, 2)
     assert scene.words == ["c"]
 
 
 async def held(tmp_path: Path, tracker: KeptTracker, scene: Scene, act: Callable[[Engine, Run], object]) -> None:
     async with at_work(tmp_path, scene, tracker) as engine:
-        run = await engine.load(1, hold=True)
+        run = await engine.runs.load(1, hold=True)
         await trio.sleep(100)
         assert not scene.launched
         await act(engine, run)  # type: ignore[misc]
-        await engine.ended(1)
+        await engine.runs.ended(1)
         assert run.state is RunState.COMPLETED
 
 
@@ -179,14 +179,14 @@ async def test_what_an_edit_changes_is_not_launched_as_it_was(
     tracker, scene = KeptTracker(), Scene(default=1.0)
     await killed_after_submission(tmp_path, tracker, {"a": template("wrong")})
     raw = document({"a": template("right")})
-    await held(tmp_path, tracker, scene, lambda engine, _: engine.edit(1, parse(raw, directory="/"), raw))
+    await held(tmp_path, tracker, scene, lambda engine, _: engine.commands.edit(1, parse(raw, directory="/"), raw))
     assert scene.words == ["right"]
 
 
 async def test_a_resume_takes_up_what_was_held(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     tracker, scene = KeptTracker(), Scene(default=1.0)
     await killed_after_submission(tmp_path, tracker, {"a": template("a")})
-    await held(tmp_path, tracker, scene, lambda engine, _: engine.resume(1))
+    await held(tmp_path, tracker, scene, lambda engine, _: engine.commands.resume(1))
     assert scene.words == ["a"]
 
 
@@ -196,14 +196,14 @@ async def test_an_edit_mends_a_run_whose_pool_is_gone(tmp_path: Path, autojump_c
     await killed_after_submission(tmp_path, tracker, tasks, small=1.0, large=2.0)
     scene = Scene(small=1.0)
     async with at_work(tmp_path, scene, tracker) as engine:
-        run = await engine.load(1, hold=True)
+        run = await engine.runs.load(1, hold=True)
         with pytest.raises(SpecError, match=r"tasks\.a\.pool: no pool named 'large'"):
-            await engine.resume(1)
+            await engine.commands.resume(1)
         assert state_of(run, "a") == "queued"
         del tasks["a"]["pool"]
         raw = document(tasks)
-        await engine.edit(1, parse(raw, directory="/"), raw)
-        await engine.ended(1)
+        await engine.commands.edit(1, parse(raw, directory="/"), raw)
+        await engine.runs.ended(1)
         assert run.state is RunState.COMPLETED
     assert scene.words == ["a", "b"]
 
@@ -219,15 +219,15 @@ async def test_a_finish_of_an_earlier_version_counts_if_the_edit_kept_its_task(
         await submit(engine, tasks)
         await scene.until(lambda: len(scene.words) == 2)
         raw = document({"new": template("new"), **tasks, "b": template("other")})
-        await engine.edit(1, parse(raw, directory="/"), raw)
+        await engine.commands.edit(1, parse(raw, directory="/"), raw)
         tracker.fault = TrackerError("it is dead")
     tracker.fault = None
     scene = Scene(default=1.0)
     scene.recovered = {"default": said(finish(0, 1), finish(1, 2))}
     async with at_work(tmp_path, scene, tracker) as engine:
-        run = await engine.load(1)
+        run = await engine.runs.load(1)
         assert state_of(run, "a") == "completed"
-        await engine.ended(1)
+        await engine.runs.ended(1)
         assert run.state is RunState.COMPLETED
     assert scene.words[-1] == "c"
     assert sorted(scene.words) == ["c", "new", "other"]

@@ -44,7 +44,7 @@ async def test_launching_stops_and_goes_on_by_itself(
         assert state_of(run, "c") == "completed"
         assert engine.trouble in (str(fault), f"the tracker failed: OSError: {fault}")
         tracker.fault = None
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert not engine.trouble
         assert scene.words == ["a", "b", "c", "d"]
     assert [index for index, _, _ in reasons(tracker)] == [run.plan.index(name) for name in "abcd"]
@@ -61,13 +61,13 @@ async def test_an_end_is_announced_and_shown_after_it_is_kept(
         await scene.until(lambda: scene.words == ["a"])
         tracker.fault = FULL
         with trio.move_on_after(1000) as waited:
-            await engine.ended(run.id)
+            await engine.runs.ended(run.id)
         assert run.state is RunState.COMPLETED
         assert waited.cancelled_caught
-        assert engine.shown(run) == (RunState.RUNNING, None)
+        assert engine.commits.shown(run) == (RunState.RUNNING, None)
         tracker.fault = None
-        await engine.ended(run.id)
-        assert engine.shown(run) == (RunState.COMPLETED, run.ended_at)
+        await engine.runs.ended(run.id)
+        assert engine.commits.shown(run) == (RunState.COMPLETED, run.ended_at)
     assert len(reasons(tracker)) == 1
 
 
@@ -83,7 +83,7 @@ async def test_a_submission_is_answered_and_launched_after_it_is_kept(
         assert not scene.launched
         tracker.fault = None
         run = await submit(engine, {"b": template("b")})
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.id == 2, "an id is never given twice"
         assert scene.words == ["b"]
 
@@ -92,16 +92,16 @@ async def test_an_edit_is_launched_after_it_is_kept(tmp_path: Path, autojump_clo
     scene, tracker = Scene(default=1.0), KeptTracker()
     async with at_work(tmp_path, scene, tracker) as engine:
         run = await submit(engine, {"a": template("a")})
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         tracker.fault = FULL
         raw = document({"a": template("a"), "b": template("b")})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(engine.edit, run.id, parse(raw, directory="/"), raw)
+            nursery.start_soon(engine.commands.edit, run.id, parse(raw, directory="/"), raw)
             await until_refused(tracker)
             await trio.sleep(60)
             assert scene.words == ["a"]
             tracker.fault = None
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert scene.words == ["a", "b"]
 
 
@@ -123,7 +123,7 @@ async def test_what_a_generator_adds_is_launched_and_its_finish_forgotten_after_
         await trio.sleep(60)
         assert "x" not in scene.words
         tracker.fault = None
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert sorted(scene.words) == ["b", "c", "g", "x"]
         await scene.until(lambda: scene.acks and scene.acks[-1][2] == 4)
     kept = [entry for entry in tracker.entries if isinstance(entry, Generated | Attempts)]
@@ -150,9 +150,9 @@ async def test_an_answer_of_a_generator_that_an_edit_took_away_is_nobody_elses(
         await scene.until(lambda: len(scene.finished) == 2)
         await trio.sleep(10)
         raw = document(tasks, parameters={"K": ["2"]})
-        await engine.edit(run.id, parse(raw, directory="/"), raw)
+        await engine.commands.edit(run.id, parse(raw, directory="/"), raw)
         assert run.plan.name(0) == "g.K:2"
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
     assert scene.words == ["g", "g", "y"]
 
 
@@ -187,7 +187,7 @@ async def test_what_a_generator_adds_waits_for_its_commit_and_other_runs_do_not(
         assert "x" not in before
         scene.life().end(scene.life().ticket("q"))
         for one in (run, other):
-            await engine.ended(one.id)
+            await engine.runs.ended(one.id)
         assert scene.words[-1] == "x"
 
 
@@ -213,15 +213,15 @@ async def test_an_end_that_came_while_a_command_was_being_kept_is_not_told_befor
         run = await submit(engine, {"a": template("a")})
         await scene.until(lambda: scene.words == ["a"])
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(engine.kill, run.id, None)
+            nursery.start_soon(engine.commands.kill, run.id, None)
             while not run.is_ended:
                 await trio.lowlevel.checkpoint()
             tracker.command.set()
         with trio.move_on_after(0.05) as waiting:
-            await engine.ended(run.id)
+            await engine.runs.ended(run.id)
         tracker.end.set()
         assert waiting.cancelled_caught
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
     assert any(isinstance(entry, RunChanged) and entry.state is RunState.KILLED for entry in tracker.entries)
 
 
@@ -233,7 +233,7 @@ async def test_a_run_that_ends_with_a_generator_is_announced(
     scene.answers = {0: answer}
     async with at_work(tmp_path, scene) as engine:
         run = await submit(engine, {"g": template("g", is_generator=True)})
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
         assert run.state is (RunState.ERRORED if answer == b"nonsense" else RunState.COMPLETED)
 
 
@@ -244,17 +244,17 @@ async def test_who_waits_for_an_end_is_told_whatever_is_asked_of_the_run_meanwhi
     async with at_work(tmp_path, scene) as engine:
         run = await submit(engine, {"a": template("a"), "b": template("b")})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(engine.ended, run.id)
+            nursery.start_soon(engine.runs.ended, run.id)
             await scene.until(lambda: scene.words == ["a"])
-            await engine.resume(run.id)
+            await engine.commands.resume(run.id)
         assert run.is_ended
         scene.seconds = {"c": 100.0}
         raw = document({"a": template("a"), "b": template("b"), "c": template("c")})
-        await engine.edit(run.id, parse(raw, directory="/"), raw)
+        await engine.commands.edit(run.id, parse(raw, directory="/"), raw)
         with trio.move_on_after(50) as waited:
-            await engine.ended(run.id)
+            await engine.runs.ended(run.id)
         assert waited.cancelled_caught, "a run that was taken up again has not ended"
-        await engine.ended(run.id)
+        await engine.runs.ended(run.id)
 
 
 async def test_stopping_does_not_wait_for_a_tracker_in_trouble(
@@ -292,7 +292,7 @@ async def test_damage_ends_the_engine_with_one_error(tmp_path: Path, autojump_cl
         async with at_work(tmp_path, scene, tracker) as engine:
             run = await submit(engine, {"a": template("a")})
             tracker.fault = DirectoryError("'daggy.db' is damaged")
-            await engine.ended(run.id)
+            await engine.runs.ended(run.id)
 
     with pytest.raises(DirectoryError, match="is damaged"):
         await work()

@@ -280,7 +280,7 @@ async def opened(directory: StateDirectory) -> AsyncIterator[Engine]:
     engine = Engine(tracker, make, directory, twin=twin, follow=True)
     with trio.fail_after(DEADLINE):
         async with engine.open():
-            await engine.take_up()
+            await engine.runs.take_up()
             yield engine
     twin.close()
     tracker.close()
@@ -296,20 +296,20 @@ async def test_a_run_that_was_read_apart_is_edited_and_read_back(
     with StateDirectory.open(tmp_path) as directory:
         async with opened(directory) as engine:
             accepted = await reader.read(raw)
-            number = await engine.submit(accepted.spec, accepted.raw, made=accepted.plan)
-            await engine.ended(number)
+            number = await engine.commands.submit(accepted.spec, accepted.raw, made=accepted.plan)
+            await engine.runs.ended(number)
             accepted = await reader.read(edited)
-            changes = await engine.edit(number, accepted.spec, accepted.raw, made=accepted.plan)
+            changes = await engine.commands.edit(number, accepted.spec, accepted.raw, made=accepted.plan)
             assert [(row.kept, row.added, row.removed, row.changed) for row in changes.rows()] == [
                 (4998, 1, 1, 1),
                 (5000, 0, 0, 0),
             ]
-            await engine.ended(number)
+            await engine.runs.ended(number)
             run = engine.runs[number]
             wanted = run.frontier.attempt.tolist()
             assert sorted(run.plan.names(np.flatnonzero(run.frontier.attempt == 2)))[:3] == ["t1050", "t1150", "t1250"]
         async with opened(directory) as engine:
-            run = await engine.find(number)
+            run = await engine.runs.find(number)
             assert (run.version, run.counts()["completed"], run.plan.size) == (2, 10_000, 10_000)
             assert run.frontier.attempt.tolist() == wanted
             assert isinstance(run.plan.blocks[0].templates, PackedTemplates)

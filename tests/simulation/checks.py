@@ -11,7 +11,8 @@ import numpy as np
 from attrs import define, field
 
 from daggy.attempt import Reason, RunState, State, Ticket
-from daggy.engine.engine import Engine, attempts_of
+from daggy.engine.archive import attempts_of
+from daggy.engine.engine import Engine
 from daggy.run import states
 from daggy.run.run import Run, from_ranges
 from daggy.tracker import Attempts, Moved, Submitted, Told
@@ -163,7 +164,7 @@ class Checks:
         for launcher in self.story.world.launchers.values():
             if launcher.spool:
                 raise BrokenError("acknowledged", f"launcher {launcher.number} keeps {len(launcher.spool)} reports")
-        for line in self.engine.dispatcher.lines.values():
+        for line in self.engine.state.dispatcher.lines.values():
             for machine in line.pool.machines.values():
                 if machine.used():
                     raise BrokenError("nothing left", f"{machine.used()} of '{machine.name}' is still reserved")

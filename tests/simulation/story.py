@@ -277,13 +277,13 @@ class Story:
         return False
 
     async def _use(self, engine: Engine, seconds: float, how: str, make: MakeChecks | None) -> None:
-        await engine.take_up()
+        await engine.runs.take_up()
         for run in engine.runs.values():
             self._note(run)
         with trio.move_on_after(seconds):
             await self._ask_for_things(engine)
             for run_id in list(engine.runs):
-                await engine.ended(run_id)
+                await engine.runs.ended(run_id)
                 self._check_announced(run_id)
             if make is not None:
                 await trio.sleep(30)
@@ -303,7 +303,7 @@ class Story:
             if run_id in self.forgotten:
                 continue
             try:
-                checks.run(await engine.find(run_id), await engine.fresh(run_id))
+                checks.run(await engine.runs.find(run_id), await engine.archive.copy(run_id))
             except NotFoundError:
                 assert run_id in self.leaving, f"run {run_id} was submitted, and is gone"
 
@@ -342,7 +342,7 @@ class Story:
     def _check_shown(self, engine: Engine) -> None:
         """Note it if the end of a run can be seen and is not kept."""
         for run in engine.runs.values():
-            if engine.shown(run)[0] in ENDED:
+            if engine.commits.shown(run)[0] in ENDED:
                 self._check_announced(run.id)
 
     def _lives(self) -> bool:
@@ -356,7 +356,7 @@ class Story:
         spec = parse(raw, directory="/")
         expected = engine.tracker.last_run() + 1
         self.world.parameters[expected, 1] = made["parameters"]
-        run = await engine.submit(spec, raw)
+        run = await engine.commands.submit(spec, raw)
         assert run == expected
         self.acknowledged[run] = 1
         self.documents[run] = made
@@ -364,9 +364,9 @@ class Story:
     async def _edit(self, engine: Engine, run_id: int) -> None:
         made = specs.edited(self.rng, self.documents[run_id])
         raw = json.dumps(made).encode()
-        run = await engine.find(run_id)
+        run = await engine.runs.find(run_id)
         self.world.parameters[run_id, run.version + 1] = made["parameters"]
-        await engine.edit(run_id, parse(raw, directory="/"), raw, keep_downstream=self._keeps(run_id))
+        await engine.commands.edit(run_id, parse(raw, directory="/"), raw, keep_downstream=self._keeps(run_id))
         self.acknowledged[run_id] = run.version
         self.documents[run_id] = made
 
@@ -387,7 +387,7 @@ class Story:
         return run_id in self.keeping
 
     async def _kill(self, engine: Engine, run_id: int) -> None:
-        await engine.kill(run_id, None, "user")
+        await engine.commands.kill(run_id, None, "user")
 
     def _some(self, run: Run) -> Any:
         return np.array(
@@ -395,28 +395,28 @@ class Story:
         )
 
     async def _kill_some(self, engine: Engine, run_id: int) -> None:
-        await engine.kill(run_id, self._some(await engine.find(run_id)), "user")
+        await engine.commands.kill(run_id, self._some(await engine.runs.find(run_id)), "user")
 
     async def _resume(self, engine: Engine, run_id: int) -> None:
-        await engine.resume(run_id, "user")
+        await engine.commands.resume(run_id, "user")
 
     async def _requeue(self, engine: Engine, run_id: int) -> None:
-        run = await engine.find(run_id)
+        run = await engine.runs.find(run_id)
         chosen, at = self._some(run), trio.current_time()
         there = chosen[run.frontier.state[chosen] != REMOVED]  # not what a generator's later answer took away
         names = [run.plan.name(index) for index in there.tolist()]
-        await engine.requeue(run_id, chosen, "user", keep_downstream=self._keeps(run_id))
+        await engine.commands.requeue(run_id, chosen, "user", keep_downstream=self._keeps(run_id))
         self.requeued += [(run_id, name, at) for name in names]
 
     async def _forget(self, engine: Engine, run_id: int) -> None:
         if self.rng.random() < 0.3:
             self.leaving.add(run_id)
-            await engine.forget(run_id)
+            await engine.commands.forget(run_id)
             self.forgotten.add(run_id)
 
     async def _look(self, engine: Engine, run_id: int) -> None:
-        run = await engine.find(run_id)
+        run = await engine.runs.find(run_id)
         for index in self._some(run).tolist():
-            await engine.attempts(run, index)
-        copy = await engine.fresh(run_id)
+            await engine.archive.attempts(run, index)
+        copy = await engine.archive.copy(run_id)
         assert copy.version <= run.version

@@ -1,0 +1,98 @@
+"""The executors of all pools: each kept at work by a supervisor, and what they still knew at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import trio
+from attrs import define
+
+from daggy.attempt import Kind, Reports, Ticket
+from daggy.engine.dispatch import Line, lost
+from daggy.engine.held_reports import tickets_of
+from daggy.engine.loop import Loop
+from daggy.engine.state import EngineState
+from daggy.engine.supervisor import Supervisor
+from daggy.executor import Executor, Kill, Site
+
+MakeExecutor = Callable[[Site], Executor]
+
+NOT_CURRENT = "it is no longer part of its run"
+
+
+@define(eq=False)
+class Executors:
+    """Runs the executors of an engine's pools.
+
+    Args:
+        state: The engine's.
+        loop: Acts on what executors report.
+        make: What makes a pool's executor, by pool.
+        linger: What runs goes on when this engine leaves or dies.
+    """
+
+    state: EngineState
+    loop: Loop
+    make: Mapping[str, MakeExecutor]
+    linger: bool
+
+    @property
+    def are_gone(self) -> bool:
+        """Return whether no executor is at work."""
+        return all(line.requests is None for line in self.state.dispatcher.lines.values())
+
+    async def supervise(self, name: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep a pool's executor at work until the engine stops."""
+        line, place = self.state.dispatcher.lines[name], self.state.directory
+        others = frozenset(self.make) - {name}
+        site = Site(name, place.path, place.instance, self.state.tracker.durable, others, self.linger)
+        supervisor = Supervisor(
+            line,
+            partial(self.make[name], site),
+            self.state.epoch,
+            self.state.stopping,
+            recovered=partial(self._hold, name),
+            succeeded=partial(self._take_over, line),
+            report=partial(self.state.report, name),
+            changed=partial(self._on_capacity, line),
+        )
+        await supervisor.run(task_status)
+
+    def expect(self, is_wanted: Callable[[int], bool]) -> None:
+        """Drop what executors know of other runs; end what still runs of them."""
+        for pool, tickets in self.state.held_reports.drop_unknown(is_wanted):
+            self.state.dispatcher.line_of(pool).ask(Kill(tickets, NOT_CURRENT))
+
+    def _hold(self, name: str, recovered: Reports) -> None:
+        """Hold what a pool's first executor recovered until the runs that it is about are read back."""
+        self.loop.fill_places(name, recovered.rows)
+        self.state.held_reports.add(name, recovered)
+
+    def _take_over(self, line: Line, recovered: Reports, message: str) -> None:
+        """Act on what an executor's successor knows of its launches; all else that it had is lost."""
+        state, name = self.state, line.pool.name
+        state.acks.forget_told(name)
+        running = {((one.run, one.version), one.index) for one in tickets_of(recovered.rows, Kind.STARTED)}
+        unheard = state.held_reports.waiting(name)  # what earlier engines launched of these is known from the first
+        rows, said = recovered.rows, recovered.messages
+        is_news = np.fromiter(map(self._is_current, tickets_of(rows)), np.bool_, len(rows))
+        is_heard = ~np.isin(rows["run"], list(unheard))
+        if state.tracker.durable:
+            state.acks.note(name, rows[is_heard & ~is_news])
+        chosen = np.flatnonzero(is_heard & is_news)
+        messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
+        state.report(name, Reports(rows[chosen], messages))
+        gone = [key for key in state.flights.of_pool(line.pool) if key not in running]
+        state.report(name, lost(gone, state.runs, message, state.clock()))
+
+    def _is_current(self, ticket: Ticket) -> bool:
+        """Return whether a report may bring news: a successor repeats what has not been acknowledged."""
+        run = self.state.runs.get(ticket.run)
+        return run is None or ticket in run.orphans or run.index_of(ticket) >= 0
+
+    def _on_capacity(self, line: Line) -> None:
+        if line.executor is not None:
+            line.pool.set_capacity(line.executor.capacity())
+        self.state.wake()

@@ -1,0 +1,243 @@
+"""The runs in memory: all that have not ended, and those that were used last; others are read back when needed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+import trio
+from attrs import define, evolve, field
+
+from daggy.attempt import Rows, Ticket
+from daggy.engine.admission import check_needs
+from daggy.engine.answers import Answers
+from daggy.engine.archive import Archive, record_of
+from daggy.engine.commits import Commits
+from daggy.engine.ended_runs import EndedRuns
+from daggy.engine.executors import NOT_CURRENT, Executors
+from daggy.engine.state import EngineState
+from daggy.errors import DirectoryError, SpecError
+from daggy.executor import Kill
+from daggy.run.reconcile import on_recovered, on_unfollowed
+from daggy.run.run import Run
+from daggy.tracker import RunFilter, RunRecord, RunState
+
+LOG = logging.getLogger("daggy.engine")
+
+UNENDED = (RunState.QUEUED, RunState.RUNNING)
+
+STARTING = "starting: unfinished runs are being read back"
+
+
+@define(eq=False)
+class Runs(Mapping[int, Run]):
+    """Runs in memory by id, and how they get there and leave.
+
+    Args:
+        state: The engine's.
+        archive: Reads back what is kept.
+        commits: Keeps what is recorded.
+        answers: Applies generators' answers.
+        executors: What is known of earlier launches.
+    """
+
+    state: EngineState
+    archive: Archive
+    commits: Commits
+    answers: Answers
+    executors: Executors
+    _ended: EndedRuns = field(init=False)
+    _reading: dict[int, trio.Lock] = field(factory=dict)
+
+    @_ended.default
+    def _no_ended(self) -> EndedRuns:
+        return EndedRuns(self.state.runs)
+
+    def __getitem__(self, run_id: int) -> Run:
+        """Return a run in memory."""
+        return self.state.runs[run_id]
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the ids of the runs in memory."""
+        return iter(self.state.runs)
+
+    def __len__(self) -> int:
+        """Return how many runs are in memory."""
+        return len(self.state.runs)
+
+    async def take_up(self) -> None:
+        """Read back every run that has not ended; they continue where they left off.
+
+        A run that cannot be read back, or can never continue, is left as it is, and the log says so. Nothing is
+        launched before all have been read: what still runs of any of them takes room.
+        """
+        self.state.starting = STARTING
+        records = await self.archive.records(RunFilter(states=UNENDED, limit=1 << 30))
+        wanted = {record.run for record in records}
+        self.executors.expect(wanted.__contains__)
+        for record in reversed(records):
+            try:
+                await self.find(record.run)
+            except DirectoryError as error:
+                LOG.warning("run %d cannot be read back: %s", record.run, error)
+        self.state.starting = ""
+        self.state.wake()
+
+    async def records(self, matching: RunFilter) -> Sequence[RunRecord]:
+        """Return one page of runs, newest first; of those in memory the state of this moment."""
+        return [self.as_now(record) for record in await self.archive.records(matching)]
+
+    def as_now(self, record: RunRecord) -> RunRecord:
+        """Return what the tracker lists of a run as it is at this moment."""
+        run = self.get(record.run)
+        if run is None:
+            return record
+        state, ended = self.commits.shown(run)
+        return evolve(record, version=run.version, state=state, started=run.started_at, ended=ended)
+
+    async def find(self, run_id: int) -> Run:
+        """Return a run, read back if it is not in memory.
+
+        Raises:
+            NotFoundError: there is no such run.
+            DirectoryError: this version of Daggy cannot read it.
+        """
+        run = self.get(run_id)
+        if run is None:
+            run = await self._read_once(run_id)
+        self.use(run)
+        return run
+
+    async def _read_once(self, run_id: int) -> Run:
+        """Read a run back, once for all who ask for it at the same time."""
+        turn = self._reading.setdefault(run_id, trio.Lock())
+        try:
+            async with turn:
+                return self.get(run_id) or await self._read_back(run_id)
+        finally:
+            if not turn.statistics().tasks_waiting and self._reading.get(run_id) is turn:
+                del self._reading[run_id]
+
+    async def _read_back(self, run_id: int) -> Run:
+        record = await self.archive.record(run_id)
+        if record.state in UNENDED:
+            return await self.load(run_id, lenient=True)
+        run = await self.archive.read_back(record)
+        self.admit(run)
+        self.commits.announce(run)
+        return run
+
+    async def load(self, run_id: int, *, hold: bool = False, lenient: bool = False) -> Run:
+        """Return a kept run, read back with what launchers finished meanwhile; it continues where it left off.
+
+        Args:
+            run_id: The run.
+            hold: Launch nothing of it before it is edited, resumed or requeued.
+            lenient: If one of its tasks can never run any more, hold it instead of refusing it.
+
+        Raises:
+            NotFoundError: there is no such run.
+            SpecError: the pools have changed, and one of its tasks can never run any more (not with `hold`, `lenient`).
+        """
+        run = await self.archive.read_back(await self.archive.record(run_id))
+        if hold:
+            self.state.held[run_id] = "it is being taken up"
+        else:
+            try:
+                check_needs(run.plan, self.state.dispatcher)
+            except SpecError as error:
+                if not lenient:
+                    raise
+                self.state.held[run_id] = str(error)
+                LOG.warning("run %d is held until it is edited or the pools are changed: %s", run_id, error)
+        await self._recover(run)
+        self.admit(run)
+        for pool, reports in self.state.held_reports.take_postponed(run_id):
+            self.state.report(pool, reports)
+        return run
+
+    async def _recover(self, run: Run) -> None:
+        """Apply what launchers knew of this run, generators' answers included, until nothing more follows; adopt what
+        still runs.
+        """
+        known = self.state.held_reports.of_run(run.id)
+        left = on_recovered(run, known, self.state.now())
+        while answers := run.outbox.answers:
+            run.outbox.answers = []
+            for answer in answers:
+                await self.answers.apply(run, answer)
+            left = on_recovered(run, left, self.state.now())
+        on_unfollowed(run, left, self.state.now())
+        for pool, tickets in self.state.held_reports.running(run.id):
+            self._adopt(run, pool, tickets)
+        run.settle(self.state.now())
+        await self.commits.keep(run)
+        self.state.held_reports.applied(run.id)
+
+    def _adopt(self, run: Run, pool: str, tickets: Sequence[Ticket]) -> None:
+        """Account for what an earlier engine launched and still runs; end what is no longer wanted."""
+        line = self.state.dispatcher.line_of(pool)
+        self.state.dispatcher.adopt(line, run, tickets)
+        if unwanted := [ticket for ticket in tickets if ticket not in run.launched]:
+            line.ask(Kill(unwanted, NOT_CURRENT))
+
+    def admit(self, run: Run) -> None:
+        """Take a run into memory."""
+        self.state.directory.make_packs(run.id)
+        self.state.runs[run.id] = run
+        self._ended.use(run, trio.current_time())
+        self.state.due.touch(run)
+        self.state.wake()
+
+    def use(self, run: Run) -> None:
+        """Note that a run is used, or has ended, and let others leave memory for it."""
+        self._ended.use(run, trio.current_time())
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Let ended runs leave memory for which there is no room."""
+        for left in self._ended.take_surplus(self.is_busy, trio.current_time()):
+            self.drop(left.id)
+
+    def is_busy(self, run: Run) -> bool:
+        """Return whether a run is still needed in memory."""
+        return bool(
+            not run.is_ended
+            or self.commits.is_pending(run)
+            or run.orphans
+            or run.id in self.state.due.touched
+            or self.state.flights.has(run.id)
+        )
+
+    def drop(self, run_id: int) -> None:
+        """Let a run leave memory."""
+        self.state.runs.pop(run_id, None)
+        self.state.due.drop(run_id)
+        self.state.dispatcher.drop(run_id)
+        self.state.flights.drop(run_id)
+        self._ended.forget(run_id)
+        self.commits.drop(run_id)
+        self.state.held.pop(run_id, None)
+
+    async def ended(self, run_id: int) -> None:
+        """Return when the run has ended and that is kept, or when the engine has stopped."""
+        if run_id not in self:
+            await self.find(run_id)
+        await self.commits.ended(run_id)
+
+    def held(self, run_id: int) -> str:
+        """Return why nothing of a run is launched, with the mend; empty if it is."""
+        return self.state.held.get(run_id, "")
+
+    def is_kept(self, run_id: int) -> bool:
+        """Return whether the tracker keeps a run of this id."""
+        return record_of(run_id, self.state.tracker) is not None
+
+    async def read_log(self, run_id: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
+        """Return bytes of one attempt's output, as `Executor.read_log`."""
+        place = int(row["place"])
+        pool = next((pool for (pool, _), number in self.state.places.items() if number == place), "")
+        line = self.state.dispatcher.lines.get(pool) or self.state.dispatcher.line_of("")
+        if line.executor is None:
+            raise FileNotFoundError(f"pool '{line.pool.name}' has no executor")
+        return await line.executor.read_log(run_id, version, row, stream, offset, limit)
