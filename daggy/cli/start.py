@@ -10,6 +10,10 @@ OWNER = 0o700
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    if os.getpid() == 1:
+        from daggy.cli.init import go_on_in_child
+
+        go_on_in_child()
     signal.signal(signal.SIGINT, _leave)  # until all is imported: an exception inside an import prints a traceback
     _own_signals()
     os.umask(os.umask(OWNER) & ~OWNER)  # a mask that locks the owner out would make files that Daggy cannot open

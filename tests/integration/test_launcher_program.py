@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,6 +181,27 @@ def test_tasks_get_the_environment_that_the_launcher_was_given(tmp_path: Path, e
         "PWD": str(tmp_path),  # the shell's own
         **environment,
     }
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_the_first_process_of_a_container_reaps_what_outlives_its_task(tmp_path: Path) -> None:
+    container = ["unshare", "--map-root-user", "--pid", "--fork"]
+    if subprocess.run([*container, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make process namespaces")
+    with launcher(tmp_path, [*container, *local_command()]) as wire:
+        wire.hello()
+        wire.launch(["sh", "-c", "sleep 1000 & :"])
+        wire.until(Kind.FINISHED, 0)
+        (first,) = children(wire.process.pid)
+        (orphan,) = children(first)
+        os.kill(orphan, signal.SIGKILL)
+        ended = time.monotonic() + DEADLINE
+        while orphan in children(first):
+            assert time.monotonic() < ended, "it stays a zombie"
+            time.sleep(0.01)
 
 
 def room(directory: Path) -> None:

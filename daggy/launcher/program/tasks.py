@@ -27,6 +27,7 @@ class Tasks:
         self.queues: Dict[int, Queue] = {}
         self.running: Dict[int, Task] = {}  # by process id
         self.waiting = self.slots = 0
+        self.is_init = os.getpid() == 1  # the first process of a container, which every orphan becomes a child of
 
     def queue(self, lane: int, width: int) -> Queue:
         """Return the queue of a lane after setting how many of it run at once."""
@@ -93,8 +94,11 @@ class Tasks:
 
     def reap(self) -> Iterator[Task]:
         """Wait for the processes that have ended; yield the task of each, with how it ended."""
-        while self.running:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        while self.running or self.is_init:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if not pid:
                 return
             task = self.running.pop(pid, None)
