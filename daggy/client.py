@@ -206,13 +206,12 @@ class Client:
         return self._call("GET", f"/runs/{run}/tasks", filters)
 
     def all_tasks(self, run: int, **filters: Any) -> Iterator[Json]:
-        """Yield all tasks that match, page by page."""
-        cursor: str | None = None
+        """Yield all tasks that match, page by page; with `cursor` from that index on."""
         while True:
-            page = self.tasks(run, **filters, cursor=cursor)
+            page = self.tasks(run, **filters)
             yield from page["items"]
-            cursor = page["next"]
-            if cursor is None:
+            filters["cursor"] = page["next"]
+            if page["next"] is None:
                 return
 
     def task(self, run: int, index: int) -> Json:

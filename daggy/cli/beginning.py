@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from attrs import frozen
 
 from daggy.cli.document import Call, first_directory, plan_of
-from daggy.cli.refusal import refuse_other
 from daggy.engine.engine import Engine
-from daggy.errors import Problem, SpecError
+from daggy.errors import Problem, SpecError, UsageError
 from daggy.plan import Plan
 from daggy.run.edit import replan
 from daggy.run.indexes import Indexes
@@ -72,6 +73,20 @@ def _check_name(spec: RunSpec, tracker: Tracker) -> None:
     if tracker.durable and not spec.name:
         raise SpecError(
             [Problem("name", "a spec from standard input has no file's name", "give it a 'name' to keep it")]
+        )
+
+
+def refuse_other(record: RunRecord, spec: RunSpec, directory: Path) -> None:
+    """Refuse a spec that is not that of the directory's run: a directory holds one run.
+
+    Raises:
+        UsageError: its name is another.
+    """
+    if record.name != spec.name:
+        there, here = record.name or "(without a name)", spec.name or "(without a name)"
+        raise UsageError(
+            f"directory '{directory}' holds the run '{there}', and this spec is '{here}'; "
+            "keep it in another one with --dir, or name it the same to make it an edit"
         )
 
 

@@ -9,7 +9,7 @@ import click
 
 from daggy.cli import text
 from daggy.cli.options import document_options, json_option, narrowing_options, run_argument
-from daggy.cli.where import Where, where_options
+from daggy.cli.target import Target, target_options
 
 if TYPE_CHECKING:
     from daggy.client import Client
@@ -24,23 +24,28 @@ dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Show what i
 @run_argument
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
 @narrowing_options
-@where_options
+@target_options
 @json_option
 def kill(
-    place: Where, which: str, selectors: tuple[str, ...], where: dict[str, str], states: tuple[str, ...], as_json: bool
+    target: Target,
+    which: str,
+    selectors: tuple[str, ...],
+    where: dict[str, str],
+    states: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Kill RUN, or what the selectors choose of it: queued work first, then what runs."""
-    client, run = _run(place, which)
+    client, run = _run(target, which)
     _tell(client.kill(run, _selector(selectors, where, states)), as_json=as_json)
 
 
 @click.command()
 @run_argument
-@where_options
+@target_options
 @json_option
-def resume(place: Where, which: str, as_json: bool) -> None:
+def resume(target: Target, which: str, as_json: bool) -> None:
     """Put what is errored, killed or upstream_failed of RUN back in the queue."""
-    client, run = _run(place, which)
+    client, run = _run(target, which)
     _tell(client.change(run, {"resume": True}), as_json=as_json)
 
 
@@ -50,10 +55,10 @@ def resume(place: Where, which: str, as_json: bool) -> None:
 @narrowing_options
 @keep_downstream_option
 @dry_run_option
-@where_options
+@target_options
 @json_option
 def requeue(
-    place: Where,
+    target: Target,
     which: str,
     selectors: tuple[str, ...],
     where: dict[str, str],
@@ -66,7 +71,7 @@ def requeue(
     selector = _selector(selectors, where, states)
     if selector is None:
         raise click.UsageError("name what is to run again: an index, a task, a template, --param or --state")
-    client, run = _run(place, which)
+    client, run = _run(target, which)
     asked = {"requeue": selector, "keep_downstream": keep_downstream}
     told = client.change(run, asked, dry_run=dry_run)
     if dry_run:
@@ -79,11 +84,11 @@ def requeue(
 @run_argument
 @document_options
 @keep_downstream_option
-@where_options
+@target_options
 @json_option
-def plan(place: Where, which: str, keep_downstream: bool, as_json: bool, **document: Any) -> None:
+def plan(target: Target, which: str, keep_downstream: bool, as_json: bool, **document: Any) -> None:
     """Show what an edit of RUN to SPEC keeps, adds, removes, changes and invalidates, by template and why."""
-    client, run = _run(place, which)
+    client, run = _run(target, which)
     told = _change(client, run, document, {"keep_downstream": keep_downstream}, dry_run=True)
     _tell_difference(told, as_json=as_json)
 
@@ -92,11 +97,11 @@ def plan(place: Where, which: str, keep_downstream: bool, as_json: bool, **docum
 @run_argument
 @document_options
 @keep_downstream_option
-@where_options
+@target_options
 @json_option
-def edit(place: Where, which: str, keep_downstream: bool, as_json: bool, **document: Any) -> None:
+def edit(target: Target, which: str, keep_downstream: bool, as_json: bool, **document: Any) -> None:
     """Make SPEC the new version of RUN's spec: what changed runs again, and the run is resumed."""
-    client, run = _run(place, which)
+    client, run = _run(target, which)
     asked = {"keep_downstream": keep_downstream}
     difference = None if as_json else _change(client, run, document, asked, dry_run=True)
     told = _change(client, run, document, asked, dry_run=False)
@@ -105,11 +110,11 @@ def edit(place: Where, which: str, keep_downstream: bool, as_json: bool, **docum
     _tell(told, as_json=as_json)
 
 
-def _run(place: Where, which: str) -> tuple[Client, int]:
+def _run(target: Target, which: str) -> tuple[Client, int]:
     from daggy.cli.served import Served  # help must not wait for it
 
-    client = place.client()
-    return client, Served(client).number(which)
+    client = target.client()
+    return client, Served(client).open(which).id
 
 
 def _selector(selectors: Sequence[str], where: dict[str, str], states: Sequence[str]) -> Any:

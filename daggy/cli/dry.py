@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 
 from daggy.cli import text
-from daggy.cli.beginning import chosen_of
+from daggy.cli.beginning import chosen_of, refuse_other
 from daggy.cli.document import Call, first_directory, plan_of
-from daggy.cli.look import Kept, look
+from daggy.cli.kept import Kept
 from daggy.cli.planned import difference_lines, show_plan, show_warnings, to_run_line
-from daggy.cli.refusal import refuse_other
 from daggy.errors import DirectoryError
 from daggy.plan import plan_as_json
 from daggy.run.states import Now
@@ -44,7 +43,7 @@ def dry(call: Call, directory: Path | None, config: Path | None, rerun: tuple[st
     refuse_other(record, spec, kept.directory.path)
     made = plan_of(spec, call.document.source)
     show_warnings(made, call.document.source)
-    run = kept.run(str(record.run), {record.version: made} if raw == stored else {})
+    run = kept.rebuilt(record, {record.version: made} if raw == stored else {})
     shape = preview(run, spec, Now(time.time(), 0.0), rerun=lambda plan: chosen_of(plan, rerun), made=made)
     if as_json:
         text.print_json(shape_as_json(shape))
@@ -61,7 +60,7 @@ def _kept(directory: Path | None, config: Path | None) -> tuple[Kept, RunRecord]
     if directory is None or not directory.exists():
         return None
     try:
-        kept = look(directory, config)
+        kept = Kept.look(directory, config)
     except DirectoryError:
         if any(directory.iterdir()):
             raise

@@ -10,7 +10,7 @@ import click
 
 from daggy.cli import text
 from daggy.cli.options import json_option, narrowing_options, run_argument
-from daggy.cli.where import Where, where_options
+from daggy.cli.target import Target, target_options
 
 MOST = 20
 """Tasks explained at once."""
@@ -20,10 +20,10 @@ MOST = 20
 @run_argument
 @click.argument("selectors", metavar="SELECTOR...", nargs=-1, required=True)
 @narrowing_options
-@where_options
+@target_options
 @json_option
 def explain(
-    place: Where,
+    target: Target,
     which: str,
     selectors: tuple[str, ...],
     where: dict[str, str],
@@ -31,9 +31,9 @@ def explain(
     as_json: bool,
 ) -> None:
     """Say why tasks do not run, or why they ran again. RUN is an id, or 'last'."""
-    source = place.source()
-    chosen = list(islice(source.chosen(which, selectors, where, states), MOST + 1))
-    told = [(task, source.explain(which, task["index"])) for task in chosen[:MOST]]
+    run = target.source().open(which)
+    chosen = list(islice(run.chosen(selectors, where, states), MOST + 1))
+    told = [(task, run.explain(task["index"])) for task in chosen[:MOST]]
     if as_json:
         text.print_json([{"index": task["index"], "name": task["name"]} | said for task, said in told])
         return
@@ -78,9 +78,7 @@ def _generator(reason: Mapping[str, Any], state: str) -> str:
 
 def _attempt(reason: Mapping[str, Any], state: str) -> str:
     del state
-    said = {"exit": f"exit {reason['exit_code']}", "signal": f"signal {reason['signal']}"}
-    message = f": {reason['message']}" if reason["message"] else ""
-    return f"attempt {reason['attempt']} ended: {said.get(reason['reason'], reason['reason'])}{message}"
+    return f"attempt {reason['attempt']} ended: {text.outcome(reason)}"
 
 
 def _moved(reason: Mapping[str, Any], state: str) -> str:

@@ -10,7 +10,7 @@ import click
 
 from daggy.cli import text
 from daggy.cli.options import document_options
-from daggy.cli.where import Where, where_options
+from daggy.cli.target import Target, target_options
 
 if TYPE_CHECKING:
     from daggy.plan import ParentRow, SummaryRow
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @document_options
 @click.option("--format", "kind", type=click.Choice(["mermaid", "dot", "json"]), default="mermaid", show_default=True)
-@where_options
+@target_options
 def graph(
-    place: Where,
+    target: Target,
     spec: str,
     parameters: dict[str, str],
     tags: dict[str, str],
@@ -32,7 +32,7 @@ def graph(
     from daggy.plan import plan_as_json, summary_of  # help must not wait for these
 
     if (spec == "last" or spec.isdigit()) and not Path(spec).exists():
-        plan = place.source().graph(spec)
+        plan = target.source().open(spec).graph()
     else:
         from daggy.cli.document import read_document
 

@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import frozen
 
 from daggy.cli import text
 from daggy.cli.options import json_option, narrowing_options, run_argument
-from daggy.cli.where import Where, where_options
-from daggy.errors import UsageError
+from daggy.cli.target import Target, target_options
+from daggy.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from daggy.attempt import Rows
-    from daggy.cli.look import Kept
-    from daggy.run.run import Run
+    from daggy.cli.source import Json, RunSource
 
 MOST = 20
 """Tasks shown unless all are asked for."""
 
-PAUSE = 0.3
-"""Seconds between two looks at a directory that is followed."""
+RANK = {"errored": 0, "killed": 1, "running": 2, "completed": 3}
+"""Failures first."""
+
+INCOMPLETE = 1
+"""Exit code where some output is gone."""
 
 
-@frozen(eq=False)
-class Output:
-    """One ended attempt whose output is to be shown."""
+@frozen
+class Request:
+    """What the command line asks for: which tasks, and what of their output."""
 
-    index: int
-    version: int
-    row: Rows
-    message: str
+    selectors: tuple[str, ...]
+    where: Mapping[str, str]
+    states: tuple[str, ...]
+    stream: str | None
+    attempt: int | None
+    tail: int | None
+    everything: bool
 
 
 @click.command()
 @run_argument
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
 @narrowing_options
-@click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this one; both otherwise.")
-@click.option("--attempt", type=click.IntRange(1), help="This attempt; the last one otherwise.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
-@click.option("-f", "--follow", is_flag=True, help="Go on, with each task as it ends, until the run has ended.")
-@click.option("--all", "everything", is_flag=True, help=f"More than {MOST} tasks too.")
-@where_options
+@click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Print only this stream, not both.")
+@click.option("--attempt", type=click.IntRange(1), metavar="N", help="Print the N-th attempt, not the last one.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Print only the last N lines of each stream.")
+@click.option("-f", "--follow", is_flag=True, help="Print output as it is written, until the run has ended.")
+@click.option("--all", "everything", is_flag=True, help=f"Print all tasks, not only the first {MOST}.")
+@target_options
 @json_option
 def logs(
-    place: Where,
+    target: Target,
     which: str,
     selectors: tuple[str, ...],
     where: dict[str, str],
@@ -59,124 +63,97 @@ def logs(
     follow: bool,
     everything: bool,
     as_json: bool,
-) -> None:
-    """Print what tasks wrote: standard output, then standard error. RUN is an id, or 'last'.
+) -> int:
+    """Print what tasks of RUN wrote to standard output and standard error.
 
-    Several tasks have a header each, those that failed first. Without a SELECTOR: all tasks.
+    Without a SELECTOR, prints all tasks. If there are several, each has a header, and failed tasks come first.
     """
-    from daggy.cli.served import Served  # help must not wait for these
-    from daggy.cli.unserved import Directory
+    import trio  # help must not wait for it
 
-    source = place.source()
-    if isinstance(source, Served):
-        from daggy.cli.served_logs import Asked, logs_as_json, print_logs
+    wanted = Request(selectors, where, states, stream, attempt, tail, everything)
+    source = target.source()
+    if follow:
+        from daggy.cli.logs_follow import Follower
 
-        asked = Asked(stream, attempt, tail, follow, None if everything else MOST)
         if as_json:
-            text.print_json(logs_as_json(source, which, selectors, where, states, asked))
-        else:
-            print_logs(source, which, selectors, where, states, asked)
-        return
-    assert isinstance(source, Directory)
-    wanted = Wanted(which, selectors, where, states, stream, attempt, tail, follow, everything, as_json)
-    _of_directory(source.kept, wanted)
+            raise UsageError("--follow and --json exclude each other; leave one out")
+        return trio.run(Follower(source, which, wanted).follow)
+    run = source.open(which)
+    return trio.run(_print_json if as_json else _print, run, wanted)
 
 
-@frozen
-class Wanted:
-    """What the command line asks for."""
+async def _print(run: RunSource, wanted: Request) -> int:
+    from daggy.cli.transcript import Transcript
 
-    which: str
-    selectors: tuple[str, ...]
-    where: dict[str, str]
-    states: tuple[str, ...]
-    stream: str | None
-    attempt: int | None
-    tail: int | None
-    follow: bool
-    everything: bool
-    as_json: bool
-
-
-def _of_directory(kept: Kept, asked: Wanted) -> None:
-    """Print what tasks of a run in a directory wrote."""
-    from daggy.cli.outputs import Reader
-    from daggy.view.selectors import select
-
-    shown: set[tuple[int, int]] = set()
-    while True:
-        run = kept.run(asked.which)
-        chosen = _in_order(run, select(run, asked.selectors, asked.where, asked.states).tolist())
-        most = len(chosen) if asked.everything or asked.follow else MOST
-        wanted = [output for index in chosen[:most] for output in _outputs(kept, run, index, asked.attempt)]
-        fresh = [output for output in wanted if (output.index, int(output.row["attempt"])) not in shown]
-        reader = Reader(kept, run.id)
-        if asked.as_json:
-            text.print_json([_as_json(run, reader, output, asked.stream, asked.tail) for output in fresh])
-            return
-        for output in fresh:
-            if len(chosen) > 1:
-                click.echo(header(run, output))
-            reader.write(output.version, output.row, asked.stream, asked.tail)
-            shown.add((output.index, int(output.row["attempt"])))
-        if not asked.follow or run.is_ended:
-            break
-        time.sleep(PAUSE)  # a directory tells nobody that it changed
-    _say_what_is_left(run, chosen, most, shown, asked.attempt)
-
-
-def _say_what_is_left(run: Run, chosen: list[int], most: int, shown: set[tuple[int, int]], attempt: int | None) -> None:
-    if len(chosen) > most:
-        click.echo(f"and {len(chosen) - most:,} more tasks: --all", err=True)
-    if len(chosen) == 1 and not shown:
-        name = run.plan.name(chosen[0])
-        number = "ended attempt" if attempt is None else f"ended attempt {attempt}"
-        raise UsageError(f"task '{name}' has no {number}; 'daggy explain' says why")
-    if not chosen:
+    tasks, more = chosen(run, wanted)
+    transcript = Transcript(wanted.stream, wanted.tail, headers=len(tasks) > 1)
+    for task in tasks:
+        attempt = _attempt(run, task, wanted, is_alone=len(tasks) == 1)
+        if attempt is not None:
+            await transcript.write(run, task, attempt)
+    if more:
+        click.echo("there are more tasks: --all", err=True)
+    if not tasks:
         click.echo("no tasks match", err=True)
+    return 0 if transcript.is_whole else INCOMPLETE
 
 
-def _in_order(run: Run, indexes: list[int]) -> list[int]:
-    """Return tasks that have ended an attempt, those that failed first; one task alone stays whatever it has."""
-    from daggy.run.states import COMPLETED, ERRORED, KILLED
+async def _print_json(run: RunSource, wanted: Request) -> int:
+    from daggy.cli.outputs import STREAMS
+    from daggy.cli.transcript import read_whole
 
-    rank = {ERRORED: 0, KILLED: 1, COMPLETED: 3}
-    if len(indexes) > 1:
-        indexes = [index for index in indexes if run.frontier.last[index]]
-    return sorted(indexes, key=lambda index: rank.get(int(run.frontier.state[index]), 2))
-
-
-def _outputs(kept: Kept, run: Run, index: int, attempt: int | None) -> Iterator[Output]:
-    """Yield the attempt of a task that is to be shown, if it has ended."""
-    from daggy.engine.archive import attempts_of
-    from daggy.view.shapes import version_of
-
-    number, row = int(run.frontier.last[index]) - 1, run.last_row(index)
-    if row is not None and attempt in (None, int(row["attempt"])):
-        yield Output(index, version_of(run, number), row, run.ledger.messages.get(number, ""))
-    elif attempt is not None:
-        chosen = [one for one in attempts_of(run, index, kept.tracker) if int(one[1]["attempt"]) == attempt]
-        for version, earlier, message in chosen[-1:]:
-            yield Output(index, version, earlier, message)
-
-
-def header(run: Run, output: Output) -> str:
-    """Return the line before a task's output: `==> name attempt exit <==`."""
-    from daggy.view.shapes import attempt
-
-    told = attempt(output.row, output.message, {})
-    ended = "exit 0" if told.reason == "ok" else told.outcome()
-    return f"==> {run.plan.name(output.index)} attempt {told.attempt} {ended} <=="
+    code, shown = 0, []
+    tasks, _ = chosen(run, wanted)
+    for task in tasks:
+        attempt = _attempt(run, task, wanted, is_alone=len(tasks) == 1)
+        if attempt is None:
+            continue
+        outputs: dict[str, str] = {}
+        for stream in STREAMS if wanted.stream is None else (wanted.stream,):
+            try:
+                data = await read_whole(run, task, attempt, stream, wanted.tail)
+            except NotFoundError as error:
+                data, code = b"", INCOMPLETE
+                click.echo(f"{stream} of {task['name']}: {error}", err=True)
+            outputs[stream] = data.decode(errors="replace")
+        shown.append({"index": task["index"], "name": task["name"], "attempt": attempt["attempt"], **outputs})
+    text.print_json(shown)
+    return code
 
 
-def _as_json(run: Run, reader: object, output: Output, stream: str | None, tail: int | None) -> dict[str, object]:
-    from daggy.cli.outputs import Reader
+def chosen(run: RunSource, wanted: Request) -> tuple[list[Json], bool]:
+    """Return the tasks to show, those that failed first, and whether there are more."""
+    found = run.chosen(wanted.selectors, wanted.where, wanted.states)
+    if wanted.everything:
+        tasks, more = list(found), False
+    else:
+        tasks = list(islice(found, MOST + 1))
+        more = len(tasks) > MOST
+        if more and not wanted.states:  # the failures may be further on
+            failed = list(islice(run.chosen(wanted.selectors, wanted.where, ["errored", "killed"]), MOST))
+            known = {task["index"] for task in failed}
+            tasks = failed + [task for task in tasks if task["index"] not in known]
+        tasks = tasks[:MOST]
+    if len(tasks) > 1:
+        tasks = [task for task in tasks if task["attempts"]]
+    return sorted(tasks, key=lambda task: RANK.get(task["state"], 2)), more
 
-    assert isinstance(reader, Reader)
-    name, number = run.plan.name(output.index), int(output.row["attempt"])
-    read = {
-        one: reader.read(output.version, output.row, one, tail).decode(errors="replace")
-        for one in ("stdout", "stderr")
-        if stream in (None, one)
-    }
-    return {"index": output.index, "name": name, "attempt": number, **read}
+
+def _attempt(run: RunSource, task: Json, wanted: Request, *, is_alone: bool) -> Mapping[str, Any] | None:
+    """Return the attempt to show: the one asked for, else the last; None if one of several tasks has none.
+
+    Raises:
+        UsageError: the only task has none.
+    """
+    from daggy.cli.transcript import running
+
+    if task["state"] == "running" and wanted.attempt in (None, task["attempts"]):
+        return running(task["attempts"])
+    ended = [one for one in run.attempts(task["index"]) if wanted.attempt in (None, one["attempt"])]
+    if ended:
+        last: Mapping[str, Any] = ended[-1]
+        return last
+    if not is_alone:
+        return None
+    number = "" if wanted.attempt is None else f" {wanted.attempt}"
+    raise UsageError(f"task '{task['name']}' has no attempt{number} to show; 'daggy explain' says why")

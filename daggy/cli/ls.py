@@ -10,7 +10,7 @@ import click
 
 from daggy.cli import text
 from daggy.cli.options import json_option, pair
-from daggy.cli.where import Where, where_options
+from daggy.cli.target import Target, target_options
 from daggy.errors import UsageError
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -23,10 +23,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 @click.option("--name", default="", help="Only runs of this name.")
 @click.option("--since", metavar="TIME", help="Only runs created since: an age such as 2h or 3d, or a date.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
-@where_options
+@target_options
 @json_option
 def ls(
-    place: Where,
+    target: Target,
     tags: dict[str, str],
     states: tuple[str, ...],
     name: str,
@@ -36,7 +36,7 @@ def ls(
 ) -> None:
     """List runs, newest first."""
     earliest = None if since is None else moment(since, time.time())
-    page = place.source().runs(tags, states, name, earliest, limit)
+    page = target.source().runs(tags, states, name, earliest, limit)
     if as_json:
         text.print_json(page)
         return

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
-import click
-import trio
-
-from daggy.attempt import Rows
-from daggy.cli.look import Kept
-from daggy.cli.streams import write_bytes
-from daggy.executor import Executor
+from daggy.errors import NotFoundError
 
 PIECE = 1 << 20
 """Bytes that are read at a time."""
+
+STREAMS = ("stdout", "stderr")
 
 Read = Callable[[str, int, int], Awaitable[bytes]]
 """Gives bytes of one attempt's output: stream, offset, limit."""
@@ -40,55 +37,35 @@ async def pieces(read: Read, stream: str, size: int) -> AsyncIterator[bytes]:
         offset += len(data)
 
 
-class Reader:
-    """Reads outputs of a run in a directory that no engine of ours uses."""
-
-    def __init__(self, kept: Kept, run: int) -> None:
-        """Remember whose; nothing is opened yet."""
-        self._kept = kept
-        self._run = run
-        self._places = kept.places
-        self._executors: dict[str, Executor] = {}
-
-    def write(self, version: int, row: Rows, stream: str | None, tail: int | None) -> None:
-        """Write an attempt's output to standard output; say on standard error what of it is gone."""
-        for one in ("stdout", "stderr") if stream is None else (stream,):
-            try:
-                trio.run(self._write, version, row, one, tail)
-            except (OSError, ValueError) as error:
-                click.echo(f"{one} of attempt {int(row['attempt'])} cannot be read: {error}", err=True)
-
-    def read(self, version: int, row: Rows, stream: str, tail: int | None) -> bytes:
-        """Return one stream of an attempt, or its last lines; empty if it is gone."""
-        read: list[bytes] = []
-        try:
-            trio.run(self._write, version, row, stream, tail, read.append)
-        except (OSError, ValueError) as error:
-            click.echo(f"{stream} of attempt {int(row['attempt'])} cannot be read: {error}", err=True)
-        return b"".join(read)
-
-    async def _write(
-        self,
-        version: int,
-        row: Rows,
-        stream: str,
-        tail: int | None,
-        write: Callable[[bytes], None] = write_bytes,
-    ) -> None:
-        size = int(row[stream])
-        executor = self._executor(row)
-
-        async def read(stream: str, offset: int, limit: int) -> bytes:
-            return await executor.read_log(self._run, version, row, stream, offset, limit)
-
-        if tail is None:
-            async for piece in pieces(read, stream, size):
-                write(piece)
+async def size_of(read: Read, stream: str) -> int:
+    """Return the bytes that a running attempt has written, which nothing says: found in some 40 reads of one byte."""
+    above = 1
+    while await read(stream, above - 1, 1):
+        above *= 2
+    below = above // 2
+    while above - below > 1:
+        middle = (below + above) // 2
+        if await read(stream, middle - 1, 1):
+            below = middle
         else:
-            write(await last_lines(read, stream, size, tail))
+            above = middle
+    return below
 
-    def _executor(self, row: Rows) -> Executor:
-        pool, _ = self._places.get(int(row["place"]), ("", ""))
-        if pool not in self._executors:
-            self._executors[pool] = self._kept.executor(pool)
-        return self._executors[pool]
+
+async def ending(read: Read, attempt: Mapping[str, Any], lines: int, most: int) -> list[str]:
+    """Return the last lines of standard error; if they are few, those of standard output before them.
+
+    Args:
+        read: Reads the attempt.
+        attempt: The attempt, as the API shows it.
+        lines: How many.
+        most: Bytes of a stream that are read for them, about.
+    """
+    found: list[str] = []
+    for stream in reversed(STREAMS):
+        try:
+            data = await last_lines(read, stream, attempt[f"{stream}_bytes"], lines - len(found), most)
+        except (OSError, ValueError, NotFoundError) as error:
+            return [*found, f"({stream} cannot be read: {error})"]
+        found = data.decode(errors="replace").splitlines() + found
+    return found

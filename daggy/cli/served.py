@@ -1,81 +1,95 @@
-"""A server as what commands read from."""
+"""A server as a source of runs."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 
-from daggy.cli.source import Json, Source, number, split
+from attrs import frozen
+
+from daggy.cli.source import Json, RunSource, Source, split
 from daggy.client import Client
-from daggy.errors import NotFoundError
+from daggy.errors import NotFoundError, UsageError
 
 
+@frozen
 class Served(Source):
     """A server."""
 
-    def __init__(self, client: Client) -> None:
-        """Keep the client."""
-        self.client = client
-
-    def number(self, which: str) -> int:
-        """Return the id of the run that a user calls `which`."""
-        return number(which, self.client.last() if which == "last" else 0)
+    client: Client
 
     def runs(self, tags: Mapping[str, str], states: Sequence[str], name: str, since: float | None, limit: int) -> Json:
         """Return a page of runs, newest first."""
-        earliest = None if since is None else _timestamp(since)
-        tag = [f"{key}:{value}" for key, value in tags.items()]
-        return self.client.runs(tag=tag, state=split(states), name=name, since=earliest, limit=limit)
+        earliest = None if since is None else dt.datetime.fromtimestamp(since, dt.UTC).isoformat()
+        return self.client.runs(tag=_pairs(tags), state=split(states), name=name, since=earliest, limit=limit)
 
-    def run(self, which: str) -> Json:
-        """Return a run with its counts."""
-        return self.client.run(self.number(which))
+    def open(self, which: str) -> ServedRun:
+        """Return one run."""
+        if which == "last":
+            return ServedRun(self.client, self.client.last())
+        if not (which.isascii() and which.isdigit()):
+            raise UsageError(f"no run '{which}'; name it by its id, or 'last'")
+        return ServedRun(self.client, int(which))
 
-    def graph(self, which: str) -> Json:
-        """Return the plan of a run by template."""
-        return self.client.graph(self.number(which))
 
-    def tasks(
-        self, which: str, where: Mapping[str, str], states: Sequence[str], template: str, limit: int, cursor: int
-    ) -> Json:
+@frozen
+class ServedRun(RunSource):
+    """A run of a server."""
+
+    client: Client
+    id: int
+
+    def run(self) -> Json:
+        """Return the run with its counts."""
+        return self.client.run(self.id)
+
+    def graph(self) -> Json:
+        """Return the plan by template."""
+        return self.client.graph(self.id)
+
+    def tasks(self, where: Mapping[str, str], states: Sequence[str], template: str, limit: int, cursor: int) -> Json:
         """Return a page of tasks."""
-        return self.client.tasks(
-            self.number(which), param=_pairs(where), state=split(states), template=template, limit=limit,
-            cursor=cursor or None,
-        )  # fmt: skip
+        filters = {"param": _pairs(where), "state": split(states), "template": template}
+        return self.client.tasks(self.id, **filters, limit=limit, cursor=cursor or None)
 
     def chosen(
-        self, which: str, selectors: Sequence[str], where: Mapping[str, str], states: Sequence[str]
+        self, selectors: Sequence[str], where: Mapping[str, str], states: Sequence[str], after: int = 0
     ) -> Iterator[Json]:
-        """Yield the tasks that selectors choose; none: all."""
-        run, seen = self.number(which), set[int]()
+        """Yield the tasks that selectors choose."""
+        seen: set[int] = set()
         wanted = split(states)
         for selector in selectors or [""]:
-            for task in self._chosen(run, selector, where, wanted):
-                if task["index"] not in seen and (not wanted or task["state"] in wanted):
+            for task in self._chosen(selector, where, wanted, after):
+                if task["index"] not in seen and task["index"] >= after and (not wanted or task["state"] in wanted):
                     seen.add(task["index"])
                     yield task
 
-    def _chosen(self, run: int, selector: str, where: Mapping[str, str], states: Sequence[str]) -> Iterator[Json]:
+    def _chosen(self, selector: str, where: Mapping[str, str], states: Sequence[str], after: int) -> Iterator[Json]:
         if selector.isascii() and selector.isdigit():
-            yield {**self.client.task(run, int(selector)), "attempts": None}
+            task = self.client.task(self.id, int(selector))
+            yield from self.client.tasks(self.id, name=task["name"])["items"]
         elif ":" in selector.rpartition("/")[2]:
-            named = self.client.tasks(run, name=selector)["items"]
+            named = self.client.tasks(self.id, name=selector)["items"]
             if not named:
                 raise NotFoundError(f"no task named '{selector}'")
             yield from named
         else:
             filters = {"template": selector, "param": _pairs(where), "state": states, "limit": 1000}
-            yield from self.client.all_tasks(run, **filters)
+            yield from self.client.all_tasks(self.id, **filters, cursor=after or None)
 
-    def explain(self, which: str, index: int) -> Json:
-        """Return why a task is where it is."""
-        return self.client.explain(self.number(which), index)
+    def attempts(self, index: int) -> Sequence[Json]:
+        """Return the ended attempts of a task."""
+        found: Sequence[Json] = self.client.task(self.id, index)["attempts"]
+        return found
+
+    def explain(self, index: int) -> Json:
+        """Return why a task is in its state."""
+        return self.client.explain(self.id, index)
+
+    async def read(self, index: int, attempt: int, stream: str, offset: int, limit: int) -> bytes:
+        """Return bytes of an attempt's output. Nothing else runs meanwhile."""
+        return b"".join(self.client.log(self.id, index, stream, attempt=attempt, offset=offset, limit=limit))
 
 
 def _pairs(where: Mapping[str, str]) -> list[str]:
     return [f"{key}:{value}" for key, value in where.items()]
-
-
-def _timestamp(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat()

@@ -9,16 +9,16 @@ import click
 
 from daggy.cli import text
 from daggy.cli.options import json_option, run_argument
-from daggy.cli.where import Where, where_options
+from daggy.cli.target import Target, target_options
 
 
 @click.command()
 @run_argument
-@where_options
+@target_options
 @json_option
-def show(place: Where, which: str, as_json: bool) -> None:
+def show(target: Target, which: str, as_json: bool) -> None:
     """Show a run with its counts. RUN is an id, or 'last'."""
-    run = place.source().run(which)
+    run = target.source().open(which).run()
     if as_json:
         text.print_json(run)
         return

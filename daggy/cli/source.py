@@ -1,4 +1,4 @@
-"""What commands that look read from, in the API's shapes; a server or a directory, see `served` and `unserved`."""
+"""The port that commands read runs through, in the API's shapes; see `served` for a server, `kept` for a directory."""
 
 from __future__ import annotations
 
@@ -6,54 +6,76 @@ import abc
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from daggy.errors import UsageError
-
 Json = Any
 
 
 class Source(abc.ABC):
-    """Runs and tasks in the API's shapes. `which` is a run's id, or `last`."""
+    """A source of runs."""
 
     @abc.abstractmethod
     def runs(self, tags: Mapping[str, str], states: Sequence[str], name: str, since: float | None, limit: int) -> Json:
-        """Return a page of runs, newest first."""
+        """Return a page of runs, newest first; `since` is in seconds since 1970."""
 
     @abc.abstractmethod
-    def run(self, which: str) -> Json:
-        """Return a run with its counts."""
+    def open(self, which: str) -> RunSource:
+        """Return one run as it is at this moment.
+
+        Args:
+            which: Its id, or `last`.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+
+
+class RunSource(abc.ABC):
+    """One run; `id` is its number."""
+
+    id: int
 
     @abc.abstractmethod
-    def graph(self, which: str) -> Json:
-        """Return the plan of a run by template."""
+    def run(self) -> Json:
+        """Return the run with its counts."""
 
     @abc.abstractmethod
-    def tasks(
-        self, which: str, where: Mapping[str, str], states: Sequence[str], template: str, limit: int, cursor: int
-    ) -> Json:
-        """Return a page of tasks."""
+    def graph(self) -> Json:
+        """Return the plan by template."""
+
+    @abc.abstractmethod
+    def tasks(self, where: Mapping[str, str], states: Sequence[str], template: str, limit: int, cursor: int) -> Json:
+        """Return a page of tasks, ascending by index, from the index `cursor` on."""
 
     @abc.abstractmethod
     def chosen(
-        self, which: str, selectors: Sequence[str], where: Mapping[str, str], states: Sequence[str]
+        self, selectors: Sequence[str], where: Mapping[str, str], states: Sequence[str], after: int = 0
     ) -> Iterator[Json]:
-        """Yield the tasks that selectors choose; none: all."""
+        """Yield the tasks that selectors choose; none: all.
+
+        Args:
+            selectors: Indexes, names of tasks, templates.
+            where: Texts of parameters.
+            states: Names of states; none: all.
+            after: Leave out tasks below this index.
+
+        Raises:
+            UsageError: a selector chooses something that does not exist.
+        """
 
     @abc.abstractmethod
-    def explain(self, which: str, index: int) -> Json:
-        """Return why a task is where it is."""
+    def attempts(self, index: int) -> Sequence[Json]:
+        """Return the ended attempts of a task, in order."""
 
+    @abc.abstractmethod
+    def explain(self, index: int) -> Json:
+        """Return why a task is in its state."""
 
-def number(which: str, last: int) -> int:
-    """Return the id of the run that a user calls `which`.
+    @abc.abstractmethod
+    async def read(self, index: int, attempt: int, stream: str, offset: int, limit: int) -> bytes:
+        """Return up to `limit` bytes of what an attempt wrote to `stdout` or `stderr`, while it runs or after.
 
-    Raises:
-        UsageError: it is no id.
-    """
-    if which == "last":
-        return last
-    if not (which.isascii() and which.isdigit()):
-        raise UsageError(f"no run '{which}'; name it by its id, or 'last'")
-    return int(which)
+        Raises:
+            NotFoundError: the output is gone, or not what was written.
+        """
 
 
 def split(states: Sequence[str]) -> list[str]:

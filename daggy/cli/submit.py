@@ -6,17 +6,17 @@ import click
 
 from daggy.cli import text
 from daggy.cli.options import document_options, json_option
-from daggy.cli.where import Where, where_options
+from daggy.cli.target import Target, target_options
 
 
 @click.command()
 @document_options
 @click.option("--wait", is_flag=True, help="Show how it goes until it has ended; the exit code tells how.")
 @click.option("--key", default="", help="Submitted again under the same key within a day, it is the same run.")
-@where_options
+@target_options
 @json_option
 def submit(
-    place: Where,
+    target: Target,
     spec: str,
     parameters: dict[str, str],
     tags: dict[str, str],
@@ -30,7 +30,7 @@ def submit(
     from daggy.errors import SpecError
 
     call = read_document(spec, parameters, tags, templating)
-    client = place.client()
+    client = target.client()
     try:
         run = client.submit(call.raw(), key=key)
     except SpecError as error:

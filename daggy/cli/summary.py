@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 from attrs import field, frozen
 
-from daggy.attempt import Rows
 from daggy.cli import text
-from daggy.cli.outputs import last_lines
+from daggy.cli.failures import MOST, print_failure
 from daggy.engine.engine import Engine
 from daggy.run import states
 from daggy.run.run import Run
 from daggy.tracker import RunState
-from daggy.view.shapes import last_attempt, version_of
-
-MOST = 5
-"""Failures that are told one by one."""
-
-LINES = 10
-"""Lines of output of each."""
-
-BYTES = 1 << 16
-"""Bytes of output that are looked at for them."""
-
-WIDTH = 1000
-"""Characters of a line."""
+from daggy.view.shapes import as_json, last_attempt, version_of
 
 
 @frozen
@@ -62,7 +50,7 @@ async def summarise(ending: Ending) -> None:
     click.echo(f"{title}{text.state(state)} after {text.duration(ending.seconds)}: {counted}", err=True)
     errored = _first_errored(run)
     for index in errored[:MOST]:
-        await _tell_failure(ending, index)
+        await _print_failure(ending, index)
     for line in _directions(ending, len(errored)):
         click.echo(line, err=True)
 
@@ -74,34 +62,13 @@ def _first_errored(run: Run) -> list[int]:
     return ordered
 
 
-async def _tell_failure(ending: Ending, index: int) -> None:
+async def _print_failure(ending: Ending, index: int) -> None:
     run = ending.run
-    places = ending.engine.place_names()
-    attempt = last_attempt(run, index, places)
-    said = "" if attempt is None else f": {attempt.outcome()}"
-    tries = "" if attempt is None or attempt.attempt == 1 else f" (attempt {attempt.attempt})"
-    click.echo(f"{run.plan.name(index)} {text.state('errored')}{said}{tries}", err=True)
-    row = run.last_row(index)
+    attempt = last_attempt(run, index, ending.engine.place_names())
+    row, read = run.last_row(index), None
     if ending.tails and row is not None:
-        for line in await _tail(ending, row, version_of(run, int(run.frontier.last[index]) - 1)):
-            click.echo(f"    {text.harmless(line, WIDTH)}", err=True)
-
-
-async def _tail(ending: Ending, row: Rows, version: int) -> list[str]:
-    """Return the last lines of standard error; if they are few, those of standard output before them."""
-
-    async def read(stream: str, offset: int, limit: int) -> bytes:
-        return await ending.engine.runs.read_log(ending.run.id, version, row, stream, offset, limit)
-
-    lines: list[str] = []
-    for stream in ("stderr", "stdout"):
-        wanted = LINES - len(lines)
-        try:
-            data = await last_lines(read, stream, int(row[stream]), wanted, most=BYTES)
-        except (OSError, ValueError) as error:
-            return [*lines, f"({stream} cannot be read: {error})"]
-        lines = data.decode(errors="replace").splitlines() + lines
-    return lines
+        read = partial(ending.engine.runs.read_log, run.id, version_of(run, int(run.frontier.last[index]) - 1), row)
+    await print_failure(run.plan.name(index), as_json(attempt), read)
 
 
 def _directions(ending: Ending, errored: int) -> Iterator[str]:

@@ -6,7 +6,7 @@ import click
 
 from daggy.cli import text
 from daggy.cli.options import json_option, narrowing_options, run_argument
-from daggy.cli.where import Where, where_options
+from daggy.cli.target import Target, target_options
 
 
 @click.command()
@@ -15,10 +15,10 @@ from daggy.cli.where import Where, where_options
 @click.option("--template", default="", help="Only tasks of this template.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
 @click.option("--cursor", type=click.IntRange(0), default=0, metavar="INDEX", help="Go on from this index.")
-@where_options
+@target_options
 @json_option
 def tasks(
-    place: Where,
+    target: Target,
     which: str,
     where: dict[str, str],
     states: tuple[str, ...],
@@ -28,7 +28,7 @@ def tasks(
     as_json: bool,
 ) -> None:
     """List tasks of a run. RUN is an id, or 'last'."""
-    page = place.source().tasks(which, where, states, template, limit, cursor)
+    page = target.source().open(which).tasks(where, states, template, limit, cursor)
     if as_json:
         text.print_json(page)
         return

@@ -95,6 +95,20 @@ def between(started: str | None, ended: str | None) -> str:
     return f"{(dt.datetime.fromisoformat(ended) - dt.datetime.fromisoformat(started)).total_seconds():.3f}"
 
 
+def outcome(attempt: Mapping[str, Any]) -> str:
+    """Return in a few words how an attempt ended: "exit 3", "signal 9", "timeout: after 10 s"."""
+    match attempt["reason"]:
+        case "ok":
+            return "exit 0"
+        case "exit":
+            ended = f"exit {attempt['exit_code']}"
+        case "signal":
+            ended = f"signal {attempt['signal']}"
+        case other:
+            ended = other
+    return f"{ended}: {attempt['message']}" if attempt["message"] else ended
+
+
 def group(name: str) -> str:
     """Return what a group of tasks is called: templates without parameters have no name together."""
     return name if name and not name.endswith("/") else f"{name}(without parameters)"

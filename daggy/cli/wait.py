@@ -5,33 +5,33 @@ from __future__ import annotations
 import click
 
 from daggy.cli.options import json_option, run_argument
-from daggy.cli.where import Where, where_options
+from daggy.cli.target import Target, target_options
 
 
 @click.command()
 @run_argument
-@where_options
+@target_options
 @json_option
-def wait(place: Where, which: str, as_json: bool) -> int:
+def wait(target: Target, which: str, as_json: bool) -> int:
     """Wait until RUN, an id or 'last', has ended; the exit code tells how. Ctrl-C only detaches."""
-    return _until_end(place, which, quiet=True, as_json=as_json)
+    return _until_end(target, which, quiet=True, as_json=as_json)
 
 
 @click.command()
 @run_argument
-@where_options
+@target_options
 @json_option
-def watch(place: Where, which: str, as_json: bool) -> int:
+def watch(target: Target, which: str, as_json: bool) -> int:
     """Show how RUN, an id or 'last', goes until it has ended. Ctrl-C only detaches."""
-    return _until_end(place, which, quiet=False, as_json=as_json)
+    return _until_end(target, which, quiet=False, as_json=as_json)
 
 
-def _until_end(place: Where, which: str, *, quiet: bool, as_json: bool) -> int:
+def _until_end(target: Target, which: str, *, quiet: bool, as_json: bool) -> int:
     from daggy.cli.served import Served  # help must not wait for these
     from daggy.cli.watching import conclude, watch_run
 
-    client = place.client()
-    run = Served(client).number(which)
+    client = target.client()
+    run = Served(client).open(which).id
     try:
         told = watch_run(client, run, quiet=quiet)
     except KeyboardInterrupt:

@@ -99,16 +99,6 @@ class AttemptShape:
     stdout_bytes: int
     stderr_bytes: int
 
-    def outcome(self) -> str:
-        """Return in a few words how it ended: "exit 3", "signal 9", "timeout: after 10 s"."""
-        if self.reason == "exit":
-            said = f"exit {self.exit_code}"
-        elif self.reason == "signal":
-            said = f"signal {self.signal}"
-        else:
-            said = self.reason
-        return f"{said}: {self.message}" if self.message else said
-
 
 @frozen
 class Filter:

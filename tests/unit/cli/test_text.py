@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from daggy.cli import text
 from daggy.cli.ls import moment
-from daggy.cli.progress import Pace
+from daggy.cli.pace import Pace
 from daggy.errors import UsageError
 
 
@@ -26,6 +26,20 @@ def test_columns_without_rows_are_their_header() -> None:
 )
 def test_durations_are_said_as_people_write_them(seconds: float, said: str) -> None:
     assert text.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("attempt", "said"),
+    [
+        ({"reason": "ok", "exit_code": 0, "message": ""}, "exit 0"),
+        ({"reason": "exit", "exit_code": 3, "message": ""}, "exit 3"),
+        ({"reason": "signal", "signal": 9, "message": ""}, "signal 9"),
+        ({"reason": "timeout", "signal": 15, "message": "after 10 s"}, "timeout: after 10 s"),
+        ({"reason": "spawn", "message": "no such file"}, "spawn: no such file"),
+    ],
+)
+def test_an_outcome_is_a_code_a_signal_or_a_reason_with_its_message(attempt: dict[str, object], said: str) -> None:
+    assert text.outcome(attempt) == said
 
 
 def test_counts_leave_out_what_there_is_none_of() -> None:

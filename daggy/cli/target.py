@@ -1,4 +1,4 @@
-"""Where a command looks or acts: a server, or a directory that no server uses."""
+"""Target a command looks or acts: a server, or a directory that no server uses."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Where:
-    """What the command line says of it.
+class Target:
+    """What the options say of it.
 
     Args:
         named: The state directory, absolute; None: the default one.
@@ -74,14 +74,13 @@ class Where:
             except UnavailableError:
                 if self.server or not (self.directory / "daggy.db").exists():
                     raise
-        from daggy.cli.look import look
-        from daggy.cli.unserved import Directory
+        from daggy.cli.kept import Kept
 
-        return Directory(look(self.directory, self.config))
+        return Kept.look(self.directory, self.config)
 
 
 def _user() -> str:
-    """Return who types, as far as that can be sent in a header; empty if nobody knows."""
+    """Return the name of the user, as far as a header can carry it; empty if it is unknown."""
     import getpass
 
     try:
@@ -91,12 +90,12 @@ def _user() -> str:
     return name if name.isascii() and name.isprintable() else ""
 
 
-def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--dir, --config, --server, --token`; the command gets them as `place`, a `Where`."""
+def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--dir, --config, --server, --token`; the command gets them as `target`, a `Target`."""
 
     @functools.wraps(command)
-    def with_place(directory: Path | None, config: Path | None, server: str, token: str, **others: Any) -> Any:
-        return command(place=Where(directory and absolute(directory), config, server, token), **others)
+    def with_target(directory: Path | None, config: Path | None, server: str, token: str, **others: Any) -> Any:
+        return command(target=Target(directory and absolute(directory), config, server, token), **others)
 
     for option in (
         click.option("--token", envvar="DAGGY_TOKEN", default="", help="Its token (DAGGY_TOKEN)."),
@@ -107,5 +106,5 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
         config_option,
         directory_option,
     ):  # fmt: skip
-        with_place = option(with_place)
-    return with_place
+        with_target = option(with_target)
+    return with_target
