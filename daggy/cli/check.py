@@ -1,4 +1,4 @@
-"""`daggy check`: whether a spec is good, and what it comes to."""
+"""`daggy check`: whether a spec is valid, and its plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daggy.cli.options import document_options, json_option
 @document_options
 @json_option
 def check(spec: str, parameters: dict[str, str], tags: dict[str, str], templating: str | None, as_json: bool) -> None:
-    """Validate SPEC, and show what it comes to: templates, counts, edges. SPEC is a file, or '-'."""
+    """Validate SPEC, a file or '-' for standard input, and show its templates with their tasks and edges."""
     from daggy.cli.document import read_document  # help must not wait for these
     from daggy.cli.planned import show_plan
     from daggy.plan import plan_as_json

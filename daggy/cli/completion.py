@@ -1,4 +1,4 @@
-"""`daggy completion`: a script that completes commands and options in a shell."""
+"""`daggy completion`: a script for completion in a shell."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from click.shell_completion import get_completion_class
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL")
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print a script that completes commands in SHELL.
+    """Print a script that completes daggy's commands in SHELL: bash, zsh or fish.
 
-    For bash, in ~/.bashrc: eval "$(daggy completion bash)"
+    For bash, put this in ~/.bashrc: eval "$(daggy completion bash)"
     """
     kind = get_completion_class(shell)
     assert kind is not None  # the choice has no others

@@ -29,7 +29,7 @@ class Call:
     max_failures: int | None = None
 
     def spec(self, first: Path | None = None) -> tuple[RunSpec, bytes]:
-        """Return the run spec, and the JSON that a tracker keeps of it: it says all that was said elsewhere.
+        """Return the run spec, and the JSON that a tracker keeps of it, which includes what the options say.
 
         Args:
             first: Where the command line was first called for this run; None: it is now.

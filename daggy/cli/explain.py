@@ -30,7 +30,7 @@ def explain(
     states: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say why tasks do not run, or why they ran again. RUN is an id, or 'last'."""
+    """Explain why tasks of RUN, an id or 'last', do not run, or why they ran again."""
     run = target.source().open(which)
     chosen = list(islice(run.chosen(selectors, where, states), MOST + 1))
     told = [(task, run.explain(task["index"])) for task in chosen[:MOST]]

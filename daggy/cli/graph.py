@@ -1,4 +1,4 @@
-"""`daggy graph`: a spec or a run drawn by template, for mermaid, Graphviz or a program."""
+"""`daggy graph`: a spec or a run drawn by template, for Mermaid, Graphviz or a program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @document_options
-@click.option("--format", "kind", type=click.Choice(["mermaid", "dot", "json"]), default="mermaid", show_default=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["mermaid", "dot", "json"]),
+    default="mermaid",
+    show_default=True,
+    help="The language of the drawing.",
+)
 @target_options
 def graph(
     target: Target,
@@ -28,7 +35,7 @@ def graph(
     templating: str | None,
     kind: str,
 ) -> None:
-    """Draw SPEC by template. Instead of a file: the id of a run, or 'last'."""
+    """Draw the graph of SPEC, one node a template. SPEC is a file, '-', the id of a run, or 'last'."""
     from daggy.plan import plan_as_json, summary_of  # help must not wait for these
 
     if (spec == "last" or spec.isdigit()) and not Path(spec).exists():

@@ -39,27 +39,27 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "run": Entry("daggy.cli.run:run", "Run a spec to its end."),
-    "serve": Entry("daggy.cli.serve:serve", "Serve runs to whoever has the token."),
+    "run": Entry("daggy.cli.run:run", "Run a spec until it has ended."),
+    "serve": Entry("daggy.cli.serve:serve", "Start the server."),
     "submit": Entry("daggy.cli.submit:submit", "Submit a spec to a server."),
-    "check": Entry("daggy.cli.check:check", "Validate a spec, and show what it comes to."),
+    "check": Entry("daggy.cli.check:check", "Validate a spec and show its plan."),
     "schema": Entry("daggy.cli.schema:schema", "Print the JSON Schema of run specs."),
-    "graph": Entry("daggy.cli.graph:graph", "Draw a spec or a run, by template."),
+    "graph": Entry("daggy.cli.graph:graph", "Draw the graph of a spec or a run."),
     "ls": Entry("daggy.cli.ls:ls", "List runs."),
-    "show": Entry("daggy.cli.show:show", "Show a run with its counts."),
-    "tasks": Entry("daggy.cli.tasks:tasks", "List tasks of a run."),
-    "logs": Entry("daggy.cli.logs:logs", "Print what tasks wrote."),
-    "explain": Entry("daggy.cli.explain:explain", "Say why tasks do not run, or why they ran again."),
-    "token": Entry("daggy.cli.token:token", "Print what whoever asks the server has to show."),
+    "show": Entry("daggy.cli.show:show", "Show a run with its counts of tasks."),
+    "tasks": Entry("daggy.cli.tasks:tasks", "List the tasks of a run."),
+    "logs": Entry("daggy.cli.logs:logs", "Print the output of tasks."),
+    "explain": Entry("daggy.cli.explain:explain", "Explain why tasks do not run, or why they ran again."),
+    "token": Entry("daggy.cli.token:token", "Print the server's access token."),
     "wait": Entry("daggy.cli.wait:wait", "Wait until a run has ended."),
-    "watch": Entry("daggy.cli.wait:watch", "Show how a run goes until it has ended."),
-    "kill": Entry("daggy.cli.commands:kill", "Kill a run, or tasks of it."),
-    "resume": Entry("daggy.cli.commands:resume", "Put what failed back in the queue."),
-    "requeue": Entry("daggy.cli.commands:requeue", "Run tasks again, and what is downstream."),
-    "plan": Entry("daggy.cli.commands:plan", "Show what an edit of a run would do."),
+    "watch": Entry("daggy.cli.wait:watch", "Show the progress of a run until it has ended."),
+    "kill": Entry("daggy.cli.commands:kill", "Kill a run, or some of its tasks."),
+    "resume": Entry("daggy.cli.commands:resume", "Queue the failed tasks of a run again."),
+    "requeue": Entry("daggy.cli.commands:requeue", "Run tasks again, and the tasks downstream of them."),
+    "plan": Entry("daggy.cli.commands:plan", "Show what an edit of a run would change."),
     "edit": Entry("daggy.cli.commands:edit", "Replace the spec of a run."),
-    "completion": Entry("daggy.cli.completion:completion", "Print a script that completes commands in a shell."),
-    "version": Entry("daggy.cli.version:version", "Print which Daggy this is."),
+    "completion": Entry("daggy.cli.completion:completion", "Print a script for completion in a shell."),
+    "version": Entry("daggy.cli.version:version", "Print the version of Daggy."),
 }
 
 
@@ -119,14 +119,20 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Each command has its own --help. Exit codes: 0 all completed, 1 some task did not, 2 bad usage or spec, "
-    "3 no server, or a directory, tracker or standard output cannot be used, 130 interrupted.",
+    epilog="Each command has its own --help. Exit codes: 0 all tasks completed, 1 some did not, 2 bad usage or spec, "
+    "3 no server, or a directory, tracker or standard output cannot be used, 130 interrupted, 141 the reader of "
+    "standard output has gone.",
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="As `version`."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version of Daggy.",
 )
 def cli() -> None:
-    """Daggy runs work modelled as a directed acyclic graph."""
+    """Daggy runs tasks that depend on each other: a directed acyclic graph of them."""
 
 
 def call(arguments: list[str] | None) -> int:

@@ -13,9 +13,9 @@ from attrs import define, field
 
 from daggy.attempt import Rows
 from daggy.cli.source import Json, RunSource, Source, split
+from daggy.engine.archive import attempts_of
 from daggy.engine.configuration import Configuration, read_configuration
 from daggy.engine.directory import StateDirectory
-from daggy.engine.archive import attempts_of
 from daggy.errors import NotFoundError, UsageError
 from daggy.executor import Executor, Site
 from daggy.plan import Plan, plan_as_json

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from daggy.cli.source import Json, RunSource
 
 MOST = 20
-"""Tasks shown unless all are asked for."""
+"""Tasks shown without --all."""
 
 RANK = {"errored": 0, "killed": 1, "running": 2, "completed": 3}
 """Failures first."""
@@ -64,7 +64,7 @@ def logs(
     everything: bool,
     as_json: bool,
 ) -> int:
-    """Print what tasks of RUN wrote to standard output and standard error.
+    """Print what tasks of RUN, an id or 'last', wrote to standard output and standard error.
 
     Without a SELECTOR, prints all tasks. If there are several, each has a header, and failed tasks come first.
     """
@@ -140,7 +140,7 @@ def chosen(run: RunSource, wanted: Request) -> tuple[list[Json], bool]:
 
 
 def _attempt(run: RunSource, task: Json, wanted: Request, *, is_alone: bool) -> Mapping[str, Any] | None:
-    """Return the attempt to show: the one asked for, else the last; None if one of several tasks has none.
+    """Return the attempt to show: the one wanted, else the last; None if one of several tasks has none.
 
     Raises:
         UsageError: the only task has none.

@@ -18,11 +18,22 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @click.command()
-@click.option("--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=pair, help="Only runs with this tag.")
-@click.option("--state", "states", metavar="STATE", multiple=True, help="Only runs in this state.")
-@click.option("--name", default="", help="Only runs of this name.")
-@click.option("--since", metavar="TIME", help="Only runs created since: an age such as 2h or 3d, or a date.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--tag",
+    "tags",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=pair,
+    help="List only runs with this tag. May be repeated.",
+)
+@click.option(
+    "--state", "states", metavar="STATE", multiple=True, help="List only runs in this state. May be repeated."
+)
+@click.option("--name", metavar="NAME", default="", help="List only runs of this name.")
+@click.option("--since", metavar="TIME", help="List only runs created since: an age such as 2h or 3d, or a date.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), metavar="N", default=100, show_default=True, help="List at most N."
+)
 @target_options
 @json_option
 def ls(
@@ -54,17 +65,17 @@ def ls(
         click.echo("there are more: --limit", err=True)
 
 
-def moment(said: str, now: float) -> float:
+def moment(text: str, now: float) -> float:
     """Return the wall-clock time that a user means by an age ("2h") or a date ("2026-01-02", with a time if need be).
 
     Raises:
         UsageError: it is neither.
     """
-    age = _AGE.fullmatch(said)
+    age = _AGE.fullmatch(text)
     if age:
         return now - float(age[1]) * _SECONDS[age[2]]
     try:
-        return dt.datetime.fromisoformat(said).astimezone().timestamp()
+        return dt.datetime.fromisoformat(text).astimezone().timestamp()
     except ValueError:
         mend = "write an age such as 90s, 2h or 3d, or a date such as 2026-01-02"
-        raise UsageError(f"'{said}' is no time; {mend}") from None
+        raise UsageError(f"'{text}' is neither an age nor a date; {mend}") from None

@@ -44,10 +44,10 @@ def pair(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...])
 
 
 def directory_option(command: Command) -> Command:
-    """Add `--dir`, for commands that look; None is the default directory."""
+    """Add `--dir`, for commands that read or act; None is the default directory."""
     return click.option(
         "--dir", "directory", envvar=DIRECTORY, metavar="DIR",
-        type=click.Path(path_type=Path, file_okay=False), help=f"Where state is kept ({DIRECTORY}).",
+        type=click.Path(path_type=Path, file_okay=False), help=f"The state directory ({DIRECTORY}).",
         show_default="$XDG_STATE_HOME/daggy",
     )(command)  # fmt: skip
 
@@ -56,13 +56,13 @@ def config_option(command: Command) -> Command:
     """Add `--config`."""
     return click.option(
         "--config", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-        help="Pools and tracker: JSON, or TOML.",
+        help="Read pools and tracker from this file, JSON or TOML.",
     )(command)  # fmt: skip
 
 
 def json_option(command: Command) -> Command:
     """Add `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON value.")(command)
 
 
 def run_argument(command: Command) -> Command:
@@ -72,24 +72,29 @@ def run_argument(command: Command) -> Command:
 
 def narrowing_options(command: Command) -> Command:
     """Add `--param` and `--state`, which narrow what a selector chooses."""
-    by_state = click.option("--state", "states", metavar="STATE", multiple=True, help="Only tasks in this state.")
+    by_state = click.option(
+        "--state", "states", metavar="STATE", multiple=True, help="Choose only tasks in this state. May be repeated."
+    )
     by_parameter = click.option(
         "--param", "where", metavar="NAME=VALUE", multiple=True, callback=pair,
-        help="Only tasks with this value of a parameter.",
+        help="Choose only tasks with this value of a parameter. May be repeated.",
     )  # fmt: skip
     return by_parameter(by_state(command))
 
 
 def document_options(command: Command) -> Command:
-    """Add the argument SPEC, and the options that change the document that is read."""
+    """Add the argument SPEC and the options that override parts of it."""
     for option in (
-        click.option("--templating", type=click.Choice(["jinja", "literal", "none"]), help="Instead of the spec's."),
         click.option(
-            "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=pair, help="Set a tag of the run."
+            "--templating", type=click.Choice(["jinja", "literal", "none"]), help="Override the spec's templating."
+        ),
+        click.option(
+            "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=pair,
+            help="Set a tag of the run. May be repeated.",
         ),
         click.option(
             "-p", "--param", "parameters", metavar="NAME=V[,V…]", multiple=True, callback=pair,
-            help="Give a parameter these values.",
+            help="Set the values of a parameter. May be repeated.",
         ),
         click.argument("spec", metavar="SPEC", type=click.Path()),
     ):  # fmt: skip

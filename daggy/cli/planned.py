@@ -1,4 +1,4 @@
-"""A plan by template as people read it, and the difference of two."""
+"""The lines that show a plan by template, and the difference of two plans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people see while a run goes on: a table that is redrawn on a terminal, a line now and then elsewhere."""
+"""The progress of `daggy run`: a table that is redrawn on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ FRAME = 0.25
 
 
 class Display(abc.ABC):
-    """Tells people what happens, on standard error."""
+    """Shows the progress of a run on standard error."""
 
     @abc.abstractmethod
     def begin(self, beginning: Beginning) -> None:
-        """Say what begins."""
+        """Say how the run begins."""
 
     @abc.abstractmethod
     def update(self, run: Run) -> None:
-        """Show where the run is; called several times a second."""
+        """Show the state of the run; called several times a second."""
 
     @abc.abstractmethod
     def end(self) -> None:
         """Leave the screen to what follows. May be called twice."""
 
     def say(self, line: str) -> None:
-        """Say something that cannot wait."""
+        """Print a message at once."""
         click.echo(line, err=True)
 
 
@@ -56,7 +56,7 @@ def display(*, quiet: bool, plain: bool) -> Display:
 
 
 class Quiet(Display):
-    """Says nothing but what cannot wait."""
+    """Prints warnings and urgent messages only."""
 
     def begin(self, beginning: Beginning) -> None:
         """Show the spec's warnings."""
@@ -70,15 +70,15 @@ class Quiet(Display):
 
 
 class Lines(Display):
-    """Says how it begins, and now and then how far it is."""
+    """Prints how a run begins, and now and then how far it is."""
 
     def __init__(self) -> None:
-        """Say nothing yet."""
-        self._said = time.monotonic()
+        """Print nothing yet."""
+        self._printed = time.monotonic()
         self._pace: Pace | None = None
 
     def begin(self, beginning: Beginning) -> None:
-        """Say what begins, and what an edit did."""
+        """Print how the run begins, and what an edit changed."""
         run, title = beginning.run, beginning.title
         show_warnings(run.plan, beginning.source)
         ended, total = progress(run.counts())
@@ -96,11 +96,11 @@ class Lines(Display):
                 click.echo(f"  {line}", err=True)
 
     def update(self, run: Run) -> None:
-        """Say how far it is, if it has been a while."""
+        """Print how far the run is, if it has been a while."""
         now = time.monotonic()
-        if now - self._said < PERIOD or self._pace is None:
+        if now - self._printed < PERIOD or self._pace is None:
             return
-        self._said = now
+        self._printed = now
         counts = run.counts()
         click.echo(f"{headline(counts, self._pace.take(progress(counts)[0], now))}: {text.counts(counts)}", err=True)
 
@@ -118,7 +118,7 @@ class Live(Lines):
         self._screen: Screen | None = None
 
     def begin(self, beginning: Beginning) -> None:
-        """Say what begins, and start to draw."""
+        """Print how the run begins, and start to draw."""
         super().begin(beginning)
         if beginning.is_done:
             return
@@ -127,7 +127,7 @@ class Live(Lines):
         self.update(beginning.run)
 
     def update(self, run: Run) -> None:
-        """Draw where the run is."""
+        """Draw the state of the run."""
         now = time.monotonic()
         if self._screen is None or self._pace is None or now - self._drawn < FRAME:
             return
@@ -144,7 +144,7 @@ class Live(Lines):
         self._screen = None
 
     def say(self, line: str) -> None:
-        """Say something above the table."""
+        """Print a message above the table."""
         if self._screen is None:
             super().say(line)
         else:
@@ -152,7 +152,7 @@ class Live(Lines):
 
 
 def busiest(run: Run, most: int) -> Iterator[TemplateShape]:
-    """Yield the templates that people want to see: those at work, then ready ones, those to come, and the rest."""
+    """Yield the templates to show: first running ones, then queued and waiting ones, then the rest."""
     counts = run.frontier.counts
     rest = np.full(len(counts), 3)
     for rank, codes in ((2, (states.WAITING,)), (1, (states.QUEUED, states.DELAYED)), (0, states.IN_FLIGHT)):
@@ -162,7 +162,7 @@ def busiest(run: Run, most: int) -> Iterator[TemplateShape]:
 
 
 def _rank(template: TemplateShape) -> int:
-    """Return how soon people want to see a template."""
+    """Return the position of a template's kind in the table."""
     return next((rank for rank, state in enumerate(("running", "queued", "waiting")) if template.counts[state]), 3)
 
 

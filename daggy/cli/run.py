@@ -1,4 +1,4 @@
-"""`daggy run`: runs a spec to its end with an engine of its own, or goes on with the run of a directory."""
+"""`daggy run`: runs a spec with an engine of its own, or continues the run of a directory."""
 
 from __future__ import annotations
 
@@ -20,25 +20,32 @@ from daggy.places import DIRECTORY
     envvar=DIRECTORY,
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help=f"Keep the run here; the same command goes on with it ({DIRECTORY}).",
+    help=f"Keep the run in this directory; the same command continues it ({DIRECTORY}).",
 )
-@click.option("-j", "--workers", type=click.IntRange(1), metavar="N", help="So many cores' worth at once.")
+@click.option("-j", "--workers", type=click.IntRange(1), metavar="N", help="Use up to N cores. Default: all.")
 @click.option(
-    "-k", "--max-failures", type=click.IntRange(1), metavar="N", help="Start nothing more after N errored tasks."
+    "-k", "--max-failures", type=click.IntRange(1), metavar="N", help="Start no more tasks once N are errored."
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Show the plan; with a directory, the difference. Run nothing.")
-@click.option("--rerun", metavar="SELECTOR", multiple=True, help="Run these again, and what is downstream.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show the plan, or the difference from a kept run. Run nothing.")
 @click.option(
-    "--resource", "resources", metavar="NAME=N", multiple=True, callback=pair, help="The machine has so much of this."
+    "--rerun", metavar="SELECTOR", multiple=True, help="Run these tasks again, and the tasks downstream of them."
+)
+@click.option(
+    "--resource",
+    "resources",
+    metavar="NAME=N",
+    multiple=True,
+    callback=pair,
+    help="Declare N of a resource, such as gpus=2.",
 )
 @click.option(
     "--output",
     type=click.Choice(["none", "failed", "all"]),
     default="failed",
     show_default=True,
-    help="The last lines of the first failures at the end, or all that tasks write as they end.",
+    help="failed: the last lines of the first failures, at the end. all: the output of each task when it ends.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
 @config_option
 @json_option
 def run(
@@ -57,10 +64,10 @@ def run(
     config: Path | None,
     as_json: bool,
 ) -> int:
-    """Run SPEC to its end. SPEC is a file, or '-' for standard input.
+    """Run SPEC, a file or '-' for standard input, until it has ended.
 
-    With --dir the run is kept, and the same command goes on with it: what failed goes back in the queue, and what was
-    changed in the spec is an edit. Ctrl-C once ends what runs in order, twice at once.
+    With --dir the run is kept, and the same command continues it: failed tasks are queued again, and changes of the
+    spec are an edit. Ctrl-C shuts down gracefully; a second Ctrl-C kills.
     """
     from daggy.cli.document import read_document  # help must not wait for these
     from daggy.engine.configuration import read_configuration

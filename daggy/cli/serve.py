@@ -1,4 +1,4 @@
-"""`daggy serve`: the server, which is all of Daggy."""
+"""`daggy serve`: the server."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ from daggy.places import DIRECTORY, absolute, default_directory
 
 @click.command()
 @config_option
-@click.option("--ip", metavar="IP", help="Listen here, instead of what the configuration says (127.0.0.1).")
-@click.option("--port", type=click.IntRange(0, 65535), help="And at this port (2503); 0: any that is free.")
+@click.option("--ip", metavar="IP", help="Listen on this address. Default: the configuration's, else 127.0.0.1.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Listen on this port; 0: any free one. Default: the configuration's, else 2503.",
+)
 @click.option(
     "--dir",
     "directory",
     envvar=DIRECTORY,
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help=f"Keep runs here, in SQLite ({DIRECTORY}); without it they are in memory.",
+    help=f"Keep runs in this directory, in SQLite ({DIRECTORY}). Without it they are kept in memory.",
 )
-@click.option("--leave-running", is_flag=True, help="At the end, what runs goes on; the next server takes it up.")
-@click.option("--allow-remote", is_flag=True, help="Listen where other machines can reach it, unencrypted.")
+@click.option("--leave-running", is_flag=True, help="On shutdown, leave running tasks to the next server.")
+@click.option(
+    "--allow-remote", is_flag=True, help="Allow an address that other machines can reach. Traffic is not encrypted."
+)
 def serve(
     config: Path | None,
     ip: str | None,
@@ -34,9 +41,9 @@ def serve(
     leave_running: bool,
     allow_remote: bool,
 ) -> int:
-    """Serve runs to whoever has the token: submitted, edited and explained over HTTP.
+    """Start the server, which takes runs over HTTP from clients with its access token.
 
-    SIGTERM or Ctrl-C: what runs is ended in order; again: at once.
+    SIGTERM or Ctrl-C shuts down gracefully; a second signal kills.
     """
     from attrs import evolve  # help must not wait for these
 

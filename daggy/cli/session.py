@@ -33,7 +33,7 @@ from daggy.tracker import RunState, Tracker
 from daggy.view.shapes import as_json, describe
 
 TICK = 0.1
-"""Seconds between two looks at what has happened, for people."""
+"""Seconds between two updates of the display."""
 
 UNREAD = 1.0
 """Seconds for which a reader of outputs is waited for after Ctrl-C."""
@@ -49,7 +49,7 @@ class Request:
         configuration: Pools and tracker.
         rerun: Selectors of tasks to run again.
         output: "none", "failed" or "all".
-        quiet: Whether only failures are told.
+        quiet: Whether only failures are printed.
         as_json: Whether the final run is printed on standard output.
     """
 
@@ -119,19 +119,19 @@ class Session:
             async for _ in signals:
                 self._interrupts += 1
                 if self._engine is None:
-                    click.echo("interrupted before anything was started", err=True)
+                    click.echo("interrupted before any task was started", err=True)
                     scope.cancel()
                     return
                 self._engine.stop(immediate=self._interrupts > 1)
                 self._interrupted.set()
-                self._tell_interrupt()
+                self._say_interrupt()
 
-    def _tell_interrupt(self) -> None:
+    def _say_interrupt(self) -> None:
         assert self._display is not None
         if self._interrupts == 1:
-            self._display.say("interrupted: what runs is being ended; Ctrl-C again kills it at once")
+            self._display.say("interrupted: shutting down gracefully; Ctrl-C again kills running tasks")
         elif self._interrupts == 2:
-            self._display.say("interrupted again: what runs is being killed")
+            self._display.say("interrupted again: killing running tasks")
 
     async def _until_end(self, run: Run) -> None:
         assert self._engine is not None
@@ -154,12 +154,12 @@ class Session:
             await trio.sleep(TICK)
             if self._engine.trouble != trouble:
                 trouble = self._engine.trouble
-                self._display.say(f"nothing can be kept: {trouble}" if trouble else "what happened can be kept again")
+                self._display.say(f"cannot save state: {trouble}" if trouble else "state can be saved again")
             await follower.catch_up()
             self._display.update(run)
 
     async def _conclude(self, beginning: Beginning, seconds: float) -> int:
-        """Tell how it ended; return the exit code."""
+        """Print how it ended; return the exit code."""
         assert self._engine is not None
         run, request = beginning.run, self._request
         cut_short = self._interrupts > 0 and not run.is_ended
@@ -171,7 +171,7 @@ class Session:
         if request.as_json:
             text.print_json(as_json(describe(run)))
         if self._engine.trouble:
-            click.echo(f"the end could not be kept: {self._engine.trouble}", err=True)
+            click.echo(f"the end of the run could not be saved: {self._engine.trouble}", err=True)
             return TrackerError.exit_code
         if cut_short:
             return INTERRUPTED
@@ -192,4 +192,4 @@ def _directory(kept: Path | None) -> Iterator[StateDirectory]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():
-            click.echo(f"'{path}' could not be removed wholly", err=True)
+            click.echo(f"'{path}' could not be removed completely", err=True)

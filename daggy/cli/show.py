@@ -17,7 +17,7 @@ from daggy.cli.target import Target, target_options
 @target_options
 @json_option
 def show(target: Target, which: str, as_json: bool) -> None:
-    """Show a run with its counts. RUN is an id, or 'last'."""
+    """Show RUN, an id or 'last', with its counts of tasks by state and template."""
     run = target.source().open(which).run()
     if as_json:
         text.print_json(run)
@@ -27,7 +27,7 @@ def show(target: Target, which: str, as_json: bool) -> None:
 
 
 def lines(run: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a run as people read it."""
+    """Yield the lines that show a run."""
     counts = run["counts"]
     title = f"run {run['run_id']}" + (f" '{run['name']}'" if run["name"] else "")
     yield f"{title}: {text.state(run['state'])}, version {run['version']}"

@@ -6,14 +6,14 @@ import click
 
 from daggy.cli import text
 from daggy.cli.options import document_options, json_option
-from daggy.cli.target import Target, target_options
+from daggy.cli.target import Target, server_options
 
 
 @click.command()
 @document_options
-@click.option("--wait", is_flag=True, help="Show how it goes until it has ended; the exit code tells how.")
-@click.option("--key", default="", help="Submitted again under the same key within a day, it is the same run.")
-@target_options
+@click.option("--wait", is_flag=True, help="Show the progress until the run has ended; exit as daggy run does.")
+@click.option("--key", metavar="KEY", default="", help="Submit once: within a day the same key names the same run.")
+@server_options
 @json_option
 def submit(
     target: Target,
@@ -25,7 +25,7 @@ def submit(
     key: str,
     as_json: bool,
 ) -> int:
-    """Submit SPEC, a file or '-' for standard input, to the server; print the run's id."""
+    """Submit SPEC, a file or '-' for standard input, to a server, and print the run's id."""
     from daggy.cli.document import read_document  # help must not wait for these
     from daggy.errors import SpecError
 

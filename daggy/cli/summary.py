@@ -1,4 +1,4 @@
-"""The end of `daggy run`: what came of it, what failed and why, its last lines, and how to go on."""
+"""The summary at the end of `daggy run`: counts, failures with their last lines, and what to do next."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from daggy.view.shapes import as_json, last_attempt, version_of
 
 @frozen
 class Ending:
-    """What is told at the end.
+    """What the summary is about.
 
     Args:
         run: The run.
         engine: Reads outputs; it has stopped.
         directory: Where the run is kept; None: nowhere.
         seconds: How long this call took.
-        tails: Whether failures are told with their last lines.
+        tails: Whether failures are printed with their last lines.
         interrupted: Whether somebody stopped it.
     """
 
@@ -72,7 +72,7 @@ async def _print_failure(ending: Ending, index: int) -> None:
 
 
 def _directions(ending: Ending, errored: int) -> Iterator[str]:
-    """Yield what there is to do next."""
+    """Yield what to do next."""
     more = errored - MOST
     run = ending.run
     if run.state is RunState.COMPLETED and not ending.interrupted:
@@ -80,11 +80,11 @@ def _directions(ending: Ending, errored: int) -> Iterator[str]:
     if ending.directory is None:
         if more > 0:
             yield f"and {more:,} more errored tasks"
-        yield "nothing was kept; with --dir DIR the same command goes on where it stopped"
+        yield "the run was not kept; with --dir DIR the same command continues it"
         return
     where = f"--dir {shlex.quote(str(ending.directory))}"
     if more > 0:
         yield f"and {more:,} more errored tasks: daggy tasks last --state errored {where}"
     if errored:
-        yield f"all they wrote: daggy logs last --state errored {where}"
-    yield "the same command goes on where it stopped"
+        yield f"all their output: daggy logs last --state errored {where}"
+    yield "the same command continues the run"

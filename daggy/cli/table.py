@@ -1,4 +1,4 @@
-"""The table of templates and counts that is redrawn on a terminal while a run goes on."""
+"""The table of templates and counts that is redrawn on a terminal while a run is in progress."""
 
 from __future__ import annotations
 

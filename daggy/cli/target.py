@@ -91,20 +91,33 @@ def _user() -> str:
 
 
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--dir, --config, --server, --token`; the command gets them as `target`, a `Target`."""
+    """Add `--dir, --config, --server, --token` to a command that reads; it gets them as `target`, a `Target`."""
 
     @functools.wraps(command)
     def with_target(directory: Path | None, config: Path | None, server: str, token: str, **others: Any) -> Any:
         return command(target=Target(directory and absolute(directory), config, server, token), **others)
 
-    for option in (
-        click.option("--token", envvar="DAGGY_TOKEN", default="", help="Its token (DAGGY_TOKEN)."),
-        click.option(
-            "--server", envvar="DAGGY_SERVER", default="", metavar="URL",
-            help="Ask this server (DAGGY_SERVER), not that of the directory.",
-        ),
-        config_option,
-        directory_option,
-    ):  # fmt: skip
-        with_target = option(with_target)
-    return with_target
+    return directory_option(config_option(_server_option(_token_option(with_target))))
+
+
+def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--dir, --server, --token` to a command that needs a server; it gets them as `target`, a `Target`."""
+
+    @functools.wraps(command)
+    def with_target(directory: Path | None, server: str, token: str, **others: Any) -> Any:
+        return command(target=Target(directory and absolute(directory), None, server, token), **others)
+
+    return directory_option(_server_option(_token_option(with_target)))
+
+
+def _server_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--server", envvar="DAGGY_SERVER", default="", metavar="URL",
+        help="Use this server (DAGGY_SERVER), not the directory's.",
+    )(command)  # fmt: skip
+
+
+def _token_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--token", envvar="DAGGY_TOKEN", default="", metavar="TOKEN", help="The server's access token (DAGGY_TOKEN)."
+    )(command)

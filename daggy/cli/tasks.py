@@ -12,9 +12,11 @@ from daggy.cli.target import Target, target_options
 @click.command()
 @run_argument
 @narrowing_options
-@click.option("--template", default="", help="Only tasks of this template.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
-@click.option("--cursor", type=click.IntRange(0), default=0, metavar="INDEX", help="Go on from this index.")
+@click.option("--template", metavar="NAME", default="", help="List only tasks of this template.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), metavar="N", default=100, show_default=True, help="List at most N."
+)
+@click.option("--cursor", type=click.IntRange(0), default=0, metavar="INDEX", help="Start at this index.")
 @target_options
 @json_option
 def tasks(
@@ -27,7 +29,7 @@ def tasks(
     cursor: int,
     as_json: bool,
 ) -> None:
-    """List tasks of a run. RUN is an id, or 'last'."""
+    """List the tasks of RUN, an id or 'last', ascending by index."""
     page = target.source().open(which).tasks(where, states, template, limit, cursor)
     if as_json:
         text.print_json(page)

@@ -1,4 +1,4 @@
-"""How answers look on a terminal: columns, counts, durations."""
+"""Answers as text: columns, counts, durations, outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What a task writes must not steer somebody's terminal."""
+"""Control characters, which must not reach a terminal from the output of a task."""
 
 COLOURS = {
     "completed": "green",
@@ -64,7 +64,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time as people write it: "0.41 s", "12.3 s", "4 min 10 s", "2 h 5 min"."""
+    """Return a length of time in words: "0.41 s", "12.3 s", "4 min 10 s", "2 h 5 min"."""
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

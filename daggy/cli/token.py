@@ -1,4 +1,4 @@
-"""`daggy token`: what whoever asks the server has to show."""
+"""`daggy token`: the access token of a directory's server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from daggy.places import absolute, default_directory
 
 @click.command()
 @directory_option
-@click.option("--url", is_flag=True, help="Print the address that a browser opens, with the token in it.")
+@click.option(
+    "--url", is_flag=True, help="Print the address of the server's page, with the token in it, for a browser."
+)
 def token(directory: Path | None, url: bool) -> None:
-    """Print the token of the directory's server."""
+    """Print the access token of the server that uses the directory."""
     from daggy.server.token import entrance, load  # help must not wait for these
 
     place = absolute(directory or default_directory())

@@ -1,4 +1,4 @@
-"""`daggy version`: which Daggy this is."""
+"""`daggy version`: the version of Daggy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 @click.command()
 def version() -> None:
-    """Print which Daggy this is."""
+    """Print the version of Daggy."""
     try:
         number = installed("daggy")
     except PackageNotFoundError:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import click
 
 from daggy.cli.options import json_option, run_argument
-from daggy.cli.target import Target, target_options
+from daggy.cli.target import Target, server_options
 
 
 @click.command()
 @run_argument
-@target_options
+@server_options
 @json_option
 def wait(target: Target, which: str, as_json: bool) -> int:
-    """Wait until RUN, an id or 'last', has ended; the exit code tells how. Ctrl-C only detaches."""
+    """Wait until RUN, an id or 'last', has ended, and exit as daggy run does. Ctrl-C leaves the run alone."""
     return _until_end(target, which, quiet=True, as_json=as_json)
 
 
 @click.command()
 @run_argument
-@target_options
+@server_options
 @json_option
 def watch(target: Target, which: str, as_json: bool) -> int:
-    """Show how RUN, an id or 'last', goes until it has ended. Ctrl-C only detaches."""
+    """Show the progress of RUN, an id or 'last', until it has ended. Ctrl-C leaves the run alone."""
     return _until_end(target, which, quiet=False, as_json=as_json)
 
 
@@ -35,6 +35,6 @@ def _until_end(target: Target, which: str, *, quiet: bool, as_json: bool) -> int
     try:
         told = watch_run(client, run, quiet=quiet)
     except KeyboardInterrupt:
-        click.echo(f"run {run} goes on; 'daggy watch {run}' looks at it again", err=True)
+        click.echo(f"run {run} continues; 'daggy watch {run}' shows it again", err=True)
         raise
     return conclude(client, told, as_json=as_json)

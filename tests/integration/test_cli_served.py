@@ -125,7 +125,7 @@ def test_tasks_are_requeued_killed_and_resumed(sh: Shell) -> None:
     assert "requeued (1)" in dry
     assert sh.json("requeue", run, "a", "--param", "N=0")["state"] in ("queued", "running")
     sh("kill", run)
-    assert "name what is to run again" in sh("requeue", run, code=2).stderr
+    assert "name the tasks to run again" in sh("requeue", run, code=2).stderr
 
 
 def test_output_is_followed_until_the_task_ends(sh: Shell) -> None:
@@ -161,7 +161,7 @@ def test_watching_draws_and_ctrl_c_only_detaches(sh: Shell) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     rest = b""
-    while b"goes on" not in rest:
+    while b"continues" not in rest:
         rest += os.read(ours, 4096)
     os.close(ours)
     assert sh.json("show", run)["counts"]["running"] == 1

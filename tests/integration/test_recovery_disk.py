@@ -56,7 +56,7 @@ def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Desk) 
     most = full(at, process)
     (at.path / "go").touch()
     said = ""
-    while "nothing can be kept: " not in said:
+    while "cannot save state: " not in said:
         line = process.stderr.readline()
         assert line, said
         said += line
@@ -96,7 +96,7 @@ def test_ctrl_c_ends_a_run_whose_disk_is_full(at: Desk) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
-    assert "the end could not be kept: " in said
+    assert "the end of the run could not be saved: " in said
     assert "bug" not in said
     (at.path / "go").touch()
     (at.path / "on").touch()

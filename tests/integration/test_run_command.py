@@ -80,8 +80,8 @@ def test_a_failure_is_told_with_its_reason_last_lines_and_where_the_rest_is(
         "try.N:2 errored: exit 7",
         "    out 2",
         "    not two",
-        "all they wrote: daggy logs last --state errored --dir state",
-        "the same command goes on where it stopped",
+        "all their output: daggy logs last --state errored --dir state",
+        "the same command continues the run",
     ]
     shown = daggy("logs", "last", "--state", "errored", "--dir", "state")
     assert shown.stdout == "out 2\nnot two\n"
@@ -97,7 +97,7 @@ def test_failures_beyond_the_first_five_are_counted_and_outputs_cut(daggy: Daggy
     assert "\n    21\n" in ended.stderr
     assert "\n    20\n" not in ended.stderr
     assert "and 3 more errored tasks" in ended.stderr
-    assert "nothing was kept" in ended.stderr
+    assert "the run was not kept" in ended.stderr
 
 
 def test_output_none_keeps_the_reasons_only(daggy: Daggy, flaky: str) -> None:

@@ -78,8 +78,8 @@ def test_ctrl_c_once_ends_in_order_and_the_same_command_goes_on(daggy: Daggy, st
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
-    assert b"interrupted: what runs is being ended" in said
-    assert said.endswith(b"the same command goes on where it stopped\n")
+    assert b"interrupted: shutting down gracefully" in said
+    assert said.endswith(b"the same command continues the run\n")
     assert (tmp_path / "termed").exists()
     assert not is_alive(int((tmp_path / "ready").read_text()))
     tasks = json.loads(daggy("tasks", "last", "--json", "--dir", "state").stdout)["items"]
@@ -105,8 +105,8 @@ def test_ctrl_c_twice_kills_what_ignores_the_first(start: Start, tmp_path: Path)
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
-    assert b"what runs is being killed" in rest
-    assert b"nothing was kept" in rest
+    assert b"killing running tasks" in rest
+    assert b"the run was not kept" in rest
     assert not is_alive(int((tmp_path / "ready").read_text()))
 
 

@@ -58,7 +58,7 @@ def test_since_takes_a_date_with_its_zone() -> None:
 
 
 def test_since_refuses_what_is_no_time() -> None:
-    with pytest.raises(UsageError, match="'yesterday' is no time; write an age"):
+    with pytest.raises(UsageError, match="'yesterday' is neither an age nor a date; write an age"):
         moment("yesterday", 0.0)
 
 
