@@ -74,7 +74,10 @@ ATTEMPT = np.dtype(
         ("outcome", "u1"),  # State that the task went to; written by the reducer
         ("failures", "<u2"),  # failures that count against max_retries, this one included; by the reducer
         ("crashes", "<u2"),  # losses that count against crash_limit; by the reducer
-        ("place", "<u2"),  # pool and host, an index into the engine's places
+        (
+            "place",
+            "<u2",
+        ),  # where it ran: in reports an index into `Executor.machines()`, elsewhere the number of a Place
         ("flags", "u1"),  # LINKED, ANSWER, STOPPED
         ("launcher", "<u2"),  # whose pack
         ("pack", "<u4"),  # which pack of that launcher, or which pair of linked files

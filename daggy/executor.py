@@ -159,6 +159,14 @@ class Executor(abc.ABC):
     def capacity(self) -> Sequence[Machine]:
         """Return the machines that can take work at this moment. Constant for a fixed pool."""
 
+    def machines(self) -> Sequence[str]:
+        """Return the names of all machines that this executor has named so far: `place` in its reports is an index
+        into them, zero for the first.
+
+        Names are only added, at the end. The default is for executors whose `capacity` is always the same.
+        """
+        return [machine.name for machine in self.capacity()]
+
     @property
     def trouble(self) -> str:
         """Why it cannot carry anything out at this moment, with the mend; empty if all is well."""
@@ -176,7 +184,8 @@ class Executor(abc.ABC):
     @abc.abstractmethod
     async def recover(self, epoch: int) -> Reports:
         """Return what earlier launchers of this site still know: FINISHED rows, proven dead ones' unfinished tasks as
-        LOST among them, and STARTED rows, with the tickets that they were launched with, for what still runs.
+        LOST among them, and STARTED rows, with the tickets that they were launched with, for what still runs. Each row
+        has the `place` where that was, also of a machine that is not in `capacity` at this moment.
 
         Called once, before `run`, with the number of the new engine epoch. Kept until acknowledged: called again after
         another crash it says the same.

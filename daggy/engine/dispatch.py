@@ -11,9 +11,10 @@ from attrs import define, field
 
 from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports, RunState, Ticket
 from daggy.engine.flights import Flights, Slot
+from daggy.engine.places import Places
 from daggy.engine.pool import Candidate, Grant, Pool, pool_needs
 from daggy.engine.render import Failure, Renderer
-from daggy.engine.shares import ADOPTED, Needs, Share
+from daggy.engine.shares import Needs
 from daggy.executor import Executor, Kill, Launches, Recall, Request
 from daggy.run.run import Run
 from daggy.run.states import Now
@@ -59,6 +60,7 @@ class Dispatcher:
         lines: By pool name.
         default_pool: For templates that name none.
         flights: What is handed out.
+        places: Where attempts run.
         epoch: The engine's.
         failed: Takes reports about tasks that could not be rendered.
         is_cut: Whether the last turn handed out as much as a turn may, so that there may be room for more at once.
@@ -67,6 +69,7 @@ class Dispatcher:
     lines: dict[str, Line]
     default_pool: str
     flights: Flights
+    places: Places
     epoch: int
     failed: Callable[[Reports], None]
     is_cut: bool = False
@@ -108,7 +111,8 @@ class Dispatcher:
             run.change(RunState.RUNNING, now)
         launches, failures = self.renderer(run).launches(run.plan.blocks[queue.block], indexes)
         if failures:
-            self.failed(self._unrendered(run, failures, now))
+            place = self.places.number(line.pool.name, machine.name)
+            self.failed(self._unrendered(run, failures, place, now))
         if not launches:
             return
         slot = self._slots.get(id(share))
@@ -119,13 +123,12 @@ class Dispatcher:
         share.moved = now.mono
         line.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches))
 
-    def adopt(self, line: Line, run: Run, tickets: Iterable[Ticket]) -> None:
-        """Account for tasks that an earlier engine handed out and that still run, wanted or not."""
-        machines = list(line.pool.machines.values())
-        for ticket in tickets if machines else ():
+    def adopt(self, line: Line, run: Run, tickets: Iterable[tuple[Ticket, int]]) -> None:
+        """Account for tasks that an earlier engine handed out and that still run, each at its place, wanted or not."""
+        for ticket, place in tickets:
             needs = pool_needs(run, _needs_of(run, ticket))
-            share = machines[0].adopted.setdefault(needs, Share(ADOPTED, needs))
-            self.flights.adopted((run.id, ticket.version), ticket.index, Slot(line.pool, machines[0], share))
+            machine, share = line.pool.adopting(self.places.host(place), needs)
+            self.flights.adopted((run.id, ticket.version), ticket.index, Slot(line.pool, machine, share))
 
     def drop(self, run_id: int) -> None:
         """Forget a run that leaves memory."""
@@ -138,14 +141,14 @@ class Dispatcher:
             renderer = self.renderers[run.id] = Renderer(run)
         return renderer
 
-    def _unrendered(self, run: Run, failures: list[Failure], now: Now) -> Reports:
+    def _unrendered(self, run: Run, failures: list[Failure], place: int, now: Now) -> Reports:
         """Return the ends of attempts that have no process, because their template has no value."""
         rows = np.zeros(len(failures), REPORT)
         rows["kind"], rows["run"], rows["version"], rows["epoch"] = Kind.FINISHED, run.id, run.version, self.epoch
         attempts = np.zeros(len(failures), ATTEMPT)
         attempts["index"] = [index for index, _ in failures]
         attempts["attempt"] = run.frontier.attempt[attempts["index"]]
-        attempts["reason"] = Reason.TEMPLATE
+        attempts["reason"], attempts["place"] = Reason.TEMPLATE, place
         attempts["ended"] = now.wall
         rows["row"] = attempts
         return Reports(rows, {position: message for position, (_, message) in enumerate(failures)})
@@ -155,12 +158,14 @@ class Dispatcher:
         unmet = [candidate for candidate in wanting if candidate.queue.tasks]
         needs = {candidate.queue.policy.resources for candidate in unmet}
         several = len({candidate.run.id for candidate in unmet}) > 1
-        for machine in line.pool.machines.values():
-            for share in machine.shares.values():
-                others = needs - {share.needs}
+        for kind, shares in line.pool.waiting.items():
+            others = bool(needs - {kind})
+            if not others and not several:
+                continue
+            shares -= {share for share in shares if not share.waiting}
+            for share in shares:
                 stuck = others and now.mono - share.moved > STUCK_SECONDS
-                slow = (others or several) and line.pool.wait(share) > LONGEST_WAIT
-                if share.waiting and (stuck or slow) and not share.recalling:
+                if (stuck or line.pool.wait(share) > LONGEST_WAIT) and not share.recalling:
                     share.recalling = True
                     keys = self.flights.waiting_on(share)
                     line.ask(Recall([self._ticket(runs, index) for runs, index in keys]))
@@ -201,13 +206,13 @@ def _ticket_of(run: Run, version: int, index: int) -> Ticket:
     return next(one for one in (*run.launched, *run.orphans) if (one.version, one.index) == (version, index))
 
 
-def lost(keys: Iterable[tuple[tuple[int, int], int]], runs: Mapping[int, Run], message: str, at: float) -> Reports:
-    """Return reports that say of each of these that its executor lost it."""
+def lost(keys: Iterable[tuple[tuple[int, int], int, int]], runs: Mapping[int, Run], message: str, at: float) -> Reports:
+    """Return reports that say of each of these (run and version, index, place) that its executor lost it."""
     listed = list(keys)
     rows = np.zeros(len(listed), REPORT)
-    for position, ((run_id, version), index) in enumerate(listed):
+    for position, ((run_id, version), index, place) in enumerate(listed):
         rows[position]["run"], rows[position]["version"] = run_id, version
-        rows[position]["row"]["index"] = index
+        rows[position]["row"]["index"], rows[position]["row"]["place"] = index, place
         ticket = _ticket_of(runs[run_id], version, index)
         rows[position]["epoch"], rows[position]["row"]["attempt"] = ticket.epoch, ticket.attempt
     rows["kind"] = Kind.FINISHED

@@ -20,6 +20,7 @@ from daggy.engine.executors import Executors, MakeExecutor as MakeExecutor
 from daggy.engine.flights import Flights
 from daggy.engine.loop import Loop
 from daggy.engine.news import News
+from daggy.engine.places import Places
 from daggy.engine.pool import Pool
 from daggy.engine.reader import Reader
 from daggy.engine.runs import STARTING, Runs
@@ -67,18 +68,18 @@ class Engine:
         self.reader = Reader(tracker, twin)
         self.writer = Writer(tracker, self._on_kept, in_thread=threads and tracker.durable)
         self.news = News(tracker.last_told(), self.writer.give, self.writer.kept, self.reader, clock)
-        flights = Flights()
+        flights, places = Flights(), Places.of(tracker.places(), lambda place: self.writer.give([place]))
         lines = {name: Line(Pool(name)) for name in pools}
-        dispatcher = Dispatcher(lines, default_pool, flights, self.epoch, self._on_unrendered)
+        dispatcher = Dispatcher(lines, default_pool, flights, places, self.epoch, self._on_unrendered)
         self.state = EngineState(
             tracker, directory, clock, self.epoch, self.reader, self.writer, self.news, dispatcher, flights,
-            follow, threads, {place: number for number, place in tracker.places().items()},
+            follow, threads, places,
             STARTING if follow else "",
         )  # fmt: skip
         self.commits = Commits(self.state)
         answers = Answers(self.state, self.commits)
         self.loop = Loop(self.state, self.commits, answers)
-        self.executors = Executors(self.state, self.loop, dict(pools), linger and tracker.durable)
+        self.executors = Executors(self.state, dict(pools), linger and tracker.durable)
         self.archive = Archive(self.state)
         self.runs = Runs(self.state, self.archive, self.commits, answers, self.executors)
         self.commits.announced = self.runs.use
@@ -124,7 +125,7 @@ class Engine:
 
     def place_names(self) -> dict[int, tuple[str, str]]:
         """Return what the column `place` of attempts means: number to (pool, host)."""
-        return {number: place for place, number in self.state.places.items()}
+        return {number: place for place, number in self.state.places.numbers.items()}
 
     def rendered(self, run: Run, index: int) -> Launch:
         """Return a task as it would be launched now.

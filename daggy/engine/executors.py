@@ -12,7 +12,6 @@ from attrs import define
 from daggy.attempt import Kind, Reports, Ticket
 from daggy.engine.dispatch import Line, lost
 from daggy.engine.held_reports import tickets_of
-from daggy.engine.loop import Loop
 from daggy.engine.state import EngineState
 from daggy.engine.supervisor import Supervisor
 from daggy.executor import Executor, Kill, Site
@@ -28,13 +27,11 @@ class Executors:
 
     Args:
         state: The engine's.
-        loop: Acts on what executors report.
         make: What makes a pool's executor, by pool.
         linger: What runs goes on when this engine leaves or dies.
     """
 
     state: EngineState
-    loop: Loop
     make: Mapping[str, MakeExecutor]
     linger: bool
 
@@ -55,7 +52,7 @@ class Executors:
             self.state.stopping,
             recovered=partial(self._hold, name),
             succeeded=partial(self._take_over, line),
-            report=partial(self.state.report, name),
+            report=partial(self.state.hear, name),
             changed=partial(self._on_capacity, line),
         )
         await supervisor.run(task_status)
@@ -67,12 +64,13 @@ class Executors:
 
     def _hold(self, name: str, recovered: Reports) -> None:
         """Hold what a pool's first executor recovered until the runs that it is about are read back."""
-        self.loop.fill_places(name, recovered.rows)
-        self.state.held_reports.add(name, recovered)
+        self.state.held_reports.add(name, self.state.placed(name, recovered))
 
     def _take_over(self, line: Line, recovered: Reports, message: str) -> None:
         """Act on what an executor's successor knows of its launches; all else that it had is lost."""
         state, name = self.state, line.pool.name
+        state.places.begin(name)
+        recovered = state.placed(name, recovered)
         state.acks.forget_told(name)
         running = {((one.run, one.version), one.index) for one in tickets_of(recovered.rows, Kind.STARTED)}
         unheard = state.held_reports.waiting(name)  # what earlier engines launched of these is known from the first
@@ -84,7 +82,11 @@ class Executors:
         chosen = np.flatnonzero(is_heard & is_news)
         messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
         state.report(name, Reports(rows[chosen], messages))
-        gone = [key for key in state.flights.of_pool(line.pool) if key not in running]
+        gone = [
+            (key, index, state.places.number(name, host))
+            for key, index, host in state.flights.of_pool(line.pool)
+            if (key, index) not in running
+        ]
         state.report(name, lost(gone, state.runs, message, state.clock()))
 
     def _is_current(self, ticket: Ticket) -> bool:

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from daggy.attempt import Kind, Rows, Ticket
 from daggy.engine.pool import Pool
-from daggy.engine.shares import MachineUse, Share
+from daggy.engine.shares import MachineUse, Needs, Share
 
 
 @frozen(eq=False)
@@ -46,6 +46,7 @@ class Flights:
         """Note that these were handed out."""
         self.waiting.setdefault(key, {}).update(dict.fromkeys(indexes, slot))
         slot.share.waiting += len(indexes)
+        slot.pool.sent(slot.share)
 
     def adopted(self, key: Key, index: int, slot: Slot) -> None:
         """Note that a task which an earlier engine handed out still runs."""
@@ -85,6 +86,7 @@ class Flights:
             if slot is not None:
                 slot.share.waiting -= count
                 slot.share.moved = now
+                slot.pool.changed(slot.machine)
                 slot.share.recalling = slot.share.recalling and slot.share.waiting > 0
         self._learn(rows, slots)
 
@@ -101,6 +103,7 @@ class Flights:
                 slot.share.running -= 1
             if slot is None:
                 continue
+            slot.pool.changed(slot.machine)
             slot.share.moved = now
             slot.share.recalling = slot.share.recalling and slot.share.waiting > 0
             if started > 0:
@@ -115,36 +118,37 @@ class Flights:
                 slot.share.waiting -= 1
                 slot.share.running += 1
                 slot.share.moved = now
+                slot.pool.changed(slot.machine)
 
     def _learn(self, rows: Rows, slots: list[Slot | None]) -> None:
-        """Tell pools how long attempts took; of a batch of several kinds of needs, each hears of its own."""
-        distinct = set(slots)
-        for slot in distinct - {None}:
-            own = rows["row"] if len(distinct) == 1 else rows["row"][[other is slot for other in slots]]
-            started, ended = own["started"], own["ended"]
-            ran = started > 0
-            count = int(np.count_nonzero(ran))
-            if slot is not None and count:
-                slot.pool.learn(slot.share.needs, float((ended - started)[ran].sum()) / count, count)
+        """Tell pools how long attempts took; of a batch of several kinds of needs, each learns from its own."""
+        kinds: dict[tuple[Pool, Needs], int] = {}
+        kind_of: dict[Slot | None, int] = {None: -1}
+        for slot in set(slots) - {None}:
+            assert slot is not None
+            kind_of[slot] = kinds.setdefault((slot.pool, slot.share.needs), len(kinds))
+        kind = np.array([kind_of[slot] for slot in slots], np.int64)
+        started, ended = rows["row"]["started"], rows["row"]["ended"]
+        ran = (started > 0) & (kind >= 0)
+        counts = np.bincount(kind[ran], minlength=len(kinds)).tolist()
+        seconds = np.bincount(kind[ran], (ended - started)[ran], len(kinds)).tolist()
+        for (pool, needs), count, total in zip(kinds, counts, seconds, strict=True):
+            if count:
+                pool.learn(needs, total / count, count)
 
-    def of_pool(self, pool: Pool) -> Iterator[tuple[Key, int]]:
-        """Yield (run and version, index) of everything that a pool's executor has."""
+    def of_pool(self, pool: Pool) -> Iterator[tuple[Key, int, str]]:
+        """Yield (run and version, index, machine) of everything that a pool's executor has."""
         for table in (self.waiting, self.running):
             for key, slots in table.items():
                 for index, slot in slots.items():
                     if slot.pool is pool:
-                        yield key, index
+                        yield key, index, slot.machine.name
 
     def pool_of(self, ticket: Ticket) -> Pool | None:
         """Return the pool that has a ticket; None if it has been answered for."""
         key = (ticket.run, ticket.version)
         slot = self.waiting.get(key, {}).get(ticket.index) or self.running.get(key, {}).get(ticket.index)
         return slot.pool if slot else None
-
-    def machine_of(self, run: int, version: int, index: int) -> str:
-        """Return the machine that a task was handed out to; empty if it has been answered for."""
-        slot = self.waiting.get((run, version), {}).get(index) or self.running.get((run, version), {}).get(index)
-        return slot.machine.name if slot else ""
 
     def waiting_on(self, share: Share) -> list[tuple[Key, int]]:
         """Return (run and version, index) of what waits on one share."""

@@ -69,14 +69,13 @@ class HeldReports:
         mine = [("", part) for batch in self._batches for (one, _), part in by_run(batch.reports) if one == run]
         return joined(mine)[0][1] if mine else Reports(np.zeros(0, REPORT))
 
-    def running(self, run: int) -> Iterator[tuple[str, list[Ticket]]]:
-        """Yield pool by pool the tickets of a run of which an executor said that they still run."""
+    def running(self, run: int) -> Iterator[tuple[str, list[tuple[Ticket, int]]]]:
+        """Yield pool by pool what of a run still runs, as its executor reported: ticket and place."""
         for batch in self._batches:
             if run in batch.runs:
-                yield (
-                    batch.pool,
-                    [ticket for ticket in tickets_of(batch.reports.rows, Kind.STARTED) if ticket.run == run],
-                )
+                rows = batch.reports.rows
+                rows = rows[(rows["kind"] == Kind.STARTED) & (rows["run"] == run)]
+                yield batch.pool, list(zip(tickets_of(rows), rows["row"]["place"].tolist(), strict=True))
 
     def drop_unknown(self, is_known: Callable[[int], bool]) -> list[tuple[str, list[Ticket]]]:
         """Expect nobody to ask for runs that are not known; return pool by pool what still runs of them.

@@ -18,7 +18,6 @@ from daggy.engine.state import EngineState
 from daggy.run.reports import on_reports, on_tick
 from daggy.run.run import Run
 from daggy.run.states import IS_IN_FLIGHT, Now
-from daggy.tracker import Place
 
 IDLE_SECONDS = 1.0
 """Seconds between two turns while something is ready and finds no room: patience runs out meanwhile."""
@@ -94,7 +93,6 @@ class Loop:
         state = self.state
         reports, in_order = state.held_reports.postpone(name, reports, state.runs)
         rows = reports.rows
-        self.fill_places(name, rows)
         reasons = rows["row"]["reason"][rows["kind"] == Kind.FINISHED]
         self.ended_attempts[name] += np.bincount(reasons, minlength=len(Reason))[: len(Reason)]
         for (run_id, version), chosen in by_run(reports):
@@ -110,26 +108,6 @@ class Loop:
             state.held_reports.told(name, rows)
         elif state.tracker.durable:
             state.acks.note(name, rows)
-
-    def fill_places(self, name: str, rows: Rows) -> None:
-        """Write where attempts ran. A pool of several machines knows it by ticket, one of one machine by itself."""
-        if not len(rows):
-            return
-        machines = self.state.dispatcher.lines[name].pool.machines
-        if len(machines) == 1:
-            rows["row"]["place"] = self._place(name, next(iter(machines)))
-            return
-        for row in rows:
-            host = self.state.flights.machine_of(int(row["run"]), int(row["version"]), int(row["row"]["index"]))
-            row["row"]["place"] = self._place(name, host)
-
-    def _place(self, pool: str, host: str) -> int:
-        places = self.state.places
-        number = places.get((pool, host))
-        if number is None:
-            number = places[pool, host] = len(places) + 1
-            self.state.writer.give([Place(number, pool, host)])
-        return number
 
     def _collect(self, run: Run) -> None:
         """Carry out a run's instructions: keep entries, kill attempts, read answers, announce its end."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from attrs import define, field
 
-from daggy.engine.shares import MachineUse, Needs, Share
+from daggy.engine.rooms import Rooms
+from daggy.engine.shares import ADOPTED, MachineUse, Needs, Share
 from daggy.executor import Machine
 from daggy.run.ready import ReadyQueue
 from daggy.run.run import Run
@@ -60,6 +61,7 @@ class Pool:
         seconds: Mean duration of recent attempts, by needs: what waits ahead is measured by it.
         turn: The run that was served last: of equal priority the next one goes first.
         is_cut: Whether the last choice ended at its bound, so that there may be room for more at once.
+        waiting: Shares on which something may wait, by needs.
     """
 
     name: str
@@ -69,14 +71,48 @@ class Pool:
     seconds: dict[Needs, float] = field(factory=dict)
     turn: int = 0
     is_cut: bool = False
+    waiting: dict[Needs, set[Share]] = field(factory=dict)
+    _order: list[MachineUse] = field(factory=list)
+    _rooms: Rooms = field(factory=Rooms)
+    _next: int = 0  # position at which tasks ahead go on
+    _held: list[MachineUse] = field(factory=list)
 
     def set_capacity(self, machines: Sequence[Machine]) -> None:
-        """Take over the executor's machines; what is in use on those that stay is kept."""
+        """Take over the executor's machines. What is in use on those that stay is kept; one that is missing takes no
+        tasks, and is forgotten when nothing of it is in flight.
+        """
         old, self.machines = self.machines, {}
         for machine in machines:
-            use = old.get(machine.name) or MachineUse(machine.name, machine.totals)
-            use.totals = machine.totals
+            use = old.pop(machine.name, None) or MachineUse(machine.name, machine.totals)
+            use.totals, use.is_open = machine.totals, True
             self.machines[machine.name] = use
+        for use in old.values():
+            use.is_open = False
+            if not use.is_empty:
+                self.machines[use.name] = use
+        self._number()
+
+    def _number(self) -> None:
+        self._order = list(self.machines.values())
+        for position, machine in enumerate(self._order):
+            machine.position = position
+        self._rooms.reset(len(self._order))
+
+    def adopting(self, name: str, needs: Needs) -> tuple[MachineUse, Share]:
+        """Return a machine and its share of what an earlier engine launched there; it may be one that is away."""
+        machine = self.machines.get(name)
+        if machine is None:
+            machine = self.machines[name] = MachineUse(name, {}, is_open=False)
+            self._number()
+        return machine, machine.adopted.setdefault(needs, Share(ADOPTED, needs))
+
+    def sent(self, share: Share) -> None:
+        """Take note that tasks wait on a share."""
+        self.waiting.setdefault(share.needs, set()).add(share)
+
+    def changed(self, machine: MachineUse) -> None:
+        """Take note that something started or ended on a machine: it may have room."""
+        self._rooms.change(machine.position)
 
     def share(self, machine: MachineUse, needs: Needs) -> Share:
         """Return the share of these needs on a machine, made when it is first asked for."""
@@ -97,14 +133,15 @@ class Pool:
 
     def choose(self, candidates: Iterable[Candidate], now: float) -> Iterator[Grant]:
         """Yield what is to be handed out, first for free resources, then ahead; the caller hands it out at once."""
-        for machine in self.machines.values():
+        for machine in self._held:
             machine.held = False
-        ordered = self._order(list(candidates), now)
+        self._held.clear()
+        ordered = self._sorted(list(candidates), now)
         budget = MOST
         unmet: list[Candidate] = []
         self.is_cut = False
         for candidate in ordered:
-            cost = WRITTEN_COST if candidate.run.plan.blocks[candidate.queue.block].explicit else 1
+            cost = _cost(candidate)
             for grant in self._fill(candidate, max(1, budget // cost)):
                 budget -= grant.tasks * cost
                 self.passed.pop((candidate.run.id, candidate.queue.number), None)
@@ -113,12 +150,10 @@ class Pool:
             if budget <= 0:
                 self.is_cut = True
                 return
-        needs = {candidate.queue.policy.resources for candidate in unmet}
-        if len(needs) <= 1:
-            for candidate in unmet:
-                yield from self._ahead(candidate)
+        if len({candidate.queue.policy.resources for candidate in unmet}) <= 1:
+            yield from self._all_ahead(unmet, budget)
 
-    def _order(self, candidates: list[Candidate], now: float) -> list[Candidate]:
+    def _sorted(self, candidates: list[Candidate], now: float) -> list[Candidate]:
         """Sort by priority, then who was passed over too long, then by turn, then the deeper ones first."""
 
         def key(candidate: Candidate) -> tuple[int, bool, bool, int, int]:
@@ -130,15 +165,19 @@ class Pool:
 
     def _fill(self, candidate: Candidate, budget: int) -> Iterator[Grant]:
         run, queue = candidate
-        needs = queue.policy.resources
-        for machine in self.machines.values():
-            if machine.held or not queue.tasks:
+        needs = pool_needs(run, queue.policy.resources)
+        for position in self._rooms.of(needs):
+            most = min(queue.room, len(queue.tasks), budget, run_room(run, queue.policy.resources))
+            if most <= 0:
+                return
+            machine = self._order[position]
+            if machine.held:
                 continue
-            most = min(queue.room, len(queue.tasks), budget)
-            count = min(machine.fits(pool_needs(run, needs)), run_room(run, needs), most)
+            count = min(machine.fits(needs), most)
             if count <= 0:
+                self._rooms.close(needs, position)
                 continue
-            share = self.share(machine, pool_needs(run, needs))
+            share = self.share(machine, needs)
             share.width = (share.width if share.waiting else share.running) + count
             budget -= count
             self.turn = run.id
@@ -159,25 +198,49 @@ class Pool:
             if fitting:
                 soonest = min(fitting, key=lambda machine: sum(share.reserved for share in machine.shares.values()))
                 soonest.held = True
+                self._held.append(soonest)
 
-    def _ahead(self, candidate: Candidate) -> Iterator[Grant]:
-        """Yield what may wait at launchers: a little work in advance, renewed when half of it is used up."""
+    def _all_ahead(self, candidates: Iterable[Candidate], budget: int) -> Iterator[Grant]:
+        """Yield what may wait at launchers, within what is left of the turn's budget."""
+        for candidate in candidates:
+            cost = _cost(candidate)
+            for grant in self._ahead(candidate, max(1, budget // cost)):
+                budget -= grant.tasks * cost
+                yield grant
+            if budget <= 0:
+                self.is_cut = True
+                return
+
+    def _ahead(self, candidate: Candidate, budget: int) -> Iterator[Grant]:
+        """Yield a little work in advance for each machine, renewed when half of it is used up."""
         run, queue = candidate
         needs = pool_needs(run, queue.policy.resources)
         seconds = self.seconds.get(needs)
         if seconds is None or queue.policy.max_parallel is not None or needs != queue.policy.resources:
             return
         slots = min(AHEAD_TASKS, int(AHEAD_SECONDS / seconds)) if seconds > 0 else AHEAD_TASKS
-        for machine in self.machines.values():
+        kind = needs, "ahead"
+        for position in self._rooms.of(kind, self._next):
+            if not queue.tasks or budget <= 0:
+                return
+            machine = self._order[position]
             share = machine.shares.get(needs)
-            if share is None or machine.held or share.recalling or not queue.tasks:
+            width = share.width if share and share.waiting else share.running if share else 0
+            most = slots * width if machine.is_open else 0
+            if share is None or share.waiting * 2 > most or not most:
+                self._rooms.close(kind, position)
                 continue
-            width = share.width if share.waiting else share.running
-            most = slots * width
-            count = min(most - share.waiting, len(queue.tasks), MOST, run.failures_left() - share.waiting)
-            if share.waiting * 2 <= most and count > 0:
+            count = min(most - share.waiting, len(queue.tasks), budget, run.failures_left() - share.waiting)
+            if count > 0 and not machine.held and not share.recalling:
                 share.width = width
+                budget -= count
+                self._next = position + 1
                 yield Grant(candidate, machine, share, count, ahead=True)
+
+
+def _cost(candidate: Candidate) -> int:
+    """Return what one of these tasks takes of a turn's budget."""
+    return WRITTEN_COST if candidate.run.plan.blocks[candidate.queue.block].explicit else 1
 
 
 def pool_needs(run: Run, needs: Needs) -> Needs:

@@ -168,17 +168,17 @@ class Runs(Mapping[int, Run]):
                 await self.answers.apply(run, answer)
             left = on_recovered(run, left, self.state.now())
         on_unfollowed(run, left, self.state.now())
-        for pool, tickets in self.state.held_reports.running(run.id):
-            self._adopt(run, pool, tickets)
+        for pool, running in self.state.held_reports.running(run.id):
+            self._adopt(run, pool, running)
         run.settle(self.state.now())
         await self.commits.keep(run)
         self.state.held_reports.applied(run.id)
 
-    def _adopt(self, run: Run, pool: str, tickets: Sequence[Ticket]) -> None:
+    def _adopt(self, run: Run, pool: str, running: Sequence[tuple[Ticket, int]]) -> None:
         """Account for what an earlier engine launched and still runs; end what is no longer wanted."""
         line = self.state.dispatcher.line_of(pool)
-        self.state.dispatcher.adopt(line, run, tickets)
-        if unwanted := [ticket for ticket in tickets if ticket not in run.launched]:
+        self.state.dispatcher.adopt(line, run, running)
+        if unwanted := [ticket for ticket, _ in running if ticket not in run.launched]:
             line.ask(Kill(unwanted, NOT_CURRENT))
 
     def admit(self, run: Run) -> None:
@@ -236,7 +236,7 @@ class Runs(Mapping[int, Run]):
     async def read_log(self, run_id: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
         """Return bytes of one attempt's output, as `Executor.read_log`."""
         place = int(row["place"])
-        pool = next((pool for (pool, _), number in self.state.places.items() if number == place), "")
+        pool = next((pool for (pool, _), number in self.state.places.numbers.items() if number == place), "")
         line = self.state.dispatcher.lines.get(pool) or self.state.dispatcher.line_of("")
         if line.executor is None:
             raise FileNotFoundError(f"pool '{line.pool.name}' has no executor")

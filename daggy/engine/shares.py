@@ -50,9 +50,16 @@ class Share:
 
 @define(eq=False)
 class MachineUse:
-    """One machine of a pool and the shares on it. `held` keeps it free for a task that was passed over too long.
+    """One machine of a pool and the shares on it.
 
-    `adopted` is what an earlier engine launched and still runs: it counts as in use, and in no width.
+    Args:
+        name: Unique in its pool.
+        totals: The resources that it has in all.
+        shares: By needs.
+        held: Whether it is kept free for a task that was passed over too long.
+        adopted: What an earlier engine launched and still runs: it counts as in use, and in no width.
+        is_open: Whether it takes tasks. One that the executor no longer names stays until nothing of it is in flight.
+        position: Where it stands in its pool's order.
     """
 
     name: str
@@ -60,6 +67,13 @@ class MachineUse:
     shares: dict[Needs, Share] = field(factory=dict)
     held: bool = False
     adopted: dict[Needs, Share] = field(factory=dict)
+    is_open: bool = True
+    position: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing is in flight here."""
+        return not any(share.waiting or share.running for share in (*self.shares.values(), *self.adopted.values()))
 
     def used(self) -> dict[str, float]:
         """Return the resources that are reserved, by name."""
@@ -72,6 +86,8 @@ class MachineUse:
 
     def fits(self, needs: Needs) -> int:
         """Return how many more tasks with these needs may run here at this moment."""
+        if not self.is_open:
+            return 0
         wanted = [(name, amount) for name, amount in needs if amount > 0]
         if not wanted:
             return max(0, UNBOUNDED - (self.shares[needs].reserved if needs in self.shares else 0))
@@ -80,5 +96,7 @@ class MachineUse:
         return max(0, math.floor(min(free) + SLACK))
 
     def could_fit(self, needs: Needs) -> bool:
-        """Return whether one such task would fit on the empty machine."""
-        return all(self.totals.get(name, 0.0) + SLACK >= amount for name, amount in needs if amount > 0)
+        """Return whether one such task would fit on the machine if it were empty."""
+        return self.is_open and all(
+            self.totals.get(name, 0.0) + SLACK >= amount for name, amount in needs if amount > 0
+        )

@@ -16,6 +16,7 @@ from daggy.engine.due_runs import DueRuns
 from daggy.engine.flights import Flights
 from daggy.engine.held_reports import HeldReports
 from daggy.engine.news import News
+from daggy.engine.places import Places
 from daggy.engine.reader import Reader
 from daggy.engine.writer import Writer
 from daggy.run.run import Run
@@ -38,7 +39,7 @@ class EngineState:
         flights: What executors have.
         follow: Whether somebody may follow what happens.
         threads: Whether long work may leave the loop.
-        places: Number of each (pool, host) that attempts ran on.
+        places: The machines that attempts ran on, and their numbers.
         starting: Why nothing is launched yet; empty once it may be.
         runs: Those in memory, by id.
         held: Runs of which nothing is launched, with the reason.
@@ -62,7 +63,7 @@ class EngineState:
     flights: Flights
     follow: bool
     threads: bool
-    places: dict[tuple[str, str], int]
+    places: Places
     starting: str = ""
     runs: dict[int, Run] = field(factory=dict)
     held: dict[int, str] = field(factory=dict)
@@ -83,6 +84,17 @@ class EngineState:
         self.woken.set()
 
     def report(self, pool: str, reports: Reports) -> None:
-        """Take a batch of reports from a pool's executor; the next turn acts on it."""
-        self.inbox.append((pool, checked(reports)))
+        """Take a batch of reports whose places are known; the next turn acts on it."""
+        self.inbox.append((pool, reports))
         self.wake()
+
+    def hear(self, pool: str, reports: Reports) -> None:
+        """Take a batch of reports from a pool's executor."""
+        self.report(pool, self.placed(pool, checked(reports)))
+
+    def placed(self, pool: str, reports: Reports) -> Reports:
+        """Return an executor's reports with the numbers of places in them."""
+        executor = self.dispatcher.lines[pool].executor
+        assert executor is not None
+        self.places.fill(pool, executor.machines, reports.rows)
+        return reports

@@ -53,7 +53,7 @@ def _machine(machine: MachineUse) -> MachineStatus:
     shares = [*machine.shares.values(), *machine.adopted.values()]
     return MachineStatus(
         machine.name,
-        dict(machine.totals),
+        dict(machine.totals) if machine.is_open else {},
         {name: round(amount, 6) for name, amount in machine.used().items()},
         sum(share.running for share in shares),
         sum(share.waiting for share in shares),

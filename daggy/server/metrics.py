@@ -117,7 +117,7 @@ class Figures:
             trouble.add_metric([pool.name], float(bool(pool.trouble)))
             running.add_metric([pool.name], sum(machine.running for machine in pool.machines))
             waiting.add_metric([pool.name], sum(machine.waiting for machine in pool.machines))
-            for name in sorted({name for machine in pool.machines for name in machine.totals}):
+            for name in sorted({name for machine in pool.machines for name in (*machine.totals, *machine.used)}):
                 totals.add_metric([pool.name, name], sum(one.totals.get(name, 0.0) for one in pool.machines))
                 used.add_metric([pool.name, name], sum(one.used.get(name, 0.0) for one in pool.machines))
         yield from (trouble, running, waiting, totals, used)

@@ -45,7 +45,7 @@ class Drive:
         self.ended: dict[Ticket, Rows] = {}
         self.messages: dict[Ticket, str] = {}
         self.returned = trio.Event()
-        self._launched: set[Ticket] = set()
+        self._launched: dict[Ticket, str] = {}  # with the machine
         self._seqs: dict[int, int] = {}
         self._news = trio.Event()
         self._send, self._receive = trio.open_memory_channel[Request](math.inf)
@@ -60,17 +60,17 @@ class Drive:
         """Send any request."""
         self._send.send_nowait(request)
 
-    def launch(self, launches: Sequence[Launch], *, lane: int = 0, width: int = 1) -> list[Ticket]:
-        """Launch on the first machine; return the tickets in order."""
-        machine = self.executor.capacity()[0].name
+    def launch(self, launches: Sequence[Launch], *, lane: int = 0, width: int = 1, on: str = "") -> list[Ticket]:
+        """Launch on a machine, the first one if none is named; return the tickets in order."""
+        machine = on or self.executor.capacity()[0].name
         tickets = [Ticket(RUN, VERSION, launch.index, EPOCH, launch.attempt) for launch in launches]
-        self._launched.update(tickets)
+        self._launched.update(dict.fromkeys(tickets, machine))
         self.send(Launches(RUN, VERSION, EPOCH, machine, lane, width, launches))
         return tickets
 
-    def take(self, reports: Reports, tickets: Sequence[Ticket]) -> None:
-        """Take reports that an earlier executor of the site left behind, about these tickets."""
-        self._launched.update(tickets)
+    def take(self, reports: Reports, tickets: Sequence[Ticket], *, on: str = "") -> None:
+        """Take reports that an earlier executor of the site left behind, about tickets launched as in `launch`."""
+        self._launched.update(dict.fromkeys(tickets, on or self.executor.capacity()[0].name))
         self._report(reports)
 
     def acknowledge(self) -> None:
@@ -131,11 +131,21 @@ class Drive:
             self._seqs[launcher] = max(self._seqs.get(launcher, 0), int(report["seq"]))
         if kind is Kind.STARTED:
             require(ticket not in self.started, f"ticket {ticket} started twice")
+            self._require_machine(report, ticket)
             self.started[ticket] = report
             return
         Reason(int(row["reason"]))
+        if kind is Kind.FINISHED:
+            self._require_machine(report, ticket)
         self.ended[ticket] = report
         self.messages[ticket] = message
+
+    def _require_machine(self, report: Any, ticket: Ticket) -> None:
+        """Check that a report says where its task was launched."""
+        machines, place = self.executor.machines(), int(report["row"]["place"])
+        require(place < len(machines), f"a report has place {place}, and machines() names {len(machines)}")
+        wanted = self._launched[ticket]
+        require(machines[place] == wanted, f"ticket {ticket} ran on '{wanted}'; its report says '{machines[place]}'")
 
     def _wake(self) -> None:
         self._news.set()

@@ -13,6 +13,7 @@ from daggy.executor import REPORT, Executor, Kind, Launch, Reason, Recall, Site,
 from daggy.testing import running
 from daggy.testing.drive import Drive, driving
 from daggy.testing.entries import require
+from daggy.testing.restarts import goes_on_when_left, survives_its_end
 
 Make = Callable[[Site], Executor]
 """Makes an executor of a site; called again for the same one after the first has stopped."""
@@ -38,7 +39,13 @@ class Bench:
 
 
 async def check_executor(
-    make: Make, directory: Path, *, processes: bool = True, durable: bool = False, seconds: float = 20.0
+    make: Make,
+    directory: Path,
+    *,
+    processes: bool = True,
+    durable: bool = False,
+    linger: bool = False,
+    seconds: float = 20.0,
 ) -> None:
     """Check everything that the engine relies on; must be awaited in `trio.run`.
 
@@ -47,6 +54,7 @@ async def check_executor(
         directory: An empty one, for the state directories of the checks.
         processes: Whether it starts real processes; without, only what concerns reports is checked.
         durable: Whether its finishes must survive until they are acknowledged; needs `processes`.
+        linger: Whether what runs must go on without an engine, to be taken up by the next one; needs `durable`.
         seconds: How long anything may take.
 
     Raises:
@@ -57,10 +65,12 @@ async def check_executor(
         place = directory / f"{number}-{check.__name__.strip('_')}"
         place.mkdir(parents=True)
         await check(Bench(make, Site("default", place.absolute(), f"check{number}", durable=False), seconds))
-    if durable:
-        place = directory / "durable"
-        place.mkdir(parents=True)
-        await running.survives_its_end(Bench(make, Site("default", place.absolute(), "checkdurable", True), seconds))
+    for name, is_wanted, check in (("durable", durable, survives_its_end), ("linger", linger, goes_on_when_left)):
+        if is_wanted:
+            place = directory / name
+            place.mkdir(parents=True)
+            site = Site("default", place.absolute(), f"check{name}", durable=True, linger=name == "linger")
+            await check(Bench(make, site, seconds))
 
 
 async def _tells_what_it_is(bench: Bench) -> None:
@@ -72,6 +82,7 @@ async def _tells_what_it_is(bench: Bench) -> None:
     for machine in machines:
         require(all(total > 0 for total in machine.totals.values()), f"totals of '{machine.name}' must be positive")
     require(isinstance(executor.fixed, bool), "fixed must be a bool")
+    require(set(names) <= set(executor.machines()), "machines() must have all that capacity() names")
     for problem in executor.check(Work("command", {"cores": 1.0}, {"nonsense": 1}, is_generator=False)):
         require(isinstance(problem, Problem), "check() must give Problems")
 
@@ -85,6 +96,12 @@ async def _ends_every_launch_once(bench: Bench) -> None:
             require(bool(report["kind"] == Kind.FINISHED), "what was not recalled must be FINISHED")
             require(bool(row["reason"] == Reason.OK and row["code"] == 0), "a task that succeeded must have reason OK")
             require(bool(row["ended"] >= row["started"] > 0), "an attempt must end after it started")
+
+
+async def _names_the_machine_of_each_task(bench: Bench) -> None:
+    async with bench.drive() as drive:
+        for number, machine in enumerate(drive.executor.capacity()[:8]):  # each report is checked as it comes
+            await drive.until_ended(drive.launch(plain([number]), on=machine.name))
 
 
 async def _takes_requests_about_what_has_ended(bench: Bench) -> None:
@@ -122,6 +139,7 @@ def plain(indexes: Sequence[int]) -> list[Launch]:
 _CHECKS: Sequence[Callable[[Bench], Awaitable[None]]] = (
     _tells_what_it_is,
     _ends_every_launch_once,
+    _names_the_machine_of_each_task,
     _takes_requests_about_what_has_ended,
     _returns_when_stopped,
     _returns_when_the_channel_ends,

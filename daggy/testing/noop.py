@@ -20,9 +20,10 @@ _ATTEMPT = itemgetter(1)
 
 @frozen
 class NoopSettings:
-    """Settings of `NoopExecutor`: `workers` is how many tasks it says it can run at once, as `cores`."""
+    """Settings of `NoopExecutor`: it says that it has so many machines, each with `workers` cores."""
 
     workers: int = 1_000_000
+    machines: int = 1
 
 
 class NoopExecutor(Executor):
@@ -32,15 +33,17 @@ class NoopExecutor(Executor):
 
     def __init__(self, settings: NoopSettings, site: Site) -> None:
         """Keep what is given; start nothing."""
-        self._machine = Machine(site.pool, {"cores": float(settings.workers)})
+        names = [site.pool, *(f"{site.pool}-{number}" for number in range(1, settings.machines))]
+        self._machines = [Machine(name, {"cores": float(settings.workers)}) for name in names]
+        self._places = {name: place for place, name in enumerate(names)}
 
     def capacity(self) -> Sequence[Machine]:
-        """Return one machine, named as the pool."""
-        return (self._machine,)
+        """Return its machines, the first named as the pool."""
+        return self._machines
 
     @property
     def fixed(self) -> bool:
-        """Return True: the machine never goes."""
+        """Return True: the machines never go."""
         return True
 
     def check(self, work: Work) -> Iterable[Problem]:  # noqa: ARG002 - the protocol's
@@ -64,11 +67,12 @@ class NoopExecutor(Executor):
             finished: list[Rows] = []
             for request in _arrived(first, requests):
                 if isinstance(request, Launches):
-                    finished.append(finish(request, time.time()))
+                    finished.append(finish(request, time.time(), self._places[request.machine]))
                 elif isinstance(request, Stop):
                     stopped = True
             if finished:
-                report(Reports(finished[0] if len(finished) == 1 else np.concatenate(finished)))
+                data = bytearray().join(rows.tobytes() for rows in finished)  # far cheaper than joining field by field
+                report(Reports(np.frombuffer(data, REPORT)))
             if stopped:
                 return
 
@@ -78,12 +82,13 @@ class NoopExecutor(Executor):
         return b""
 
 
-def finish(batch: Launches, now: float) -> Rows:
+def finish(batch: Launches, now: float, place: int = 0) -> Rows:
     """Return a FINISHED report, reason OK, for each launch of a batch: an array of REPORT of the same length.
 
     Args:
         batch: What was to be launched.
         now: Wall clock, seconds; both start and end of each attempt.
+        place: The machine's.
     """
     count = len(batch.launches)
     rows = np.zeros(count, REPORT)
@@ -94,6 +99,7 @@ def finish(batch: Launches, now: float) -> Rows:
     row = rows["row"]
     row["index"] = np.fromiter(map(_INDEX, batch.launches), np.uint32, count)
     row["attempt"] = np.fromiter(map(_ATTEMPT, batch.launches), np.uint32, count)
+    row["place"] = place
     row["started"] = now
     row["ended"] = now
     return rows

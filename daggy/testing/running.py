@@ -15,14 +15,13 @@ from daggy.executor import (
     Launch,
     Reason,
     Recall,
-    Reports,
     Rows,
     Site,
     Stop,
     Ticket,
     Work,
 )
-from daggy.testing.drive import Drive, driving
+from daggy.testing.drive import Drive
 from daggy.testing.entries import require
 
 LONG = 600
@@ -225,32 +224,6 @@ async def _answers(bench: Bench) -> None:
         require(not first["row"]["flags"] & ANSWER, "only an answer in $DAGGY_GENERATE may have the flag ANSWER")
         require(bool(second["row"]["flags"] & ANSWER), "an answer in $DAGGY_GENERATE must have the flag ANSWER")
         require(await drive.read(tickets[1], "answer") == b'{"tasks": {}}\n', "read_log must give the answer")
-
-
-async def survives_its_end(bench: Bench) -> None:
-    """Check that finishes are told again, by the next executor of the site, until they are acknowledged."""
-    async with driving(bench.make(bench.site), bench.seconds) as drive:
-        tickets = drive.launch([shell(0, "echo kept"), shell(1, "exit 4")])
-        await drive.until_ended(tickets)
-        drive.send(Stop())
-        await drive.until_returned()
-    await _recovered(bench, 4)
-    executor, reports = await _recovered(bench, 5)
-    async with driving(executor, bench.seconds) as last:
-        last.take(reports, tickets)
-        require(await last.read(tickets[0], "stdout") == b"kept\n", "output must be readable after a restart")
-        last.acknowledge()
-        last.send(Stop())
-        await last.until_returned()
-    require(not len((await bench.make(bench.site).recover(6)).rows), "what is acknowledged must not be told again")
-
-
-async def _recovered(bench: Bench, epoch: int) -> tuple[Executor, Reports]:
-    executor = bench.make(bench.site)
-    reports = await executor.recover(epoch)
-    told = {(int(row["row"]["index"]), int(row["row"]["code"])) for row in reports.rows}
-    require(told == {(0, 0), (1, 4)}, f"recover() must tell finishes until they are acknowledged, not {told}")
-    return executor, reports
 
 
 CHECKS: Sequence[Callable[[Bench], Awaitable[None]]] = (

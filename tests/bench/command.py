@@ -14,7 +14,7 @@ from tests.bench.cli import cli
 from tests.bench.crowd import behind, follow, small
 from tests.bench.day import day
 from tests.bench.drains import drains
-from tests.bench.engine import engine
+from tests.bench.engine import engine, pools
 from tests.bench.fresh import FRESH, BenchError, answer
 from tests.bench.goals import GOALS, Measured
 from tests.bench.kept import kept, lists
@@ -35,6 +35,7 @@ BENCHES: Mapping[Bench, Sequence[str]] = {
     memory: ("memory.",),
     drains: ("drain.",),
     engine: ("engine.",),
+    pools: ("pool.",),
     explicit: ("explicit.",),
     stops: ("stop.",),
     waits: ("answer.memory", "answer.sqlite", "answer.processes"),

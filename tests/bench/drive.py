@@ -32,6 +32,8 @@ SPECS: dict[str, Callable[[int], bytes]] = {
     "chain": lambda count: specs.chain(count, ["/bin/true"]),
     "naps": lambda count: specs.chain(count, ["/bin/sleep", "0.02"]),
 }
+AT_ONCE = 4096
+"""Tasks at once of a pool of several machines, all together."""
 
 
 @frozen
@@ -44,6 +46,7 @@ class Drive:
         directory: Where the state directory is made, and removed.
         tracker: A key of TRACKERS.
         executor: "fork", two tasks at once, or "noop", any number.
+        machines: Of a noop executor's pool: 4,096 tasks at once, shared among so many; 0: one machine, any number.
         large: Bytes that this process holds beside what it needs.
     """
 
@@ -52,12 +55,14 @@ class Drive:
     directory: str
     tracker: str = "memory"
     executor: str = "fork"
+    machines: int = 0
     large: int = 0
 
     def make(self, site: Site) -> Executor:
         """Return the pool's executor."""
         if self.executor == "noop":
-            return NoopExecutor(NoopSettings(), site)
+            settings = NoopSettings(AT_ONCE // self.machines, self.machines) if self.machines else NoopSettings()
+            return NoopExecutor(settings, site)
         return ForkExecutor(ForkExecutor.Settings(workers=2), site)
 
 

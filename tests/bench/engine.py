@@ -28,3 +28,16 @@ def engine(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:
         cpu = median(one["cpu"] for one in runs) / sizes.engine * 1e6
         rate = sizes.engine / median(one["run"] for one in runs)
         yield f"engine.{tracker}", Measured(rate, f"{cpu:.1f} µs CPU a task; median of {sizes.repeats}")
+
+
+def pools(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:
+    """Measure the same drain on pools of several machines that together take as many tasks as the one of the first."""
+    what = {"spec": "diamond", "count": sizes.engine // 4, "directory": str(directory), "executor": "noop"}
+    cpu: dict[int, list[float]] = {1: [], 16: [], 256: []}
+    for _ in range(sizes.repeats):
+        for machines, seconds in cpu.items():
+            seconds.append(fresh("drive.drive", machines=machines, **what)["cpu"])
+    for machines in (16, 256):
+        ratio = median(many / one for one, many in zip(cpu[1], cpu[machines], strict=True))
+        each = [f"{median(cpu[count]) / (sizes.engine // 4) * 1e6:.1f}" for count in (machines, 1)]
+        yield f"pool.{machines}", Measured(ratio, f"{each[0]} µs CPU a task, one machine {each[1]}")

@@ -98,6 +98,8 @@ GOALS: Mapping[str, Goal] = {
     "drain.1": Goal("the same, one by one", RATE, 300e3, 450e3),
     "engine.memory": Goal("drain through the whole engine, memory tracker", RATE, 100e3, 300e3),
     "engine.sqlite": Goal("the same with SQLite", RATE, 60e3, 200e3),
+    "pool.16": Goal("CPU of a drain on 16 machines that together take 4,096 tasks, of that on one", TIMES, 1.5, 1.2),
+    "pool.256": Goal("the same, 256 machines", TIMES, 1.5, 1.2),
     "explicit.time": Goal("an explicit spec of 1M tasks: read, validated, planned", SECONDS, 8.0, 4.0),
     "explicit.memory": Goal("the same, memory a task at the peak", BYTES, 1500, None),
     "stop.submit": Goal(

@@ -85,6 +85,7 @@ class Scene:
         self.machines: dict[str, list[Machine]] = {
             name: [Machine(f"m-{name}", {"cores": cores})] for name, cores in (pools or {"default": 4.0}).items()
         }
+        self.named: list[str] = []  # machines, by place, if not just those that there are
         self.fixed = True
         self.seconds: dict[str, float] = {}
         self.ends: dict[str, list[Reason]] = {}
@@ -138,6 +139,9 @@ class Scripted(Executor):
 
     def capacity(self) -> Sequence[Machine]:
         return self.scene.machines[self.site.pool]
+
+    def machines(self) -> Sequence[str]:
+        return self.scene.named or super().machines()
 
     @property
     def fixed(self) -> bool:

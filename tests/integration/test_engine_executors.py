@@ -172,7 +172,7 @@ async def test_templates_go_to_their_pools(tmp_path: Path, autojump_clock: trio.
         run = await submit(engine, tasks)
         await engine.runs.ended(run.id)
         assert scene.launched == [("small", "a", 1), ("large", "b", 1), ("small", "c", 1)]
-        hosts = {name: place for place, name in engine.state.places.items()}
+        hosts = {name: place for place, name in engine.state.places.numbers.items()}
         told = [hosts[int(run.ledger.row(number)["place"])] for number in range(3)]
         assert told == [("small", "m-small"), ("large", "m-large"), ("small", "m-small")]
 
@@ -192,7 +192,7 @@ async def test_a_pool_without_machines_waits_for_one(tmp_path: Path, autojump_cl
         scene.life().changed()
         await engine.runs.ended(run.id)
         assert run.state is RunState.COMPLETED
-        assert ("default", "n") in engine.state.places
+        assert ("default", "n") in engine.state.places.numbers
 
 
 @pytest.mark.parametrize(

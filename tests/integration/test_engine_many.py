@@ -17,7 +17,7 @@ from daggy.engine.explain import explain
 from daggy.engine.news import NewsItem
 from daggy.engine.retention import overdue, retain
 from daggy.errors import ConflictError, NotFoundError, TrackerError
-from daggy.executor import Ticket
+from daggy.executor import Machine, Ticket
 from daggy.run.run import Run
 from daggy.spec import parse
 from daggy.tracker import RunFilter, RunState
@@ -46,7 +46,7 @@ def running(index: int, attempt: int = 1, run: int = 1, version: int = 1, epoch:
 async def left_running(tmp_path: Path, tracker: KeptTracker, templates: Json) -> Run:
     """A run whose engine left while its first tasks ran."""
     scene = Scene()
-    scene.seconds = dict.fromkeys(("a", "b"), FOREVER)
+    scene.seconds = dict.fromkeys(templates, FOREVER)
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
         await engine.runs.take_up()
         run = await submit(engine, templates)
@@ -95,6 +95,37 @@ async def test_what_is_adopted_takes_room_until_it_ends(tmp_path: Path, autojump
         scene.life().report(Reports(ended))
         await engine.runs.ended(1)
         assert scene.words == ["b"]
+
+
+async def test_what_is_adopted_takes_room_on_the_machine_that_it_runs_on(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Also on one that is away: it has that room less when it comes back."""
+    tracker = KeptTracker()
+    await left_running(tmp_path, tracker, {word: template(word) for word in "abcd"})
+    scene = Scene()
+    scene.seconds = dict.fromkeys("abcd", FOREVER)
+    first, second = (Machine(name, {"cores": 2.0}) for name in ("first", "second"))
+    scene.machines["default"], scene.named = [first], ["first", "second"]
+    scene.recovered["default"] = [Reports(report(Kind.STARTED, Ticket(1, 1, 1, 1, 1), started=4e9, place=1))]
+    async with at_work(tmp_path, scene, tracker, follow=True) as engine:
+        await engine.runs.take_up()
+        pool = engine.state.dispatcher.line_of("").pool
+        await scene.until(lambda: len(scene.launched) == 2)
+        assert {name: machine.used() for name, machine in pool.machines.items()} == {
+            "first": {"cores": 2.0},
+            "second": {"cores": 1.0},
+        }
+        scene.machines["default"] = [first, second]
+        scene.life().changed()
+        await trio.sleep(1)
+        assert pool.machines["second"].used() == {"cores": 2.0}
+        ended = report(Kind.FINISHED, Ticket(1, 1, 1, 1, 1), seq=1, launcher=1, started=4e9, ended=4e9 + 1, place=1)
+        scene.life().report(Reports(ended))
+        await trio.sleep(1)
+        (row,) = [batch.rows[0] for batch in tracker.attempts(1, 0, 9)]
+        assert engine.place_names()[int(row["place"])] == ("default", "second")
+        engine.stop(leave=True)
 
 
 async def test_what_is_adopted_takes_the_room_that_it_needed_before_an_edit(

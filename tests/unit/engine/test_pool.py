@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from daggy.attempt import REPORT, Kind, Reports, Rows
 from daggy.engine.flights import Flights, Slot
-from daggy.engine.pool import MOST, PATIENCE, WRITTEN_COST, Candidate, Pool
+from daggy.engine.pool import AHEAD_TASKS, MOST, PATIENCE, WRITTEN_COST, Candidate, Pool
 from daggy.executor import Machine
 from daggy.plan import plan
 from daggy.run.reports import on_reports
@@ -31,9 +31,11 @@ class SimulatedLauncher:
     width: dict[int, int] = field(factory=dict)
     running: list[tuple[int, int, int]] = field(factory=list)  # lane, task, attempt
     unsaid: list[tuple[int, int, int]] = field(factory=list)  # kind, task, attempt
+    accepted: int = 0
 
     def launch(self, lane: int, width: int, tasks: list[tuple[int, int]]) -> None:
         self.width[lane] = width
+        self.accepted += len(tasks)
         self.waiting.setdefault(lane, deque()).extend(tasks)
         self.start()
 
@@ -94,6 +96,8 @@ class World:
 
     def check_totals(self) -> None:
         for name, launcher in self.launchers.items():
+            if not launcher.running:
+                continue
             needs = {share.lane: share.needs for share in self.pool.machines[name].shares.values()}
             for resource in RESOURCES:
                 used = sum(dict(needs[lane]).get(resource, 0.0) for lane, _, _ in launcher.running)
@@ -207,6 +211,82 @@ def in_one_turn(run: Run, machines: int, cores: float) -> int:
 @pytest.mark.parametrize(("machines", "cores"), [(1, 1e9), (2, 1e9), (7, 300.0)])
 def test_a_turn_hands_out_no_more_than_its_bound_to_however_many_machines(machines: int, cores: float) -> None:
     assert in_one_turn(make_run([(5 * MOST, {"cores": 1.0}, 0, None)]), machines, cores) == MOST
+
+
+@pytest.mark.parametrize("machines", [1, 16, 256])
+def test_a_turn_sends_ahead_no_more_than_its_bound_and_each_machine_gets_its_part(machines: int) -> None:
+    world = World(make_run([(100_000, {"cores": 1.0}, 0, None)]), Pool("p"))
+    world.pool.set_capacity([Machine(f"m{n}", {"cores": 2.0, "memory_mb": 0.0}) for n in range(machines)])
+    world.pool.seconds[(("cores", 1.0),)] = 0.001
+    before, world.pool.is_cut = 0, True
+    while world.pool.is_cut:
+        world.dispatch()
+        sent = sum(len(launcher.running) + sum(map(len, launcher.waiting.values())) for launcher in launchers(world))
+        assert sent <= before + MOST
+        before = sent
+    ahead = [len(launcher.waiting[0]) for launcher in launchers(world)]
+    assert len(ahead) == machines
+    assert AHEAD_TASKS - 2 < min(ahead) <= max(ahead) == 2 * AHEAD_TASKS - 2
+
+
+def launchers(world: World) -> list[SimulatedLauncher]:
+    return list(world.launchers.values())
+
+
+ABILITY = st.lists(st.sampled_from([1.0, 2.0, 3.0]), max_size=3)
+
+
+@settings(deadline=None)
+@given(
+    templates=st.lists(template, min_size=1, max_size=4),
+    moves=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 50), st.integers(1, 6), st.none() | ABILITY), max_size=60
+    ),
+)
+def test_machines_that_come_and_go_never_run_more_than_they_have(
+    templates: list[tuple[int, dict[str, float], int, int | None]],
+    moves: list[tuple[int, int, int, list[float] | None]],
+) -> None:
+    """One that is away keeps what it runs, gets nothing, and has that room less when it comes back."""
+    world = World(make_run(templates), Pool("p"))
+    cores = {f"m{n}": 3.0 for n in range(3)}
+    there: set[str] = set()
+    ends = [(n % 3, n, 100, [3.0] * 3 if not n else None) for n in range(4000)]
+    for which, position, most, given_ in [*moves, *ends]:
+        world.clock += 1.0
+        if given_ is not None:
+            there = {f"m{n}" for n in range(len(given_))}
+            world.pool.set_capacity(
+                [Machine(name, {"cores": cores[name], "memory_mb": 1000.0}) for name in sorted(there)]
+            )
+        before = {name: launcher.accepted for name, launcher in world.launchers.items()}
+        world.dispatch()
+        for name, launcher in world.launchers.items():
+            assert name in there or launcher.accepted == before[name]
+            assert not launcher.running or name in world.pool.machines
+        world.check_totals()
+        found = launchers(world)
+        if found:
+            launcher = found[which % len(found)]
+            if launcher.running:
+                launcher.end(position)
+            world.check_totals()
+            world.report(launcher, most)
+        if world.run.is_ended:
+            break
+    assert world.run.counts()["completed"] == world.run.plan.size
+
+
+def test_a_machine_that_was_away_knows_what_it_runs() -> None:
+    world = World(make_run([(9, {"cores": 1.0}, 0, None)]), Pool("p"))
+    machine = Machine("m", {"cores": 4.0, "memory_mb": 0.0})
+    world.pool.set_capacity([machine])
+    world.dispatch()
+    world.pool.set_capacity([])
+    assert world.pool.machines["m"].fits((("cores", 1.0),)) == 0
+    world.pool.set_capacity([machine])
+    world.dispatch()
+    assert len(world.launchers["m"].running) == 4
 
 
 def test_a_turn_hands_out_fewer_hand_written_tasks_for_each_takes_longer() -> None:
