@@ -1,4 +1,4 @@
-"""What every test may use: how long hypothesis searches, at a desk and in CI, and the command line as users run it."""
+"""What every test may use: how long hypothesis searches, locally and in CI, and the command line as users run it."""
 
 import os
 import subprocess
@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Shared machines pause: a slow example is no failure, a slow search is cut by max_examples.
-settings.register_profile("desk", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("desk"), derandomize=True, print_blob=True)
-settings.register_profile("deep", settings.get_profile("desk"), max_examples=5000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "desk"))
+settings.register_profile("local", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+settings.register_profile("deep", settings.get_profile("local"), max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "local"))
 
 
 @pytest.fixture

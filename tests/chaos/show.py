@@ -22,9 +22,9 @@ from tests.chaos.invariants import INVARIANTS, History
 from tests.chaos.lives import Life
 from tests.chaos.play import Play
 from tests.chaos.play_command import CommandPlay
+from tests.chaos.report import report
 from tests.chaos.stage import BrokenError, Stage
 from tests.chaos.story import story
-from tests.chaos.tale import tale
 
 BROKEN = "broken"
 """File in the directory of all stories: something is broken, no further story begins."""
@@ -62,14 +62,14 @@ class Show:
             play.play()
             self._count(play, check(play))
         except BrokenError as error:
-            told = tale(play, error)
+            told = report(play, error)
         except Exception:  # noqa: BLE001 - the test's own fault, or an answer that nobody could expect
             told = f"seed {seed}, kept in {place}\n{traceback.format_exc()}" + "\n".join(play.told)
         finally:
             stage.close()
         if told:
             print(told, flush=True)
-            (place / "tale").write_text(told)
+            (place / "report").write_text(told)
             (self.home / BROKEN).touch()
             return False
         shutil.rmtree(place)

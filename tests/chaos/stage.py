@@ -15,7 +15,7 @@ from daggy.client import Client
 from tests.chaos import processes
 from tests.chaos.engine import Engine
 from tests.chaos.faults import Board
-from tests.integration.serve_desk import environment
+from tests.integration.serve_rig import environment
 
 PATIENCE = 60.0
 """Seconds that anything may take before it counts as broken."""

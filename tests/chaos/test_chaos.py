@@ -18,7 +18,7 @@ from daggy.spec import parse
 from tests.chaos import faults, naive
 from tests.chaos.specs import Script, Writer
 from tests.chaos.story import story
-from tests.integration.serve_desk import DAGGY
+from tests.integration.serve_rig import DAGGY
 
 HERE = Path(__file__).parent
 

@@ -11,8 +11,8 @@ import trio.testing
 
 from daggy.errors import NotFoundError
 from tests.hostile.test_hostile_targets import patience
-from tests.integration.engine_desk import Scene, at_work
-from tests.integration.serve_desk import Server, serving, shell, task
+from tests.integration.engine_rig import Scene, at_work
+from tests.integration.serve_rig import Server, serving, shell, task
 
 LARGEST = 2**63 - 1
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.api_desk import HERE, quiet_server
-from tests.integration.serve_desk import Server
+from tests.hostile.api_rig import HERE, quiet_server
+from tests.integration.serve_rig import Server
 
 EXAMPLES = int(os.environ.get("DAGGY_API_EXAMPLES", "8"))
 SEED = os.environ.get("DAGGY_API_SEED", "1")

@@ -14,7 +14,7 @@ import httpx
 import jsonschema
 import pytest
 
-from tests.integration.serve_desk import Server, events_of, serving, shell, task
+from tests.integration.serve_rig import Server, events_of, serving, shell, task
 
 RUN = {"run_id", "name", "tags", "state", "version", "created", "started", "ended", "counts", "templates"}
 TASK = {"index", "name", "template", "parameters", "state", "attempts", "started", "ended"}

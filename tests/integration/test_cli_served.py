@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.serve_desk import DAGGY, Server, command, environment, serving, shell, task
+from tests.integration.serve_rig import DAGGY, Server, command, environment, serving, shell, task
 
 CompletedProcess = subprocess.CompletedProcess
 

@@ -11,7 +11,7 @@ import trio.testing
 from daggy.attempt import Kind, Reason, Reports, Ticket
 from daggy.errors import TrackerError
 from daggy.tracker import RunState
-from tests.integration.engine_desk import KeptTracker, Scene, at_work, report, submit, template
+from tests.integration.engine_rig import KeptTracker, Scene, at_work, report, submit, template
 
 pytestmark = pytest.mark.trio
 

@@ -14,7 +14,7 @@ from daggy.executor import Kind, Machine, Reason, Reports
 from daggy.run.run import Run
 from daggy.spec import parse
 from daggy.tracker import RunState
-from tests.integration.engine_desk import (
+from tests.integration.engine_rig import (
     KeptTracker,
     Scene,
     at_work,

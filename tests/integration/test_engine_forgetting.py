@@ -17,7 +17,7 @@ from daggy.engine.configuration import Retention
 from daggy.engine.engine import Engine
 from daggy.engine.retention import retain
 from daggy.tracker import RunFilter, RunRecord
-from tests.integration.engine_desk import KeptTracker, Scene, at_work, submit, template
+from tests.integration.engine_rig import KeptTracker, Scene, at_work, submit, template
 
 pytestmark = pytest.mark.trio
 

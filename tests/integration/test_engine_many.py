@@ -22,7 +22,7 @@ from daggy.run.run import Run
 from daggy.spec import parse
 from daggy.tracker import RunFilter, RunState
 from daggy.view.shapes import Filter, tasks
-from tests.integration.engine_desk import (
+from tests.integration.engine_rig import (
     Json,
     KeptTracker,
     Scene,

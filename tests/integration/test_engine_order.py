@@ -10,7 +10,7 @@ import trio.testing
 
 from daggy.executor import Reason
 from daggy.tracker import RunState
-from tests.integration.engine_desk import KeptTracker, Scene, at_work, reasons, state_of, submit, template
+from tests.integration.engine_rig import KeptTracker, Scene, at_work, reasons, state_of, submit, template
 
 pytestmark = pytest.mark.trio
 FOREVER = float("inf")

@@ -16,7 +16,7 @@ from daggy.executor import Kind, Reason, Reports, Rows, Ticket
 from daggy.run.run import Run
 from daggy.spec import parse
 from daggy.tracker import Generated, RunState
-from tests.integration.engine_desk import (
+from tests.integration.engine_rig import (
     Json,
     KeptTracker,
     Scene,

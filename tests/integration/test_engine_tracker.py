@@ -14,7 +14,7 @@ from daggy.errors import DirectoryError, TrackerError
 from daggy.executor import Reason
 from daggy.spec import parse
 from daggy.tracker import Attempts, Entry, Generated, Moved, RunChanged, RunState, Submitted
-from tests.integration.engine_desk import KeptTracker, Scene, at_work, document, reasons, state_of, submit, template
+from tests.integration.engine_rig import KeptTracker, Scene, at_work, document, reasons, state_of, submit, template
 
 pytestmark = pytest.mark.trio
 FULL = TrackerError("'daggy.db': disk full; it is tried again")

@@ -12,13 +12,13 @@ import trio
 
 from daggy.executor import ANSWER, LINKED, STOPPED, Kill, Kind, Reason, Recall, Request, Site, Stop
 from daggy_fork import ForkExecutor, ForkSettings
-from tests.integration.fork_desk import DEADLINE, Desk, alive, appears, becomes, desk, gone, python
+from tests.integration.fork_rig import DEADLINE, Rig, alive, appears, becomes, gone, python, rig
 
 
 @pytest.mark.trio
 @pytest.mark.parametrize("durable", [False, True])
 async def test_output_status_and_times_of_a_plain_command(tmp_path: Path, durable: bool) -> None:
-    async with desk(tmp_path, durable=durable) as at_work:
+    async with rig(tmp_path, durable=durable) as at_work:
         before = time.time()
         row = await at_work.run("sh", "-c", "echo out; echo err >&2; exit 3")
         assert (row["reason"], row["code"]) == (Reason.EXIT, 3)
@@ -31,7 +31,7 @@ async def test_output_status_and_times_of_a_plain_command(tmp_path: Path, durabl
 
 @pytest.mark.trio
 async def test_error_text_on_stderr_is_no_failure(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("sh", "-c", "echo 'ERROR: fatal' >&2")
         assert row["reason"] == Reason.OK
         assert row["stderr"] == 13
@@ -56,7 +56,7 @@ async def test_missing_binary_is_a_report_and_hangs_nothing(tmp_path: Path, argv
     for name, text in (("script", "#!/no/such/interpreter\n"), ("text", "echo hello\n")):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run(*argv)
         assert row["reason"] == Reason.SPAWN
         assert row["started"] == 0
@@ -68,7 +68,7 @@ async def test_missing_binary_is_a_report_and_hangs_nothing(tmp_path: Path, argv
 @pytest.mark.trio
 async def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         for index, (name, words) in enumerate([("gone", "no such directory"), ("file", "not a directory")]):
             row = await at_work.run("true", index=index, directory=tmp_path / name)
             assert row["reason"] == Reason.SPAWN
@@ -82,7 +82,7 @@ async def test_programs_are_found_on_the_tasks_own_path_and_in_its_directory(tmp
     tool = tmp_path / "other" / "tool"
     tool.write_text("#!/bin/sh\necho found $PWD\n")
     tool.chmod(0o755)
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         for index, (argv, path) in enumerate([("tool", f"{tmp_path}/bin:other:/bin"), ("./other/tool", "/bin")]):
             assert (await at_work.run(argv, index=index, environment={"PATH": path}))["reason"] == Reason.OK
             assert await at_work.output(index) == f"found {tmp_path}\n".encode()
@@ -93,7 +93,7 @@ async def test_environment_is_inherited_overlaid_and_unset(tmp_path: Path, monke
     monkeypatch.setenv("OUTER", "1")
     monkeypatch.setenv("UNSET", "1")
     monkeypatch.setenv("DAGGY_TOKEN", "secret")
-    async with desk(tmp_path, environment={"POOL": "p", "BOTH": "pool"}) as at_work:
+    async with rig(tmp_path, environment={"POOL": "p", "BOTH": "pool"}) as at_work:
         await at_work.run("env", environment={"UNSET": None, "BOTH": "task", "DAGGY_TASK": "a.X:1"}, index=5)
         lines = (await at_work.output(5)).decode().splitlines()
         assert {"OUTER=1", "POOL=p", "BOTH=task", "DAGGY_TASK=a.X:1", "DAGGY_RUN_ID=7", "DAGGY_TASK_INDEX=5"} <= {
@@ -107,7 +107,7 @@ async def test_environment_is_inherited_overlaid_and_unset(tmp_path: Path, monke
 @pytest.mark.trio
 async def test_a_pool_may_refuse_to_inherit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTER", "1")
-    async with desk(tmp_path, inherit=False) as at_work:
+    async with rig(tmp_path, inherit=False) as at_work:
         await at_work.run("env")
         names = {line.partition(b"=")[0] for line in (await at_work.output(0)).splitlines()}
         assert names == {b"PATH", b"DAGGY_RUN_ID", b"DAGGY_TASK_INDEX", b"DAGGY_ATTEMPT", b"DAGGY_TICKET"}
@@ -115,7 +115,7 @@ async def test_a_pool_may_refuse_to_inherit(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.trio
 async def test_standard_input_is_the_string_or_empty(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         text = "größer\n" * 100_000
         await at_work.run("cat", stdin=text)
         assert await at_work.output(0) == text.encode()
@@ -124,7 +124,7 @@ async def test_standard_input_is_the_string_or_empty(tmp_path: Path) -> None:
 
 @pytest.mark.trio
 async def test_children_have_default_signals_and_no_descriptors_of_ours(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         await at_work.run(
             "sh",
             "-c",
@@ -139,7 +139,7 @@ async def test_children_have_default_signals_and_no_descriptors_of_ours(tmp_path
 
 @pytest.mark.trio
 async def test_a_child_that_closes_its_streams(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("sh", "-c", "echo before; exec >&- 2>&- <&-; exit 4")
         assert (row["reason"], row["code"]) == (Reason.EXIT, 4)
         assert await at_work.output(0) == b"before\n"
@@ -149,7 +149,7 @@ async def test_a_child_that_closes_its_streams(tmp_path: Path) -> None:
 async def test_a_grandchild_that_keeps_writing_lives_on_and_is_not_heard(tmp_path: Path) -> None:
     """The attempt ends with its own process; nobody else's output is touched by what it left behind."""
     loop = f"while :; do echo noise; echo noise >&2; done & echo $! > {tmp_path}/pid; echo mine"
-    async with desk(tmp_path, workers=1) as at_work:
+    async with rig(tmp_path, workers=1) as at_work:
         await at_work.run("sh", "-c", loop)
         pid = int(await appears(tmp_path / "pid"))
         try:
@@ -165,7 +165,7 @@ async def test_a_grandchild_that_keeps_writing_lives_on_and_is_not_heard(tmp_pat
 
 @pytest.mark.trio
 async def test_outputs_of_many_tasks_never_mix(tmp_path: Path) -> None:
-    async with desk(tmp_path, durable=True) as at_work:
+    async with rig(tmp_path, durable=True) as at_work:
         script = (
             "echo out $DAGGY_TASK_INDEX; test $((DAGGY_TASK_INDEX % 3)) = 0 || echo err $DAGGY_TASK_INDEX > /dev/stderr"
         )
@@ -188,7 +188,7 @@ if os.fork() == 0:
     os._exit(0)
 time.sleep(1000)
 """
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         at_work.launch(at_work.task(*python(code)))
         pid = int(await appears(tmp_path / "pid"))
         at_work.send.send_nowait(Kill([at_work.ticket(0)], "enough"))
@@ -201,7 +201,7 @@ time.sleep(1000)
 @pytest.mark.trio
 async def test_a_timed_out_process_that_ignores_term_is_not_left_alive(tmp_path: Path) -> None:
     script = f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.01; done"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("sh", "-c", script, timeout=0.3, grace=0.2)
         assert (row["reason"], row["code"]) == (Reason.TIMEOUT, -signal.SIGKILL)
         assert row["ended"] - row["started"] >= 0.5
@@ -214,7 +214,7 @@ async def test_what_a_killed_task_leaves_has_its_grace_too(tmp_path: Path) -> No
     """Its own process ends at TERM; the one behind it is still writing down what it has."""
     save = f"sleep 0.5; echo saved > {tmp_path}/saved; exit"
     slow = f"trap '{save}' TERM; echo ready > {tmp_path}/ready; while :; do sleep 0.01; done"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         at_work.launch(
             at_work.task("sh", "-c", f"(sleep 0.1; {slow}) & trap 'exit 0' TERM; while :; do sleep 0.01; done")
         )
@@ -227,7 +227,7 @@ async def test_what_a_killed_task_leaves_has_its_grace_too(tmp_path: Path) -> No
 @pytest.mark.trio
 async def test_exit_after_term_counts_as_killed_whatever_the_status(tmp_path: Path) -> None:
     script = f"trap 'exit 0' TERM; echo ready > {tmp_path}/ready; while :; do sleep 0.01; done"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         at_work.launch(at_work.task("sh", "-c", script))
         await appears(tmp_path / "ready")
         at_work.send.send_nowait(Kill([at_work.ticket(0)], "by a user"))
@@ -239,14 +239,14 @@ async def test_exit_after_term_counts_as_killed_whatever_the_status(tmp_path: Pa
 @pytest.mark.trio
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM])
 async def test_a_child_that_dies_of_a_signal(tmp_path: Path, number: signal.Signals) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("sh", "-c", f"kill -{number.value} $$")
         assert (row["reason"], row["code"]) == (Reason.SIGNAL, -number)
 
 
 @pytest.mark.trio
 async def test_a_child_that_stops_itself_can_be_killed(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("sh", "-c", "kill -STOP $$", timeout=0.3, grace=10)
         assert (row["reason"], row["code"]) == (Reason.TIMEOUT, -signal.SIGTERM)
         assert row["ended"] - row["started"] < 8
@@ -255,7 +255,7 @@ async def test_a_child_that_stops_itself_can_be_killed(tmp_path: Path) -> None:
 @pytest.mark.trio
 async def test_a_zombies_parent(tmp_path: Path) -> None:
     code = "import os, time\nfor _ in range(3):\n  if os.fork() == 0: os._exit(1)\ntime.sleep(0.1)"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         assert (await at_work.run(*python(code)))["reason"] == Reason.OK
         told = f"open({str(tmp_path / 'z')!r}, 'w').write('z\\n')"
         code = f"import os, time\nif os.fork() == 0: os._exit(1)\n{told}\ntime.sleep(100)"
@@ -267,7 +267,7 @@ async def test_a_zombies_parent(tmp_path: Path) -> None:
 
 @pytest.mark.trio
 async def test_a_gigabyte_of_output_is_not_copied(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("sh", "-c", "head -c 1000000000 /dev/zero; echo end >&2")
         assert row["stdout"] == 1_000_000_000
         assert row["flags"] & LINKED
@@ -280,14 +280,14 @@ async def test_a_gigabyte_of_output_is_not_copied(tmp_path: Path) -> None:
 @pytest.mark.trio
 async def test_output_that_is_no_text_comes_back_as_it_was(tmp_path: Path) -> None:
     every = r"for i in range(256): sys.stdout.buffer.write(bytes([i]) * 300)"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         await at_work.run(*python(f"import sys\n{every}"))
         assert await at_work.output(0) == b"".join(bytes([i]) * 300 for i in range(256))
 
 
 @pytest.mark.trio
 async def test_output_beyond_the_pools_limit_ends_the_attempt(tmp_path: Path) -> None:
-    async with desk(tmp_path, output_bytes=100_000) as at_work:
+    async with rig(tmp_path, output_bytes=100_000) as at_work:
         row = await at_work.run("yes")
         assert row["reason"] == Reason.OUTPUT
         assert "100000 bytes" in at_work.messages[0]
@@ -301,7 +301,7 @@ async def test_output_beyond_the_pools_limit_ends_the_attempt(tmp_path: Path) ->
 @pytest.mark.trio
 @pytest.mark.parametrize(("out", "err"), [(10, 90_000), (90_000, 10), (50_000, 50_000), (60_000, 60_000)])
 async def test_each_stream_keeps_what_the_other_leaves_of_the_limit(tmp_path: Path, out: int, err: int) -> None:
-    async with desk(tmp_path, output_bytes=1000) as at_work:
+    async with rig(tmp_path, output_bytes=1000) as at_work:
         row = await at_work.run("sh", "-c", f"head -c {out} /dev/zero; head -c {err} /dev/zero >&2")
         assert row["reason"] == Reason.OUTPUT
         assert row["stdout"] + row["stderr"] == 1000
@@ -319,14 +319,14 @@ async def test_output_is_cut_while_a_task_refuses_to_end(tmp_path: Path) -> None
         "sys.stdout.flush()\n"
         "while os.fstat(1).st_size > 100_000: time.sleep(0.01)\n"
     )
-    async with desk(tmp_path, output_bytes=100_000) as at_work:
+    async with rig(tmp_path, output_bytes=100_000) as at_work:
         row = await at_work.run(*python(stubborn), grace=60.0)
         assert (row["reason"], row["code"], row["stdout"]) == (Reason.OUTPUT, 0, 100_000)
 
 
 @pytest.mark.trio
 async def test_long_arguments_and_environments(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         await at_work.run("printf", "%s", "x" * 100_000)
         assert await at_work.output(0) == b"x" * 100_000
         big: dict[str, str | None] = {f"V{i}": "y" * 10_000 for i in range(100)}
@@ -340,7 +340,7 @@ async def test_long_arguments_and_environments(tmp_path: Path) -> None:
 @pytest.mark.trio
 async def test_output_can_be_read_while_the_task_runs(tmp_path: Path) -> None:
     script = f"echo so far; echo told > {tmp_path}/told; while ! test -e {tmp_path}/go; do sleep 0.01; done; echo end"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         at_work.launch(at_work.task("sh", "-c", script))
         await appears(tmp_path / "told")
         await at_work.until(lambda: 0 in at_work.started)
@@ -354,7 +354,7 @@ async def test_output_can_be_read_while_the_task_runs(tmp_path: Path) -> None:
 async def test_output_of_a_long_task_gets_names_and_a_pack_in_the_end(tmp_path: Path) -> None:
     packs = tmp_path / "runs" / "7" / "packs"
     script = f"echo so far; while ! test -e {tmp_path}/go; do sleep 0.01; done; echo end"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         at_work.launch(at_work.task("sh", "-c", script))
         await becomes(lambda: list(packs.glob("*.stdout")))
         assert [path.read_bytes() for path in packs.glob("*.stdout")] == [b"so far\n"]
@@ -373,7 +373,7 @@ async def test_output_that_was_there_before_is_neither_given_out_nor_removed(tmp
     for path in old:
         path.write_text("old")
     script = f"echo so far; while ! test -e {tmp_path}/go; do sleep 0.01; done"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         at_work.launch(at_work.task("sh", "-c", script))
         await becomes(lambda: len(list(packs.iterdir())) > len(old))
         (tmp_path / "go").write_text("")
@@ -387,7 +387,7 @@ async def test_output_that_was_there_before_is_neither_given_out_nor_removed(tmp
 
 @pytest.mark.trio
 async def test_a_damaged_pack_says_so_and_a_lost_one_too(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("echo", "hello")
         pack = tmp_path / "runs" / "7" / "packs" / f"1.{row['pack']}"
         pack.write_bytes(b"jello\n")
@@ -400,7 +400,7 @@ async def test_a_damaged_pack_says_so_and_a_lost_one_too(tmp_path: Path) -> None
 
 @pytest.mark.trio
 async def test_a_generator_answers_in_a_file_or_on_standard_output(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("sh", "-c", 'echo log; echo {} > "$DAGGY_GENERATE"', generator=True)
         assert row["flags"] & ANSWER
         assert await at_work.output(0, "answer") == b"{}\n"
@@ -413,7 +413,7 @@ async def test_a_generator_answers_in_a_file_or_on_standard_output(tmp_path: Pat
 @pytest.mark.trio
 @pytest.mark.parametrize("odd", ["mkfifo $DAGGY_GENERATE", "mkdir $DAGGY_GENERATE", "ln -s / $DAGGY_GENERATE"])
 async def test_an_answer_that_is_no_file_holds_nothing_up(tmp_path: Path, odd: str) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         row = await at_work.run("sh", "-c", odd, generator=True)
         assert row["flags"] & ANSWER
         with pytest.raises(ValueError, match="is no file"):
@@ -424,7 +424,7 @@ async def test_an_answer_that_is_no_file_holds_nothing_up(tmp_path: Path, odd: s
 @pytest.mark.trio
 async def test_lanes_keep_their_order_and_their_width(tmp_path: Path) -> None:
     script = f"echo start >> {tmp_path}/log; sleep 0.02; echo end >> {tmp_path}/log"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         at_work.launch(*(at_work.task("sh", "-c", script, index=index) for index in range(60)), width=3)
         await at_work.until(lambda: len(at_work.finished) == 60)
     running = most = 0
@@ -436,7 +436,7 @@ async def test_lanes_keep_their_order_and_their_width(tmp_path: Path) -> None:
 
 @pytest.mark.trio
 async def test_a_kill_is_not_queued_behind_work_and_waiting_tasks_come_back(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         at_work.launch(*(at_work.task("sleep", "1000", index=index) for index in range(50)), width=2)
         await at_work.until(lambda: {0, 1} <= {*at_work.started})
         at_work.send.send_nowait(Recall([at_work.ticket(index) for index in (0, 10, 49)]))
@@ -451,7 +451,7 @@ async def test_a_kill_is_not_queued_behind_work_and_waiting_tasks_come_back(tmp_
 async def test_stop_gives_back_what_waits_and_says_that_daggy_stopped(tmp_path: Path) -> None:
     executor = ForkExecutor(ForkSettings(workers=2), Site("default", tmp_path, "tests", durable=False))
     send, receive = trio.open_memory_channel[Request](100)
-    at_work = Desk(executor, tmp_path, send)
+    at_work = Rig(executor, tmp_path, send)
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(executor.run, receive, at_work.report, lambda: None)
@@ -469,7 +469,7 @@ async def test_stop_gives_back_what_waits_and_says_that_daggy_stopped(tmp_path: 
 
 @pytest.mark.trio
 async def test_swift_tasks_are_reported_once_and_slow_ones_when_they_start(tmp_path: Path) -> None:
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         await at_work.run("true")
         assert at_work.sequence == [(Kind.FINISHED, 0)]
         await at_work.run("sleep", "0.3", index=1)
@@ -480,7 +480,7 @@ async def test_swift_tasks_are_reported_once_and_slow_ones_when_they_start(tmp_p
 async def test_tasks_do_not_wait_behind_long_ones_while_a_launcher_is_idle(tmp_path: Path) -> None:
     """After many short tasks some that only end once all of them run, wherever they were sent first."""
     meet = "echo > here.$DAGGY_TASK_INDEX; while test $(ls here.* | wc -l) -lt $0; do sleep 0.01; done"
-    async with desk(tmp_path) as at_work:
+    async with rig(tmp_path) as at_work:
         for start, meeting in ((0, 4), (1000, 8), (2000, 12)):
             quick = [at_work.task("true", index=index) for index in range(start, start + 100)]
             slow = [at_work.task("sh", "-c", meet, str(meeting), index=start + 100 + number) for number in range(4)]

@@ -19,7 +19,7 @@ from daggy.executor import LINKED, STOPPED, Ack, Kill, Kind, Reason, Reports, Re
 from daggy.launcher.local_channel import LocalChannel
 from daggy.launcher.program.spool import RECORD
 from daggy_fork import ForkExecutor, ForkSettings
-from tests.integration.fork_desk import Desk, alive, appears, becomes, desk, gone
+from tests.integration.fork_rig import Rig, alive, appears, becomes, gone, rig
 
 DURABLE = pytest.mark.parametrize("durable", [False, True])
 
@@ -40,7 +40,7 @@ def by_index(reports: Reports) -> dict[int, Reason]:
 @pytest.mark.trio
 @DURABLE
 async def test_a_launcher_that_dies_loses_what_it_ran_and_nothing_else(tmp_path: Path, durable: bool) -> None:
-    async with desk(tmp_path, durable=durable, workers=2) as at_work:
+    async with rig(tmp_path, durable=durable, workers=2) as at_work:
         for index in range(3):
             await at_work.run("echo", "kept", index=index)
         sleeper = f"(setsid sleep 1000 & echo $! > {tmp_path}/pid.$DAGGY_TASK_INDEX); sleep 1000"
@@ -64,7 +64,7 @@ async def test_a_launcher_that_dies_loses_what_it_ran_and_nothing_else(tmp_path:
 @pytest.mark.trio
 @DURABLE
 async def test_what_is_killed_does_not_start_because_its_launcher_dies_first(tmp_path: Path, durable: bool) -> None:
-    async with desk(tmp_path, durable=durable, workers=1) as at_work:
+    async with rig(tmp_path, durable=durable, workers=1) as at_work:
         at_work.launch(at_work.task("sleep", "1000", index=1), at_work.task("true", index=2), width=1)
         await at_work.until(lambda: 1 in at_work.started)
         (account,) = at_work.executor._fleet[0].accounts.values()
@@ -83,7 +83,7 @@ async def test_what_is_killed_does_not_start_because_its_launcher_dies_first(tmp
 @DURABLE
 async def test_launchers_that_die_all_the_time_lose_no_task(tmp_path: Path, durable: bool) -> None:
     """Whatever was being done when a launcher was killed ends once: finished, or lost."""
-    async with desk(tmp_path, durable=durable, workers=2) as at_work:
+    async with rig(tmp_path, durable=durable, workers=2) as at_work:
         count = 400
         at_work.launch(*(at_work.task("true", index=index) for index in range(count)), width=2)
         for goal in range(50, count, 50):
@@ -98,7 +98,7 @@ async def test_launchers_that_die_all_the_time_lose_no_task(tmp_path: Path, dura
 
 @pytest.mark.trio
 async def test_finishes_outlive_the_engine_until_they_are_acknowledged(tmp_path: Path) -> None:
-    async with desk(tmp_path, durable=True) as at_work:
+    async with rig(tmp_path, durable=True) as at_work:
         for index in range(3):
             await at_work.run("sh", "-c", f"echo {index}; exit {index}", index=index)
     assert len((await fresh(tmp_path).recover(2)).rows) == 3
@@ -109,7 +109,7 @@ async def test_finishes_outlive_the_engine_until_they_are_acknowledged(tmp_path:
     assert await executor.read_log(7, 1, reports.rows[1]["row"], "stdout", 0, 99) == b"1\n"
     send, receive = trio.open_memory_channel[Request](10)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(executor.run, receive, Desk(executor, tmp_path, send).report, lambda: None)
+        nursery.start_soon(executor.run, receive, Rig(executor, tmp_path, send).report, lambda: None)
         send.send_nowait(Ack(1, 2))
         send.send_nowait(Ack(1, 3))
         send.close()
@@ -118,7 +118,7 @@ async def test_finishes_outlive_the_engine_until_they_are_acknowledged(tmp_path:
 
 @pytest.mark.trio
 async def test_what_was_acknowledged_is_forgotten(tmp_path: Path) -> None:
-    async with desk(tmp_path, durable=True) as at_work:
+    async with rig(tmp_path, durable=True) as at_work:
         row = await at_work.run("true")
         at_work.send.send_nowait(Ack(int(row["launcher"]), 1))
         await at_work.run("true", index=1)
@@ -130,7 +130,7 @@ async def test_what_was_acknowledged_is_forgotten(tmp_path: Path) -> None:
 @pytest.mark.trio
 async def test_the_number_of_a_launcher_is_never_given_again(tmp_path: Path) -> None:
     for expected in (1, 2, 3):
-        async with desk(tmp_path) as at_work:
+        async with rig(tmp_path) as at_work:
             assert (await at_work.run("echo", str(expected)))["launcher"] == expected
             assert await at_work.output(0) == b"%d\n" % expected
 

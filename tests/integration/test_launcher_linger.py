@@ -21,7 +21,7 @@ from daggy.launcher import dead_launchers, frames, meeting
 from daggy.launcher.host import Found, Met, Terms
 from daggy.launcher.local_channel import LocalChannel
 from daggy.launcher.local_host import LocalHost
-from tests.integration.linger_desk import Scene, becomes, hello, launch, scene
+from tests.integration.linger_rig import Scene, becomes, hello, launch, scene
 
 GATED = ["sh", "-c", "while ! test -e gate; do sleep 0.02; done; echo ran >> ran"]
 

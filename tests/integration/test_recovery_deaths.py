@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.recovery_desk import (
+from tests.integration.recovery_rig import (
     COMPLETED,
     ENGINE,
     ERRORED,
@@ -24,23 +24,23 @@ from tests.integration.recovery_desk import (
     LOST,
     OK,
     QUEUED,
-    Desk,
+    Rig,
     alive,
-    desk,
     kill,
     launchers,
+    rig,
     told,
 )
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Iterator[Desk]:
-    with desk(tmp_path) as made:
+def at(tmp_path: Path) -> Iterator[Rig]:
+    with rig(tmp_path) as made:
         yield made
 
 
 @pytest.mark.parametrize("dies", ["launcher", "engine", "both"])
-def test_a_task_that_kills_what_runs_it(at: Desk, dies: str) -> None:
+def test_a_task_that_kills_what_runs_it(at: Rig, dies: str) -> None:
     target = {"launcher": "$PPID", "engine": ENGINE, "both": f"{ENGINE} $PPID"}[dies]
     once = f"{{ test $DAGGY_ATTEMPT -gt 1 || {{ kill -9 {target}; sleep 60; }}; }}"
     tasks = {
@@ -63,7 +63,7 @@ def test_a_task_that_kills_what_runs_it(at: Desk, dies: str) -> None:
     assert crashes == [(0 if dies == "engine" else 1,)]
 
 
-def test_a_task_that_always_kills_its_launcher_does_not_take_the_others_along(at: Desk) -> None:
+def test_a_task_that_always_kills_its_launcher_does_not_take_the_others_along(at: Rig) -> None:
     at.write(
         {
             "deadly": {"details": told("kill -9 $PPID"), "crash_limit": 1},
@@ -80,7 +80,7 @@ def test_a_task_that_always_kills_its_launcher_does_not_take_the_others_along(at
     assert "child" not in at.names()
 
 
-def disturb(at: Desk, way: str, moments: random.Random) -> None:
+def disturb(at: Rig, way: str, moments: random.Random) -> None:
     """Run, and end it from outside: after so much was said, or a moment after it was started."""
     process = at.start("-q", "-j", "3")
 
@@ -103,7 +103,7 @@ def disturb(at: Desk, way: str, moments: random.Random) -> None:
     process.communicate(timeout=60)
 
 
-def test_nothing_runs_twice_unnoticed_whoever_dies_when(at: Desk) -> None:
+def test_nothing_runs_twice_unnoticed_whoever_dies_when(at: Rig) -> None:
     """Engines, launchers and both are killed, or interrupted, at moments drawn with a seed."""
     count, moments = 40, random.Random(20)
     pulled = {"parameters": {"N": {"range": [0, count]}}, "crash_limit": 100}
@@ -129,7 +129,7 @@ def test_nothing_runs_twice_unnoticed_whoever_dies_when(at: Desk) -> None:
     assert any(reason in (LOST, KILLED) for _, _, reason, _ in at.attempts()), "nobody was ever killed at work"
 
 
-def test_a_generator_that_finished_before_its_answer_was_kept_is_not_run_again(at: Desk) -> None:
+def test_a_generator_that_finished_before_its_answer_was_kept_is_not_run_again(at: Rig) -> None:
     os.mkfifo(at.path / "go")
     answer = {"x": {"details": told()}, "y": {"details": told(), "parents": ["x"]}}
     (at.path / "answer").write_text(json.dumps(answer))
@@ -155,7 +155,7 @@ def test_a_generator_that_finished_before_its_answer_was_kept_is_not_run_again(a
     assert at.query("SELECT count(*) FROM generated") == [(1,)]
 
 
-def test_what_grew_has_the_same_indexes_after_a_kill(at: Desk) -> None:
+def test_what_grew_has_the_same_indexes_after_a_kill(at: Rig) -> None:
     waits = told("{ test -e go || sleep 60; : {{ N }}; }")
     part = {"parameters": {"N": {"range": [0, 3]}}, "details": waits}
     (at.path / "parts").write_text(json.dumps({"tasks": {"part": part}}))
@@ -185,7 +185,7 @@ def test_what_grew_has_the_same_indexes_after_a_kill(at: Desk) -> None:
             }
 
 
-def test_an_edit_after_a_kill_keeps_what_is_the_same(at: Desk) -> None:
+def test_an_edit_after_a_kill_keeps_what_is_the_same(at: Rig) -> None:
     tasks: dict[str, dict[str, Any]] = {
         "same": {"details": told()},
         "wrong": {"details": told("{ echo wrong > used; sleep 60; }"), "parents": ["same"]},
@@ -207,7 +207,7 @@ def test_an_edit_after_a_kill_keeps_what_is_the_same(at: Desk) -> None:
     assert at.query("SELECT max(version) FROM specs") == [(2,)]
 
 
-def test_what_an_edit_changes_never_starts_again_as_it_was(at: Desk) -> None:
+def test_what_an_edit_changes_never_starts_again_as_it_was(at: Rig) -> None:
     """An edit after a kill is committed before anything is launched."""
     tasks = {name: {"details": told(f"{{ echo {name} >> used; sleep 60; }}")} for name in ("a", "b")}
     at.write(tasks)
@@ -223,7 +223,7 @@ def test_what_an_edit_changes_never_starts_again_as_it_was(at: Desk) -> None:
     assert len(at.lines()) - before == 4
 
 
-def test_an_interrupted_run_has_ended_its_tasks_and_spent_nothing(at: Desk) -> None:
+def test_an_interrupted_run_has_ended_its_tasks_and_spent_nothing(at: Rig) -> None:
     at.write(
         {
             "soft": {"details": told("{ echo $$ >> pids; exec sleep 60; }"), "crash_limit": 0},
@@ -245,7 +245,7 @@ def test_an_interrupted_run_has_ended_its_tasks_and_spent_nothing(at: Desk) -> N
     assert sorted(at.attempts())[1::2] == [(0, 2, OK, COMPLETED), (1, 2, OK, COMPLETED)]
 
 
-def test_a_launcher_of_one_pool_dies_and_the_other_goes_on(at: Desk) -> None:
+def test_a_launcher_of_one_pool_dies_and_the_other_goes_on(at: Rig) -> None:
     fork = {"executor": "fork", "workers": 1}
     config = {"pools": {"left": fork, "right": fork}, "default_pool": "left"}
     (at.path / "config.json").write_text(json.dumps(config))

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.recovery_desk import OK, Desk, desk, told
+from tests.integration.recovery_rig import OK, Rig, rig, told
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Iterator[Desk]:
-    with desk(tmp_path) as made:
+def at(tmp_path: Path) -> Iterator[Rig]:
+    with rig(tmp_path) as made:
         yield made
 
 
-def held(at: Desk) -> None:
+def held(at: Rig) -> None:
     at.write(
         {
             "a": {"details": told("{ until test -e go; do sleep 0.02; done; }")},
@@ -32,7 +32,7 @@ def held(at: Desk) -> None:
     )
 
 
-def full(at: Desk, process: subprocess.Popen[str]) -> int:
+def full(at: Rig, process: subprocess.Popen[str]) -> int:
     """Leave the engine no room, once all that its start is to leave is kept; return the limit that was."""
     at.until(at.names, process)
     at.until(lambda: at.query("SELECT count(*) FROM places") == [(1,)], process)
@@ -41,7 +41,7 @@ def full(at: Desk, process: subprocess.Popen[str]) -> int:
     return most
 
 
-def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Desk) -> None:
+def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Rig) -> None:
     at.write(
         {
             "a": {"details": told("{ until test -e go; do sleep 0.02; done; }")},
@@ -73,7 +73,7 @@ def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Desk) 
     assert [reason for _, _, reason, _ in at.attempts()] == [OK] * 4
 
 
-def test_a_run_that_is_killed_while_the_disk_is_full_goes_on_from_the_spool(at: Desk) -> None:
+def test_a_run_that_is_killed_while_the_disk_is_full_goes_on_from_the_spool(at: Rig) -> None:
     held(at)
     (at.path / "on").touch()
     process = at.start("-j", "1")
@@ -89,7 +89,7 @@ def test_a_run_that_is_killed_while_the_disk_is_full_goes_on_from_the_spool(at: 
     assert at.names().count("a") == 1, f"ended before the kill: {done}"
 
 
-def test_ctrl_c_ends_a_run_whose_disk_is_full(at: Desk) -> None:
+def test_ctrl_c_ends_a_run_whose_disk_is_full(at: Rig) -> None:
     held(at)
     process = at.start("-j", "1")
     full(at, process)
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_a_run_whose_disk_is_full(at: Desk) -> None:
         ("", "is damaged (file is not a database)"),
     ],
 )
-def test_a_database_that_cannot_be_believed_is_refused_and_left_as_it_is(at: Desk, harm: str, line: str) -> None:
+def test_a_database_that_cannot_be_believed_is_refused_and_left_as_it_is(at: Rig, harm: str, line: str) -> None:
     at.write({"a": {"details": told()}})
     assert at.run()[0] == 0
     if harm:
@@ -132,7 +132,7 @@ def test_a_database_that_cannot_be_believed_is_refused_and_left_as_it_is(at: Des
     assert at.names() == ["a"]
 
 
-def test_a_database_that_was_removed_is_a_new_run_whatever_spools_are_left(at: Desk) -> None:
+def test_a_database_that_was_removed_is_a_new_run_whatever_spools_are_left(at: Rig) -> None:
     at.write({"a": {"details": told()}, "b": {"details": told("{ test -e go || sleep 60; }"), "parents": ["a"]}})
     process = at.start("-j", "1")
     at.until(lambda: "b" in at.names(), process)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.serve_desk import Server, command, serving, shell, task
+from tests.integration.serve_rig import Server, command, serving, shell, task
 
 LINE = 'echo "{} $DAGGY_TASK $DAGGY_ATTEMPT $$" >> {}'
 

@@ -18,7 +18,7 @@ import pytest
 
 from daggy.errors import UsageError
 from daggy.server import access, exchange
-from tests.integration.serve_desk import DAGGY, Server, command, environment, serving, task
+from tests.integration.serve_rig import DAGGY, Server, command, environment, serving, task
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.serve_desk import Server, serving, shell, task
+from tests.integration.serve_rig import Server, serving, shell, task
 
 ENDED = ("completed", "errored", "killed")
 

@@ -23,8 +23,8 @@ from trio.testing import MockClock
 
 from daggy.engine import ended_runs
 from tests.simulation.checks import BrokenError, Checks
+from tests.simulation.report import report, unended
 from tests.simulation.story import Story
-from tests.simulation.tale import tale, unended
 
 CHUNK = 50
 T = TypeVar("T")
@@ -104,7 +104,7 @@ def _told(story: Story, error: BaseException) -> str:
     if not isinstance(error, BrokenError):
         return "".join(traceback.format_exception(error))
     lines = [f"invariant '{error.invariant}': {error.said}"]
-    return "\n".join([*lines, *tale(story, error.run, error.name)])
+    return "\n".join([*lines, *report(story, error.run, error.name)])
 
 
 def _counts(story: Story) -> Counter[str]:

@@ -10,10 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 PACKAGES = ("daggy", "daggy_fork", "daggy_memory", "daggy_sqlite")
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 60
+MOST_METHODS_OF_A_CLASS = 25
+
+MANY_METHODS = {
+    "daggy.client.Client": 27,  # one a route
+    "daggy.run.frontier.Frontier": 30,  # each move once for one task and once for many
+    "daggy.run.gates.Gates": 28,  # idem
+}
+"""Classes of more methods, and how many they have. The list may only shrink."""
 
 
 def sources() -> Iterator[Path]:
@@ -24,6 +33,16 @@ def sources() -> Iterator[Path]:
         assert spec is not None, package
         for folder in spec.submodule_search_locations or ():
             yield from Path(folder).glob("**/*.py")
+
+
+def modules() -> Iterator[tuple[str, Path, str]]:
+    """Yield the modules of the packages: package with a dot, path below it, text."""
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None, package
+        for folder in map(Path, spec.submodule_search_locations or ()):
+            for path in folder.glob("**/*.py"):
+                yield f"{package}.", path.relative_to(folder), path.read_text()
 
 
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -46,7 +65,7 @@ def test_no_function_is_too_long() -> None:
         (f"{path}:{node.lineno} {node.name}", lines_of(node))
         for path in sources()
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(node, FUNCTIONS)
     )
     assert {name: count for name, count in functions if count > MOST_LINES_OF_A_FUNCTION} == {}
 
@@ -64,6 +83,17 @@ def test_the_launcher_needs_a_python_3_8_and_nothing_else() -> None:
     assert imported
     own = {name for name in imported if name.startswith("daggy.launcher.program.")}
     assert {name for name in imported - own if name.partition(".")[0] not in sys.stdlib_module_names} == set()
+
+
+def test_no_class_has_too_many_methods() -> None:
+    classes = (
+        (f"{package}{'.'.join(path.with_suffix('').parts)}.{node.name}", node)
+        for package, path, source in modules()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+    )
+    counted = {name: sum(isinstance(part, FUNCTIONS) for part in node.body) for name, node in classes}
+    assert {name: count for name, count in counted.items() if count > MOST_METHODS_OF_A_CLASS} == MANY_METHODS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -17,7 +17,7 @@ from daggy_fork import ForkExecutor, ForkSettings
 DEADLINE = 20.0
 
 
-class Desk:
+class Rig:
     """An executor at work, and everything that it reported."""
 
     def __init__(self, executor: ForkExecutor, directory: Path, send: trio.MemorySendChannel[Request]) -> None:
@@ -80,11 +80,11 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(directory: Path, *, durable: bool = False, **settings: Any) -> AsyncIterator[Desk]:
+async def rig(directory: Path, *, durable: bool = False, **settings: Any) -> AsyncIterator[Rig]:
     executor = ForkExecutor(ForkSettings(**{"workers": 4, **settings}), Site("default", directory, "tests", durable))
     await executor.recover(1)
     send, receive = trio.open_memory_channel[Request](1000)
-    at_work = Desk(executor, directory, send)
+    at_work = Rig(executor, directory, send)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(executor.run, receive, at_work.report, lambda: None)

@@ -12,7 +12,7 @@ from tests.chaos.play import Play
 from tests.chaos.stage import BrokenError
 
 
-def tale(play: Play, error: BrokenError) -> str:
+def report(play: Play, error: BrokenError) -> str:
     """Return the story of a broken invariant, as short as it can be."""
     story = play.story
     kind = "daggy run" if story.is_command else "daggy serve"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.serve_desk import Server, serving, shell, task
+from tests.integration.serve_rig import Server, serving, shell, task
 
 HERE = Path(__file__).parent
 

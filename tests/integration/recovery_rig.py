@@ -37,7 +37,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-class Desk:
+class Rig:
     """A directory, its spec, and everything that was ever said of its tasks."""
 
     def __init__(self, path: Path) -> None:
@@ -141,8 +141,8 @@ def kill(*pids: int) -> None:
 
 
 @contextmanager
-def desk(path: Path) -> Iterator[Desk]:
-    made = Desk(path)
+def rig(path: Path) -> Iterator[Rig]:
+    made = Rig(path)
     try:
         yield made
     finally:

@@ -19,7 +19,7 @@ def unended(engine: Engine) -> Iterator[tuple[str, int, str]]:
             yield f"{story_of(run, index)}; in flight {run.frontier.in_flight}", run.id, run.plan.name(index)
 
 
-def tale(story: Story, run: int, name: str) -> Iterator[str]:
+def report(story: Story, run: int, name: str) -> Iterator[str]:
     """Yield the shortest story of one task: what was done and asked, what really happened to it, and what was kept."""
     told = [(at, said) for at, said, about in story.asked if about in (0, run)]
     mine = [one for one in story.world.log if one.ticket.run == run and one.name == name]
