@@ -66,7 +66,7 @@ class Client:
     """Talks to one server. Not for several threads at once."""
 
     def __init__(self, url: str, token: str, actor: str = "") -> None:
-        """Keep where and with what; nothing is sent yet. `actor` is kept with what is asked, for `explain`."""
+        """Keep address and token; nothing is sent yet. `actor` is recorded with each command, for `explain`."""
         host = _host(url)
         headers = {"Authorization": f"Bearer {_header('the token', token)}"}
         if actor:
@@ -248,9 +248,9 @@ class Client:
         return self._call("GET", "/pools")
 
     def events(self, run: int | None = None, after: int | None = None) -> Iterator[Event]:
-        """Yield what happens to one run, or to all; the present state first, or what came after an event.
+        """Yield events of one run, or of all: first the present state, or what came after an event.
 
-        A stream that breaks is taken up again where it broke.
+        A stream that breaks is resumed where it broke.
 
         Raises:
             UnavailableError: the server has gone.
@@ -281,7 +281,7 @@ class Client:
             if event.kind == "forgotten" or event.data.get("state") in ENDED:
                 return
 
-    # The wire.
+    # Requests.
 
     def _call(
         self,
@@ -327,7 +327,7 @@ ERRORS: Mapping[int, type[DaggyError]] = {
 
 
 def _check(response: httpx.Response) -> None:
-    """Raise what an answer that is no success says."""
+    """Raise the error of an answer that is not a success."""
     if not response.is_error:
         return
     try:
@@ -353,18 +353,18 @@ def _host(url: str) -> str:
     except (ValueError, httpx.InvalidURL):
         parts, parsed = urlsplit(""), httpx.URL("")
     if parts.scheme not in ("http", "https") or not parsed.host:
-        raise UsageError(f"{_shown(url)} is not the address of a server; write one such as http://127.0.0.1:2503")
+        raise UsageError(f"{_shown(url)} is not a server address; write one such as http://127.0.0.1:2503")
     return parsed.host
 
 
 def _header(noun: str, value: str) -> str:
-    """Return a value that a header carries as it is.
+    """Return a value that is valid in a header.
 
     Raises:
         UsageError: it has other characters.
     """
     if not (value.isascii() and value.isprintable() and value == value.strip()):
-        raise UsageError(f"{noun} has characters that no HTTP header carries; use printable ASCII only")
+        raise UsageError(f"{noun} has characters that are not allowed in an HTTP header; use printable ASCII only")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Every public error: who is at fault, and what mends it."""
+"""Every public error: whose fault it is, and how to fix it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Problem:
     Args:
         path: Place in the document, as in `tasks.report.parents[0]`; empty for the whole.
         message: What is wrong: lower case, quoting the user's noun.
-        mend: What to do about it; empty if the message says it already.
+        mend: How to fix it; empty if the message says so already.
     """
 
     path: str
@@ -34,7 +34,7 @@ class DaggyError(Exception):
 
 
 class UsageError(DaggyError):
-    """The caller asked for something that does not exist or cannot be done. The caller's fault."""
+    """The caller asked for something that does not exist or is not possible. The caller's fault."""
 
     exit_code = 2
 
@@ -59,25 +59,25 @@ class NotFoundError(UsageError):
 
 
 class ConflictError(UsageError):
-    """What was asked for does not go with the state in which things are. The caller's fault."""
+    """The request does not fit the present state. The caller's fault."""
 
 
 class PreconditionError(ConflictError):
-    """Something has changed since the caller looked at it (`If-Match`). The caller looks again."""
+    """Something has changed since the caller read it (`If-Match`). The caller reads it again."""
 
 
 class TooLargeError(UsageError):
-    """A document or its expansion is larger than the operator allows. The caller's, or the operator's to raise."""
+    """A document or its expansion is larger than the operator allows. The operator may raise the limit."""
 
 
 class UnavailableError(DaggyError):
-    """Daggy cannot do this at the moment: it is stopping, or something that it needs is not there. Try again."""
+    """Daggy cannot do this at the moment: it is stopping, or something that it needs is missing. Try again."""
 
     exit_code = 3
 
 
 class NoRoomError(UnavailableError):
-    """Nothing can be kept at the moment, because there is no room for it. The operator's to mend."""
+    """State cannot be saved for lack of space. The operator fixes that."""
 
 
 class TemplateError(DaggyError):
@@ -85,13 +85,13 @@ class TemplateError(DaggyError):
 
 
 class DirectoryError(DaggyError):
-    """A state directory cannot be used: in use, unreadable, of another version. The operator's to mend."""
+    """A state directory cannot be used: in use, unreadable, of another version. The operator fixes that."""
 
     exit_code = 3
 
 
 class TrackerError(DaggyError):
-    """A tracker could not keep or give back what it was asked to. Retried; the disk or service is at fault."""
+    """A tracker could not save or read. Retried; the disk or service is at fault."""
 
     exit_code = 3
 
@@ -101,7 +101,7 @@ class PluginError(UsageError):
 
 
 class InternalError(DaggyError):
-    """Daggy broke a rule of its own. A bug: please report it with this message."""
+    """An internal rule was broken. A bug: please report it with this message."""
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

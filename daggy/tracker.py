@@ -127,8 +127,17 @@ class Moved:
 
 
 @frozen
-class Told:
-    """What those who follow were told of a run: `number` ascends over all runs, `body` is a JSON object."""
+class NewsItem:
+    """One item of news about a run, for followers.
+
+    Args:
+        number: Ascending over all runs and restarts.
+        run: The run.
+        at: Wall clock.
+        body: A JSON object with `run_id, at, state, version, counts` and `tasks`: by state the half-open ranges of
+            indexes that went to it, or null where these are too many, or not the same tasks as before (a new version).
+            Of a run that was forgotten: `run_id, at, forgotten`.
+    """
 
     number: int
     run: int
@@ -136,10 +145,10 @@ class Told:
     body: bytes
 
 
-Entry = Epoch | Place | Submitted | Generated | RunChanged | Attempts | Moved | Told
+Entry = Epoch | Place | Submitted | Generated | RunChanged | Attempts | Moved | NewsItem
 
 TOLD_KEPT = 100_000
-"""What was told last and is kept at least."""
+"""The latest items that are kept at least."""
 
 
 @frozen
@@ -268,7 +277,7 @@ class Tracker(abc.ABC):
         """Return the highest number told, dropped ones included; 0 if there is none."""
 
     @abc.abstractmethod
-    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[Told] | None:
+    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[NewsItem] | None:
         """Return what was told above the number `after`, of one run or of all, ascending, `limit` at most.
 
         None if some of what was told just above it is no longer kept: of all runs, the last `TOLD_KEPT` are.

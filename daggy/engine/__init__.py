@@ -1,1 +1,1 @@
-"""The shell around runs: executors, a tracker, timers. The only place that awaits."""
+"""The asynchronous shell around runs: executors, a tracker, timers. The only room that awaits."""

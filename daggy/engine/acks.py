@@ -11,7 +11,7 @@ from daggy.executor import Ack
 
 @define(eq=False)
 class Acks:
-    """Highest sequence number heard from each launcher, held back below a finish that is not applied yet.
+    """Highest sequence number received from each launcher, held back below an end that is not applied yet.
 
     A generator's finish counts once its answer has been read and kept; till then it must come again after a crash,
     whole.
@@ -22,19 +22,19 @@ class Acks:
     held: dict[Ticket, tuple[tuple[str, int], int] | None] = field(factory=dict)
 
     def hold(self, ticket: Ticket) -> None:
-        """Say that the finish of this ticket waits; its report is noted in the same turn."""
+        """Hold back the end of this ticket; its report is noted in the same turn."""
         self.held.setdefault(ticket, None)
 
     def release(self, ticket: Ticket) -> None:
-        """Say that it no longer waits: the entries that it led to are given."""
+        """Stop holding it back: the resulting entries have been given."""
         self.held.pop(ticket, None)
 
     def forget_told(self, pool: str) -> None:
-        """Tell a pool's new executor again: the one that was told is gone, and may not have passed it on."""
+        """Acknowledge to a pool's new executor again: the previous one may not have passed it on."""
         self.told = {key: seq for key, seq in self.told.items() if key[0] != pool}
 
     def note(self, pool: str, rows: Rows) -> None:
-        """Take note of reports that have been applied."""
+        """Note reports that have been applied."""
         seqs = rows["seq"]
         if not len(seqs) or not seqs.any():
             return
@@ -50,7 +50,7 @@ class Acks:
         row = rows["row"]
         same = (row["index"] == ticket.index) & (row["attempt"] == ticket.attempt) & (rows["kind"] == Kind.FINISHED)
         same &= (rows["run"] == ticket.run) & (rows["version"] == ticket.version) & (rows["epoch"] == ticket.epoch)
-        same &= row["reason"] == Reason.OK  # that it is lost, too, may be what an executor's end has told
+        same &= row["reason"] == Reason.OK  # the end of an executor may have reported it as lost, too
         for position in np.flatnonzero(same).tolist():
             self.held[ticket] = ((pool, int(row["launcher"][position])), int(rows["seq"][position]))
 

@@ -1,4 +1,4 @@
-"""What is checked of a plan against the pools before a run exists: needs that can never be met."""
+"""Checks a plan against the pools before a run exists: needs that can never be met."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Answers:
     async def _read(self, run: Run, answer: Answer) -> bytes:
         line = self.state.dispatcher.line_of(run.frontier.queue_of(answer.index).policy.pool)
         if line.executor is None:
-            raise OSError("its executor is gone")
+            raise OSError("its executor has ended")
         ticket = answer.ticket
         return await line.executor.read_log(run.id, ticket.version, answer.row, "answer", 0, LARGEST)
 

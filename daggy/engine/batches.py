@@ -1,4 +1,4 @@
-"""Reports as the engine takes them: one batch a pool and turn, then one a run and version."""
+"""Batches of reports: one for each pool and turn, then one for each run and version."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from daggy.errors import leaves
 
 
 def only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that nurseries have wrapped, or the group if there are several different ones."""
+    """Return the one exception in a group, or the group if it holds several different ones."""
     first, *others = leaves(group)
     same = all((type(other), other.args) == (type(first), first.args) for other in others)
     return first if same else group
 
 
 def fault(error: Exception) -> str:
-    """Return what a plug-in raised, for people: without what nurseries have wrapped around it."""
+    """Describe what a plug-in raised, without the groups around it."""
     cause = only(error) if isinstance(error, BaseExceptionGroup) else error
     return f"{type(cause).__name__}: {cause}"
 

@@ -8,11 +8,10 @@ import trio
 from attrs import define, field
 
 from daggy.attempt import RunState
-from daggy.engine.news import NewsItem
 from daggy.engine.state import EngineState
 from daggy.executor import Ack
 from daggy.run.run import Run
-from daggy.tracker import Entry
+from daggy.tracker import Entry, NewsItem
 
 
 @define(eq=False)

@@ -1,4 +1,4 @@
-"""What an operator configures: pools, tracker, limits; from a file, the environment and flags, in that order."""
+"""The operator's configuration: pools, tracker, limits; from a file, the environment and flags, in that order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Settings = Mapping[str, Any]
 
 @frozen
 class ServerSettings:
-    """Where a server listens, and by what names it is asked for besides localhost and its addresses."""
+    """Where a server listens, and its names besides localhost and its addresses."""
 
     ip: str = "127.0.0.1"
     port: int = 2503
@@ -50,12 +50,12 @@ class Retention:
 
 @frozen
 class Configuration:
-    """All of it, validated but for the settings of plug-ins, which they validate themselves.
+    """The whole configuration, validated except for the settings of plug-ins, which validate them themselves.
 
     Args:
         pools: By name: the key `executor`, and that executor's settings.
         default_pool: For templates that name none.
-        tracker: The key `type`, and that tracker's settings; empty if nothing was said.
+        tracker: The key `type`, and that tracker's settings; empty if not given.
         server, limits, retention: Of a server.
     """
 
@@ -75,7 +75,7 @@ class Configuration:
         return {name: _executor(settings) for name, settings in self.pools.items()}
 
     def make_tracker(self, directory: Path, default: str) -> Tracker:
-        """Return the tracker for a directory, of type `default` if nothing was said.
+        """Return the tracker for a directory, of type `default` if none is given.
 
         Raises:
             PluginError: there is none of this type, or its settings are wrong.
@@ -188,7 +188,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """Put in what the environment says. A sole word `DAGGY_SERVER` is an address and no part of this."""
+    """Put in what the environment says. `DAGGY_SERVER` alone is an address and not part of this."""
     known = {"server", "pools", "tracker", "default_pool", "limits", "retention"}
     for variable in sorted(environ):
         keys = [key.lower() for key in variable.removeprefix(PREFIX).split("__")]

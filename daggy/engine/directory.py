@@ -15,7 +15,7 @@ from daggy.errors import DirectoryError
 from daggy.places import absolute
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "lustre", "gpfs", "beegfs", "afs", "glusterfs"}
-"""Filesystems whose locks or writes cannot be trusted to be this machine's alone."""
+"""Filesystems that other machines may lock and write, too."""
 
 
 @define(eq=False)
@@ -72,7 +72,7 @@ class StateDirectory:
             (self.path / folder).mkdir(mode=0o700, exist_ok=True)
 
     def close(self) -> None:
-        """Give up the lock."""
+        """Release the lock."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -84,7 +84,7 @@ class StateDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give up the lock."""
+        """Release the lock."""
         self.close()
 
 
@@ -105,7 +105,7 @@ def _lock_file(path: Path) -> int:
 
 
 def _instance(path: Path) -> str:
-    """Return a directory's mark; a copy gets one of its own, for what carries the original's is not its to end.
+    """Return a directory's mark; a copy gets its own, since processes with the original's mark do not belong to it.
 
     The file has its own inode number beside the mark, which no copy has.
     """
@@ -132,7 +132,7 @@ def _kept_instance(path: Path) -> tuple[str, str]:
 
 
 def _refuse_network(path: Path) -> None:
-    """Refuse a network filesystem, as far as the mount table tells."""
+    """Refuse a network filesystem, as far as the mount table shows it."""
     best, kind = "", ""
     try:
         table = Path("/proc/self/mountinfo").read_text()

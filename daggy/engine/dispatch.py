@@ -1,4 +1,4 @@
-"""From ready tasks to executors: each pool's share of a turn."""
+"""Hands ready tasks to executors, pool by pool, in each turn."""
 
 from __future__ import annotations
 

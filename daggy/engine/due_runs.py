@@ -1,4 +1,4 @@
-"""Which runs a turn of the loop has to look at: a turn costs by what happened, not by how many runs there are."""
+"""The runs that a turn of the loop visits: a turn costs by what happened, not by the number of runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DueRuns:
     dues: dict[int, tuple[float, Run]] = field(factory=dict)
 
     def touch(self, run: Run) -> None:
-        """Say that something happened to a run."""
+        """Note that something happened to a run."""
         self.touched[run.id] = run
 
     def take_due(self, now: float) -> Iterator[Run]:
@@ -35,7 +35,7 @@ class DueRuns:
                 yield run
 
     def take_touched(self) -> list[Run]:
-        """Return the runs that something happened to since the last call, and take note of what they have to do now."""
+        """Return the runs that something happened to since the last call, and note what is to be done about them."""
         runs = list(self.touched.values())
         self.touched.clear()
         for run in runs:

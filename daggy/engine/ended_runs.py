@@ -1,4 +1,4 @@
-"""Which runs that have ended stay in memory: those asked for last, as far as there is room for them."""
+"""Which ended runs stay in memory: those used last, as far as there is room."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MOST_TASKS = 2_000_000
 """Tasks of ended runs in memory: about 200 MB."""
 
 LEAST_SECONDS = 5.0
-"""A run that was asked for, or has ended, stays at least so long: whoever asked is still at work on it."""
+"""Seconds that a run stays at least after it was used or has ended: its user may still need it."""
 
 OFTEN = 10
-"""How often in that time one looks whether there is room: a look costs by the runs in memory."""
+"""Checks for room in that time: each costs by the number of runs in memory."""
 
 
 @define(eq=False)
 class EndedRuns:
-    """When each run was last asked for.
+    """When each run was last used.
 
     Args:
         runs: Those in memory, ended or not.
@@ -34,12 +34,12 @@ class EndedRuns:
     _next_look: float = 0.0
 
     def use(self, run: Run, now: float) -> None:
-        """Take note that a run is asked for."""
+        """Note that a run is used."""
         self._used.pop(run.id, None)
         self._used[run.id] = now
 
     def take_surplus(self, is_busy: Callable[[Run], bool], now: float) -> Iterator[Run]:
-        """Yield, and forget, the ended runs for which there is no room, least recently asked for first."""
+        """Yield, and forget, the ended runs for which there is no room, least recently used first."""
         if now < self._next_look:
             return
         self._next_look = now + LEAST_SECONDS / OFTEN
@@ -54,5 +54,5 @@ class EndedRuns:
                 yield run
 
     def forget(self, run_id: int) -> None:
-        """Take note that a run has left memory."""
+        """Note that a run has left memory."""
         self._used.pop(run_id, None)

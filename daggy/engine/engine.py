@@ -112,7 +112,7 @@ class Engine:
         if self.is_stopping:
             return "stopping"
         if self.trouble:
-            return f"nothing can be kept: {self.trouble}"
+            return f"cannot save state: {self.trouble}"
         return next((pool.trouble for pool in self.status() if pool.trouble), self.state.starting)
 
     def status(self) -> list[PoolStatus]:

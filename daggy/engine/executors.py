@@ -18,7 +18,7 @@ from daggy.executor import Executor, Kill, Site
 
 MakeExecutor = Callable[[Site], Executor]
 
-NOT_CURRENT = "it is no longer part of its run"
+NOT_CURRENT = "no longer part of its run"
 
 
 @define(eq=False)

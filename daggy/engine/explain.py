@@ -1,4 +1,4 @@
-"""Why a task does not run, as only the engine knows: what of its pool is in use, who goes first, what is in trouble."""
+"""Why a task does not run, from what only the engine knows: use of its pool, order, trouble."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _waits(engine: Engine, run: Run, index: int) -> Iterator[Because]:
     if line is None:
         yield {"kind": "pool", "pool": queue.policy.pool, "message": f"there is no pool '{queue.policy.pool}'"}
         return
-    if trouble := line.trouble or (engine.trouble and f"nothing can be kept: {engine.trouble}"):
+    if trouble := line.trouble or (engine.trouble and f"cannot save state: {engine.trouble}"):
         yield {"kind": "pool", "pool": line.pool.name, "message": trouble}
     yield from _lacking(run, queue, line)
     yield from _turn(engine, run, queue, line)

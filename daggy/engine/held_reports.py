@@ -1,4 +1,4 @@
-"""What executors still knew at the start: kept until the runs that it is about have been read back."""
+"""Holds what executors reported at the start until its runs have been read back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daggy.engine.batches import by_run, joined
 
 @define(eq=False)
 class _Batch:
-    """What one pool said, and the runs that have not taken their part of it yet."""
+    """Reports of one pool, and the runs that have not taken theirs yet."""
 
     pool: str
     reports: Reports
@@ -33,15 +33,15 @@ class HeldReports:
     _later: list[tuple[str, Rows]] = field(factory=list)
 
     def add(self, pool: str, reports: Reports) -> None:
-        """Keep what a pool's executor said."""
+        """Keep the reports of a pool's executor."""
         self._batches.append(_Batch(pool, reports, set(np.unique(reports.rows["run"]).tolist())))
 
     def waiting(self, pool: str) -> set[int]:
-        """Return the runs that have not taken their part of what a pool said."""
+        """Return the runs that have not taken their reports of a pool."""
         return set().union(*(batch.runs for batch in self._batches if batch.pool == pool))
 
     def postpone(self, pool: str, reports: Reports, in_memory: Container[int]) -> tuple[Reports, bool]:
-        """Set aside what is said of runs that have not taken their part yet: an adopted task may end at any moment.
+        """Set aside reports of runs that have not taken theirs yet: an adopted task may end at any moment.
 
         Returns what is left, and whether it may be acknowledged now: a launcher is acknowledged in its own order.
         """
@@ -55,11 +55,11 @@ class HeldReports:
         return left, False
 
     def told(self, pool: str, rows: Rows) -> None:
-        """Take note of reports that have been applied and are to be acknowledged after all that is still kept here."""
+        """Note applied reports that are to be acknowledged after those that are still held here."""
         self._later.append((pool, rows))
 
     def take_postponed(self, run: int) -> list[tuple[str, Reports]]:
-        """Return pool by pool, once, what was said of a run while it was read back."""
+        """Return pool by pool, once, the reports of a run that arrived while it was read back."""
         mine = [one for one in self._postponed if run in one[1].rows["run"]]
         self._postponed = [one for one in self._postponed if run not in one[1].rows["run"]]
         return mine
@@ -78,7 +78,7 @@ class HeldReports:
                 yield batch.pool, list(zip(tickets_of(rows), rows["row"]["place"].tolist(), strict=True))
 
     def drop_unknown(self, is_known: Callable[[int], bool]) -> list[tuple[str, list[Ticket]]]:
-        """Expect nobody to ask for runs that are not known; return pool by pool what still runs of them.
+        """Drop reports of unknown runs; return pool by pool what still runs of them.
 
         They were forgotten, or are another database's, or have ended.
         """
@@ -92,7 +92,7 @@ class HeldReports:
         return left
 
     def applied(self, run: int) -> None:
-        """Take note that a run has taken its part."""
+        """Note that a run has taken its reports."""
         for batch in self._batches:
             batch.runs.discard(run)
 

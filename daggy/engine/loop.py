@@ -23,7 +23,7 @@ IDLE_SECONDS = 1.0
 """Seconds between two turns while something is ready and finds no room: patience runs out meanwhile."""
 
 LONG = 0.001
-"""Seconds from which a turn is long. After shorter ones the loop does not give way: a chain of tasks would notice."""
+"""Seconds from which a turn is long; giving way after shorter ones would slow down a chain of tasks."""
 
 PASSES = 4
 """Passes of the scheduler in which nobody else went on before it is taken that nobody wants to: trio goes through a

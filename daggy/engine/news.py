@@ -1,4 +1,4 @@
-"""What has happened to runs, for those who follow: numbered, kept, and told in a few words a moment."""
+"""News of runs for followers: numbered, kept, at most one short item a run and moment."""
 
 from __future__ import annotations
 
@@ -16,29 +16,22 @@ from daggy.attempt import RunState, State
 from daggy.engine.reader import Reader
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run, as_ranges
-from daggy.tracker import Attempts, Entry, Moved, Submitted, Told
+from daggy.tracker import Attempts, Entry, Moved, NewsItem, Submitted
 from daggy.view.shapes import timestamp
 
 PAUSE = 0.1
-"""Seconds between two items about the same run: what happens meanwhile is one."""
+"""Seconds between two items about the same run; what happens in between becomes one item."""
 
 MOST_RANGES = 200
-"""An item that would name more ranges of tasks names none: whoever follows looks again."""
+"""An item with more ranges of tasks has none: followers look again."""
 
 BACKLOG = 1000
-"""Items that a follower may be behind before it is told to look again."""
-
-NewsItem = Told
-"""One item: `number`, ascending over all runs and restarts; `run`; `at`, wall clock; `body`, a JSON object with
-`run_id, at, state, version, counts` and `tasks`: by state the half-open ranges of indexes that went to it, or null
-where these are too many, or not the same tasks as before (a new version). Of a run that was forgotten: `run_id, at,
-forgotten`.
-"""
+"""Items that a follower may be behind before it must look again."""
 
 
 @define(eq=False)
 class Follower:
-    """Somebody who wants to hear about one run, or about all (`run` None).
+    """A follower of one run, or of all (`run` None).
 
     Iterate over it: items as they are kept, and at last None if it was too slow and has to look again.
     """
@@ -73,7 +66,7 @@ class _Pending:
 
 @define(eq=False)
 class News:
-    """Collects what happened, has it kept, and tells it.
+    """Collects what happened, has it kept, and passes it to followers.
 
     Args:
         last: Number of the last item.
@@ -98,7 +91,7 @@ class News:
     _followers: dict[int, Follower] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        """Begin where the tracker left off."""
+        """Continue from the tracker's last number."""
         self.told = self.last
 
     def note(self, run: Run, entries: Sequence[Entry] = ()) -> None:
@@ -113,7 +106,7 @@ class News:
         pending.entries.extend(entries)
 
     def note_forgotten(self, run_id: int) -> None:
-        """Say that a run is no more."""
+        """Note that a run was removed."""
         self._pending.pop(run_id, None)
         self._forgotten.append(run_id)
         self._bell.set()
@@ -123,13 +116,13 @@ class News:
         return [*self._of(self._pending.pop(run.id, None))]
 
     def given(self, number: int, items: Sequence[NewsItem]) -> None:
-        """Tell these once what was given under this number is kept."""
+        """Pass these on once the batch of this number is kept."""
         if items:
             self._given.append((number, items))
             self._kept_bell.set()
 
     async def run(self) -> None:
-        """Tell what is noted, a moment after the first of it, until cancelled."""
+        """Pass on what is noted, a moment after the first of it, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_kept)
             while True:
@@ -166,7 +159,7 @@ class News:
 
     def _item(self, run_id: int, at: float, body: bytes) -> NewsItem:
         self.last += 1
-        return Told(self.last, run_id, at, body)
+        return NewsItem(self.last, run_id, at, body)
 
     def _tell(self, item: NewsItem) -> None:
         for follower in [*self._followers.values()]:
@@ -202,7 +195,7 @@ class News:
 
 
 def item_body(run: Run, state: RunState, at: float, tasks: dict[str, list[list[int]]] | None) -> bytes:
-    """Return what there is to tell of a run at this moment."""
+    """Return the body of an item about a run as it is at this moment."""
     return _dumped(
         {
             "run_id": run.id,
@@ -220,7 +213,7 @@ def _dumped(body: dict[str, Any]) -> bytes:
 
 
 def _changes(entries: Sequence[Entry], version: int) -> dict[str, list[list[int]]] | None:
-    """Return by state which tasks went there, by the last move of each; None where that cannot be said shortly."""
+    """Return by state which tasks went there, by the last move of each; None where that would be too long."""
     indexes: list[Indexes] = []
     states: list[Indexes] = []
     for entry in entries:

@@ -14,10 +14,10 @@ from daggy.run.ready import ReadyQueue
 from daggy.run.run import Run
 
 PATIENCE = 30.0
-"""Seconds that a task may be passed over for smaller ones before a machine is kept free for it."""
+"""Seconds that smaller tasks may overtake a task before a machine is kept free for it."""
 
 AHEAD_SECONDS = 0.2
-"""Work that may wait at a launcher: short enough that nobody minds, long enough to hide the way there."""
+"""Seconds of work that may wait at a launcher: short, but enough to hide the latency of sending it."""
 
 AHEAD_TASKS = 128
 """Tasks a slot that may wait at a launcher, however short they are."""
@@ -26,7 +26,7 @@ MOST = 1_000
 """Tasks handed out in one turn: bounds how long a turn takes, at 3 to 8 µs a task."""
 
 WRITTEN_COST = 4
-"""A hand-written task counts as so many of those: it is read, compiled and rendered all for itself."""
+"""Cost of a hand-written task in those: it is read, compiled and rendered separately."""
 
 
 class Candidate(NamedTuple):
@@ -122,7 +122,7 @@ class Pool:
         return found
 
     def learn(self, needs: Needs, seconds: float, count: int) -> None:
-        """Take note that `count` attempts with these needs took `seconds` each, on average."""
+        """Note that `count` attempts with these needs took `seconds` each, on average."""
         weight = min(0.5, 0.05 * count)
         known = self.seconds.get(needs, seconds)
         self.seconds[needs] = known + weight * (seconds - known)
@@ -184,7 +184,7 @@ class Pool:
             yield Grant(candidate, machine, share, count, ahead=False)
 
     def _note(self, candidate: Candidate, now: float, unmet: list[Candidate]) -> None:
-        """Keep in mind who found no room; keep the machine free that fits whoever was passed over too long."""
+        """Remember a candidate without room; keep a machine free for one that was passed over too long."""
         run, queue = candidate
         key = (run.id, queue.number)
         if not queue.tasks or queue.room <= 0 or run_room(run, queue.policy.resources) <= 0:

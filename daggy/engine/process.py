@@ -1,4 +1,4 @@
-"""How a process is set up that runs an engine."""
+"""Sets up a process that runs an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading from a tracker beside its writer: in a thread, on an instance of its own, so that the loop never waits."""
+"""Reads from a tracker beside its writer: in a thread, on its own instance, so that the loop never waits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reader:
     _turn: trio.Lock = field(factory=trio.Lock)
 
     async def read(self, ask: Callable[[Tracker], T]) -> T:
-        """Return what a function of the tracker says: all that was committed before is seen.
+        """Return the result of a function of the tracker, which sees everything committed before.
 
         Raises:
             TrackerError: it cannot be read.

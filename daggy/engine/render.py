@@ -1,4 +1,4 @@
-"""Tasks made into launches just before they leave: names, values, environment, argv."""
+"""Turns tasks into launches just before they are sent: names, values, environment, argv."""
 
 from __future__ import annotations
 

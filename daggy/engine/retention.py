@@ -1,4 +1,4 @@
-"""How long ended runs are kept: so many, and so many days."""
+"""Retention of ended runs: a number of runs, and a number of days."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LOG = logging.getLogger("daggy.engine")
 ENDED = (RunState.COMPLETED, RunState.ERRORED, RunState.KILLED)
 
 PAUSE = 60.0
-"""Seconds between two looks at what is kept too long."""
+"""Seconds between two checks."""
 
 AT_ONCE = 200
-"""Runs that are forgotten before one looks again."""
+"""Runs that are forgotten before the next check."""
 
 SIDE_BY_SIDE = 20
 """Runs that are forgotten at the same time: half as many as there are threads, so that others find one, too."""
 
 PAGE = 1000
-"""Runs that are asked for at a time."""
+"""Runs on a page."""
 
 ALL = 1 << 62
 """Above the id of any run."""
@@ -52,12 +52,12 @@ async def retain(engine: Engine, retention: Retention) -> None:
             for _ in range(SIDE_BY_SIDE):
                 nursery.start_soon(_forget, engine, left)
         if due:
-            LOG.info("%d runs were kept long enough and are forgotten", len(due))
+            LOG.info("%d runs are past their retention and are removed", len(due))
         await trio.sleep(PAUSE if len(due) < AT_ONCE else 0)
 
 
 async def _remove_left(engine: Engine) -> None:
-    """Remove what runs wrote that nobody knows any more: the process ended while they were being forgotten."""
+    """Remove the output of unknown runs: the process ended while they were being forgotten."""
     found = await engine.reader.read(partial(_with_outputs, folder=engine.directory.path / "runs"))
     while found:
         page = {record.run for record in await _runs(engine, RunFilter(before=found[0] + 1, limit=PAGE))}
@@ -65,7 +65,7 @@ async def _remove_left(engine: Engine) -> None:
         beyond = next((place for place, run in enumerate(found) if run < least), len(found))
         for run in found[:beyond]:
             if run not in page and run not in engine.runs:
-                LOG.info("what run %d wrote is removed: it was forgotten", run)
+                LOG.info("removing the output of run %d, which was removed", run)
                 await engine.commands.remove_outputs(run)
         found = found[beyond:]
 
@@ -100,7 +100,7 @@ async def overdue(engine: Engine, retention: Retention, now: float) -> Sequence[
 async def _least_kept(engine: Engine, count: int) -> int | None:
     """Return the last of the newest `count` ended runs, or what is above all if that is none; None if there are fewer.
 
-    They are asked for page by page, so that others are answered in between.
+    They are read page by page, so that other requests are answered in between.
     """
     least = ALL
     while count > 0:

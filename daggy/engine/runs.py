@@ -141,7 +141,7 @@ class Runs(Mapping[int, Run]):
         """
         run = await self.archive.read_back(await self.archive.record(run_id))
         if hold:
-            self.state.held[run_id] = "it is being taken up"
+            self.state.held[run_id] = "it is being loaded"
         else:
             try:
                 check_needs(run.plan, self.state.dispatcher)

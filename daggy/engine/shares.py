@@ -1,4 +1,4 @@
-"""What of a machine is in use: resources reserved by what runs there and by what may start there by itself."""
+"""Use of a machine: resources reserved by tasks that run there or may start there by themselves."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Needs = tuple[tuple[str, float], ...]
 """Resources that one task needs, sorted by name."""
 
 UNBOUNDED = 256
-"""At most so many tasks at once on one machine of a kind that needs nothing of it."""
+"""The most tasks at once on one machine that need nothing of it."""
 
 ADOPTED = -1
 """Lane of what an earlier engine launched: no launcher has a width for it."""
 
 SLACK = 1e-9
-"""Sums of fractions of a core may miss a whole one by this."""
+"""Tolerance for sums of fractions of a core."""
 
 
 @define(eq=False)

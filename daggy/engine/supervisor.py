@@ -1,4 +1,4 @@
-"""A pool's executor kept at work: made, asked what it recovers, run, and made again whenever it fails."""
+"""Keeps a pool's executor at work: makes it, takes what it recovers, runs it, and makes it again whenever it fails."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Supervisor:
             began = trio.current_time()
             try:
                 await self._run_one(message, task_status)
-                message = f"the executor of pool '{name}' ended, and nobody had stopped it"
+                message = f"the executor of pool '{name}' ended unexpectedly"
             except Exception as error:  # a plug-in is isolated: whatever it raises, the runs survive it
                 if line.executor is None:
                     raise
@@ -67,7 +67,7 @@ class Supervisor:
                 line.requests = None
             if not self.stop_asked.is_set():
                 line.fault = message
-                LOG.warning("%s; another one is made", message)
+                LOG.warning("%s; starting another one", message)
                 lasted = trio.current_time() - began > LONGEST_PAUSE
                 pause = FIRST_PAUSE if lasted else min(LONGEST_PAUSE, pause * 2)
                 with trio.move_on_after(pause):

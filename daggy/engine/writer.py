@@ -1,4 +1,4 @@
-"""The tracker's writer: entries in groups, one transaction at a time, retried until they are kept."""
+"""Writes entries to the tracker in groups, one transaction at a time, retried until they are kept."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from daggy.executor import Ack
 from daggy.tracker import Entry, Tracker
 
 GROUP_SECONDS = 0.03
-"""How long entries wait for company before they are committed."""
+"""Seconds that entries wait for others before they are committed."""
 
 JOBS_SECONDS = 0.02
-"""How long entries wait for what else was asked for."""
+"""Seconds that entries wait for other work with the tracker."""
 
 LONGEST_PAUSE = 5.0
-"""Seconds between tries while a tracker fails."""
+"""Seconds between retries while a tracker fails, at most."""
 
 
 @define(eq=False)
@@ -94,7 +94,7 @@ class Writer:
         """Commit what is given, until cancelled; then try once to commit what is left.
 
         Raises:
-            DaggyError: the tracker cannot be used any more; what was not kept stays with whoever reported it.
+            DaggyError: the tracker cannot be used any more; launchers still hold what was not kept.
         """
         try:
             while True:
@@ -133,7 +133,7 @@ class Writer:
         return True
 
     async def _do_jobs(self) -> bool:
-        """Do what else was asked for, for a moment if there is something to commit; return whether it went well."""
+        """Do other work with the tracker, briefly if there is something to commit; return whether it succeeded."""
         while self._jobs:
             jobs = [job for job, _ in self._jobs]
             if self.in_thread:
@@ -155,7 +155,7 @@ class Writer:
         return True
 
     def _do_some(self, jobs: Sequence[Callable[[Tracker], None]]) -> tuple[int, Exception | None]:
-        """Do these in order, for a moment; return how many were done, and what the next one raised."""
+        """Do jobs in order for a short time; return how many were done, and what the next one raised."""
         until = time.monotonic() + JOBS_SECONDS
         for number, job in enumerate(jobs):
             try:
@@ -207,7 +207,7 @@ class Writer:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Return whether it is worth trying again: not what a tracker says is beyond mending, nor what is not its fault."""
+    """Return whether a retry may help: not after permanent errors, nor after errors of others."""
     return isinstance(error, TrackerError) or (isinstance(error, Exception) and not isinstance(error, DaggyError))
 
 

@@ -1,1 +1,1 @@
-"""The server: the engine behind an HTTP API, for whoever has the token."""
+"""The server: the engine behind an HTTP API, protected by a token."""

@@ -1,4 +1,4 @@
-"""Who may ask: the token, the name that was asked for, what a browser says of the page that asks; in front of all."""
+"""Access control in front of all routes: the token, the requested host name, and the origin of a browser's request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from daggy.server.loading import OPEN
 from daggy.server.refusals import body
 
 ENTRANCES = ("/", "/docs")
-"""Where a browser may bring the token in the address."""
+"""Paths where a browser may give the token in the address."""
 
 SAFE = ("GET", "HEAD")
 
@@ -40,10 +40,10 @@ class Refusal:
 
 @frozen
 class Identity:
-    """What a server answers to: its token and its names.
+    """A server's token and names.
 
     Args:
-        token: What has to be shown.
+        token: Required of every request.
         port: Where it listens; it names the cookie, for cookies know no ports.
         names: Names of this server besides localhost, lower case.
         is_remote: Whether it listens where other machines can reach it: then any address may be its own.
@@ -60,14 +60,14 @@ class Identity:
         return f"daggy_{self.port}"
 
     def is_token(self, shown: str | bytes) -> bool:
-        """Return whether this is the token; how much of it is right does not show in the time it takes."""
+        """Return whether this is the token, in constant time."""
         given = shown.encode(errors="replace") if isinstance(shown, str) else shown
         return hmac.compare_digest(given, self.token.encode())
 
     def answers_to(self, host: str) -> bool:
         """Return whether a Host header names this server.
 
-        Any other name may be somebody's who has it lead here, to have a browser take this server's pages for his.
+        Any other name may be an attacker's that resolves to this server (DNS rebinding).
         """
         name, _, port = host.rpartition(":") if ":" in host and not host.endswith("]") else (host, "", "")
         if port and not (port.isascii() and port.isdigit()):
@@ -83,7 +83,7 @@ class Identity:
 
 
 def names_of(names: Iterable[str]) -> frozenset[str]:
-    """Return names as they are compared."""
+    """Return names normalised for comparison."""
     return frozenset(name.lower().rstrip(".") for name in names if name)
 
 
@@ -131,7 +131,7 @@ class Access:
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
         """Return why a request is not passed on; None if it is."""
         if not self.identity.answers_to(headers.get(b"host", b"").decode("latin-1")):
-            return Refusal(421, "the Host header names another server; ask for the address that this one printed")
+            return Refusal(421, "the Host header names another server; use the address that this one printed")
         if len(scope["query_string"]) > LONGEST_QUERY:
             return Refusal(400, f"the query is longer than {LONGEST_QUERY} bytes")
         if scope["path"] in OPEN:
@@ -163,12 +163,12 @@ class Access:
 
 
 def _is_entrance(scope: Scope) -> bool:
-    """Return whether somebody follows the address that the server printed, with the token in it."""
+    """Return whether a browser follows the address that the server printed, with the token in it."""
     return scope["method"] in SAFE and scope["path"] in ENTRANCES and b"token=" in scope["query_string"]
 
 
 def _cookies(header: bytes, name: str) -> Iterator[bytes]:
-    """Yield the cookies of a name, whatever else others on this machine have put beside them."""
+    """Yield the cookies of a name; other servers on this machine may have set others."""
     for pair in header.split(b";"):
         key, _, value = pair.strip().partition(b"=")
         if key == name.encode():
@@ -176,7 +176,7 @@ def _cookies(header: bytes, name: str) -> Iterator[bytes]:
 
 
 def _is_same_origin(headers: dict[bytes, bytes]) -> bool:
-    """Return whether a browser says that the page which asks came from this server."""
+    """Return whether a browser's request comes from one of this server's own pages."""
     site = headers.get(b"sec-fetch-site")
     if site is not None:
         return site == b"same-origin"

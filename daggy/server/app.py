@@ -27,7 +27,7 @@ FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"
 
 
 def make_app(service: Service) -> Litestar:
-    """Return the application for a server's parts. Who may ask is decided in front of it."""
+    """Return the application for a server's parts; access is controlled in front of it."""
     handlers = [*runs.HANDLERS, *tasks.HANDLERS, *pools.HANDLERS, *events.HANDLERS]
     api = Router(API, route_handlers=[*handlers, *metrics.HANDLERS], before_request=look_first)
     return Litestar(
@@ -60,7 +60,7 @@ def _description() -> OpenAPIConfig:
 
 
 def look_first(request: Request[Any, Any, Any]) -> Response[None] | None:
-    """Answer what methods a path takes; of other requests, refuse those with unknown query parameters.
+    """Answer which methods a path takes; refuse other requests with unknown query parameters.
 
     The framework's own answer has the methods of one of a path's routes only.
     """
@@ -73,7 +73,7 @@ def look_first(request: Request[Any, Any, Any]) -> Response[None] | None:
 
 
 def refuse_unknown(request: Request[Any, Any, Any]) -> None:
-    """Refuse query parameters that a route does not take: what was meant by them would be ignored.
+    """Refuse query parameters that a route does not take, rather than ignoring them.
 
     Raises:
         UsageError: there is one; or a number is `null`, which the framework would take for its absence.
@@ -84,7 +84,7 @@ def refuse_unknown(request: Request[Any, Any, Any]) -> None:
             there = ", ".join(sorted(known)) or "none"
             raise UsageError(f"no query parameter '{name}' here; there are: {there}")
         if value == "null" and not known[name]:
-            raise UsageError(f"{name}: 'null' is no value; leave it out")
+            raise UsageError(f"{name}: 'null' is not a value; leave it out")
 
 
 def _parameters(handler: Any) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Bodies of requests: received piece by piece, within limits, and kept in a file where they are large."""
+"""Receives bodies of requests piece by piece, within limits; large ones in a file."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MOST_PROBLEMS = 100
 """Of a body; nobody reads more."""
 
 JSON_TYPES = ("application/json", "application/merge-patch+json", "text/json", "")
-"""What a body may say that it is."""
+"""Accepted content types."""
 
 
 @frozen
 class Body:
-    """A body that has come whole: in memory if it is small, else in a file that goes with the request."""
+    """A complete body: in memory if it is small, else in a file that is removed with the request."""
 
     content: bytes | Path
     digest: str
@@ -47,13 +47,13 @@ async def received(request: Request[Any, Any, Any], directory: Path, most: int) 
         most: Bytes that are accepted.
 
     Raises:
-        UsageError: it is not JSON by its own account.
+        UsageError: its content type is not JSON.
         TooLargeError: it is larger than that.
         NoRoomError: the disk is full.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in JSON_TYPES:
-        raise UsageError(f"a body of type '{kind}' is not understood; send JSON, as 'application/json'")
+        raise UsageError(f"a body of type '{kind}' is not supported; send JSON, as 'application/json'")
     digest, size, held = hashlib.sha256(), 0, bytearray()
     spill: Path | None = None
     try:
@@ -94,7 +94,7 @@ def _add(path: Path, data: bytes) -> None:
 
 def _no_room(error: OSError) -> NoRoomError:
     return NoRoomError(
-        f"the body cannot be taken in: {(error.strerror or str(error)).lower()}; make room, and send it again"
+        f"the body cannot be received: {(error.strerror or str(error)).lower()}; make room, and send it again"
     )
 
 
@@ -124,7 +124,7 @@ def members_of(content: bytes, known: Mapping[str, type]) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:
-        raise SpecError([Problem("", "the body is no JSON object", f"its keys are: {', '.join(known)}")]) from None
+        raise SpecError([Problem("", "the body is not a JSON object", f"its keys are: {', '.join(known)}")]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"the body is not JSON: {error}") from None
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""What the API's description says beyond the routes' signatures: bodies that are read by hand, errors, names."""
+"""Completes the API's description: bodies that are read by hand, errors, names, bounds and links."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ SCHEMAS: Mapping[str, Json] = {
     },
     "Error": {
         "type": "object",
-        "description": "What every answer that is not a success says.",
+        "description": "The body of every answer that is not a success.",
         "properties": {"error": {"$ref": "#/components/schemas/ErrorBody"}},
         "required": ["error"],
     },
@@ -98,10 +98,10 @@ ANSWERS: Mapping[str, Json] = {"show_spec": {"$ref": "#/components/schemas/RunSp
 """Of operations whose answers are bytes already."""
 
 ANYWHERE = {
-    "400": "what was asked is wrong",
+    "400": "the request is wrong",
     "401": "the token is missing or wrong",
-    "404": "there is no such thing",
-    "503": "not at the moment",
+    "404": "it does not exist",
+    "503": "not possible at the moment",
 }
 """Errors of all operations."""
 
@@ -110,17 +110,17 @@ ELSEWHERE: Mapping[str, Json] = {
         "409": "the key was used with another body",
         "413": "too large",
         "422": "the spec is wrong, with its problems",
-        "507": "nothing can be kept",
+        "507": "state cannot be saved",
     },
     "change_run": {
-        "412": "somebody was faster (`If-Match`)",
+        "412": "it has changed since (`If-Match`)",
         "413": "too large",
         "422": "the spec is wrong, with its problems",
-        "507": "nothing can be kept",
+        "507": "state cannot be saved",
     },
     "kill_run": {"413": "too large", "422": "the body is wrong"},
     "remove_run": {"202": "it is being killed", "409": "it has not ended"},
-    "read_log": {"416": "beyond what there is"},
+    "read_log": {"416": "beyond the end"},
 }
 """Answers of some."""
 
@@ -215,7 +215,7 @@ def _add_errors(operation: Json, name: str) -> None:
 
 
 def refine(name: str, operation: Json) -> None:
-    """Say of one operation what its signature does not.
+    """Add to one operation what its signature does not say.
 
     Args:
         name: The operation's name, as in `PARAMETERS`.
@@ -243,7 +243,7 @@ def _header(text: str) -> Json:
 
 
 def link(operations: Mapping[str, Json]) -> None:
-    """Say where the answer to a submission leads: to all that can be asked and done about the run.
+    """Link the answer to a submission to all operations on the run.
 
     Args:
         operations: By path, below the API's; changed in place.

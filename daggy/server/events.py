@@ -1,4 +1,4 @@
-"""What happens, as server-sent events: numbered, kept, resumable; first the present state."""
+"""News of runs as server-sent events: numbered, kept, resumable; the present state comes first."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from daggy.engine.engine import Engine
-from daggy.engine.news import Follower, NewsItem, item_body
+from daggy.engine.news import Follower, item_body
 from daggy.engine.runs import UNENDED
 from daggy.errors import UnavailableError, UsageError
 from daggy.server.requests import Asked, service_of
+from daggy.tracker import NewsItem
 
 KEEP_ALIVE = 15.0
-"""Seconds after which a silent stream says that it is there."""
+"""Seconds between two keep-alive comments of a silent stream."""
 
 PAGE = 1000
 """Items that are read at once."""
@@ -96,7 +97,7 @@ async def _told(engine: Engine, run: int | None, after: int | None) -> AsyncIter
 
 
 async def _present(engine: Engine, run: int | None) -> list[bytes]:
-    """Return what there is to tell at this moment of one run, or of all that have not ended."""
+    """Return the present state of one run, or of all that have not ended."""
     at = time.time()
     if run is None:
         shown = ((one, engine.commits.shown(one)[0]) for one in engine.runs.values())
@@ -106,7 +107,7 @@ async def _present(engine: Engine, run: int | None) -> list[bytes]:
 
 
 async def _coming(follower: Follower, last: int) -> AsyncGenerator[bytes, None]:
-    """Yield what comes above a number. Whoever is too slow for it is told so, and is followed no more."""
+    """Yield items above a number; a follower that is too slow gets `reset`, and the stream ends."""
     while True:
         item: NewsItem | None = None
         is_silent = True
@@ -127,7 +128,7 @@ async def _coming(follower: Follower, last: int) -> AsyncGenerator[bytes, None]:
 
 @lru_cache(maxsize=64)
 def told_as(item: NewsItem) -> bytes:
-    """Return an item as an event; all who follow are told the same bytes."""
+    """Return an item as an event; all followers share the same bytes."""
     kind = "forgotten" if b'"forgotten"' in item.body and "forgotten" in json.loads(item.body) else "run"
     return _event(kind, item.body, item.number)
 

@@ -1,4 +1,4 @@
-"""One request and its answer on their way: patience with what comes, headers on what goes, nothing left unread."""
+"""One request and its answer on the wire: time limits, headers, and bodies that nobody reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 30.0
 """Seconds between two pieces of a body."""
 
 LINGER = 1.0
-"""Seconds for which a body is read that nobody wants: who sends it hears the answer only when it is sent."""
+"""Seconds for which an unwanted body is read: some clients read the answer only after sending all."""
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -39,12 +39,12 @@ HEADERS = (
     (b"content-security-policy", POLICY),
     (b"cache-control", b"no-store"),
 )
-"""Of every answer that does not say otherwise."""
+"""Default headers of every answer."""
 
 
 @define(eq=False)
 class Exchange:
-    """What passes between the wire and the application.
+    """The exchange between the wire and the application.
 
     Args:
         headers: Of the request, names in lower case.
@@ -113,10 +113,10 @@ class Exchange:
             self._is_whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
 
     async def finish(self) -> None:
-        """Answer somebody who was too slow."""
+        """Answer a client that was too slow."""
         if self._is_slow and not self.status:
             self._is_slow = False
-            message = f"nothing of the body came for {PATIENCE:g} s"
+            message = f"no data of the body arrived for {PATIENCE:g} s"
             await self.answer(408, json.dumps(body(408, message)).encode(), [(b"connection", b"close")])
 
     async def answer(self, status: int, content: bytes, headers: Sequence[Header] = ()) -> None:

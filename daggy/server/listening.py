@@ -1,4 +1,4 @@
-"""HTTP on a listening socket: hypercorn's protocol with bounds on connections, on waiting, and on the end of it all."""
+"""HTTP on a listening socket: hypercorn's protocol with limits on connections, waiting, and shutdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IDLE = 20.0
 """Seconds for the first request of a connection to come whole, but for its body, and between two requests."""
 
 UNREAD = 30.0
-"""Seconds for which whoever asked may take nothing of an answer."""
+"""Seconds for which a client may read nothing of an answer."""
 
 GRACE = 1.0
 """Seconds that open requests are given at the end."""
@@ -38,7 +38,7 @@ LONGEST_HEAD = 32_768
 
 
 class Http1(H11Protocol):
-    """HTTP/1.1, and nothing that one could be talked into instead."""
+    """HTTP/1.1 only: no upgrades."""
 
     async def _check_protocol(self, event: Any) -> None:
         """Stay with it."""
@@ -52,10 +52,10 @@ class Connection(TCPServer):
         shared = (known.app, known.config, known.context, known.task_group, known.connection_state)
         self.protocol = cast("Any", Http1(*shared, known.ssl, known.client, known.server, known.send))
         await super()._read_data()
-        await self.idle_task.stop()  # who has gone is not waited for
+        await self.idle_task.stop()  # a client that has gone is not waited for
 
     async def protocol_send(self, event: Event) -> None:
-        """Send; close if whoever asked takes nothing."""
+        """Send; close if the client reads nothing."""
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return
@@ -71,7 +71,7 @@ class Connection(TCPServer):
                 await self.protocol.handle(Closed())
 
     def cut(self) -> None:
-        """Close it whatever it is at."""
+        """Close it at once."""
         cast("trio.SocketStream", self.stream).socket.close()
 
 
@@ -154,7 +154,7 @@ class Listening:
         self._open.add(connection)
         try:
             await connection.run()
-        except Exception:  # whatever one connection runs into is not the others' fault
+        except Exception:  # an error of one connection must not affect others
             LOG.exception("a connection failed")
         finally:
             self._open.discard(connection)

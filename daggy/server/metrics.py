@@ -1,4 +1,4 @@
-"""What a monitor asks for: figures of the server in Prometheus' text form, with bounded sets of labels."""
+"""Metrics of the server in Prometheus' text format, with bounded sets of labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BEAT = 0.1
 """Seconds between two looks at how late the loop is."""
 
 METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
-"""Everything else that somebody may ask is 'other'."""
+"""Any other method counts as 'other'."""
 
 
 class Meter:
@@ -43,7 +43,7 @@ class Meter:
         )
         self._late = Histogram(
             "daggy_loop_late_seconds",
-            "How much later than asked for the loop came to something, looked at ten times a second.",
+            "Lateness of the loop, measured ten times a second.",
             buckets=(0.002, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
             registry=self.registry,
         )
@@ -65,7 +65,7 @@ class Meter:
 
 
 class Figures:
-    """Collects the figures of an engine when somebody asks."""
+    """Collects the figures of an engine on request."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep the engine."""
@@ -79,9 +79,9 @@ class Figures:
         yield _gauge("daggy_ready", "Whether work goes on as it should.", not engine.readiness())
         behind = engine.writer.last - engine.writer.done
         yield _gauge("daggy_tracker_behind", "Batches of entries that are given and not kept yet.", behind)
-        yield _gauge("daggy_tracker_trouble", "Whether nothing can be kept at this moment.", bool(engine.trouble))
+        yield _gauge("daggy_tracker_trouble", "Whether state cannot be saved at the moment.", bool(engine.trouble))
         yield _gauge("daggy_followers", "Streams of events that are open.", engine.news.followers)
-        told = CounterMetricFamily("daggy_events", "Events that were told.")
+        told = CounterMetricFamily("daggy_events", "Events that were sent.")
         told.add_metric([], engine.news.last)
         yield told
 

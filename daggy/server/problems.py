@@ -1,4 +1,4 @@
-"""Errors as the API says them: one shape, whatever went wrong, and never a traceback."""
+"""Errors as the API returns them: one shape, never a traceback."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class ErrorBody:
 
 @frozen
 class ErrorShape:
-    """What every answer that is not a success says."""
+    """The body of every answer that is not a success."""
 
     error: ErrorBody
 
 
 def status_of(error: DaggyError) -> int:
-    """Return the status that says whose fault an error is."""
+    """Return the status of an error."""
     return next((status for kind, status in STATUSES if isinstance(error, kind)), HTTP_500_INTERNAL_SERVER_ERROR)
 
 
@@ -102,15 +102,15 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return f"nothing is at '{request.url.path}'; /openapi.json says what there is"
+        return f"nothing at '{request.url.path}'; /openapi.json says what there is"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return f"'{request.url.path}' takes no {request.method}"
     return error.detail
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Answer what nobody expected: a reference, under which the log has the rest."""
+    """Answer an unexpected error with a reference to the log."""
     reference = secrets.token_hex(4)
     LOG.error("%s %s failed, reference %s", request.method, request.url.path, reference, exc_info=error)
-    message = f"this is a bug in Daggy; please report it with what the server's log says under {reference}"
+    message = f"this is a bug in Daggy; please report it with the server's log entry for {reference}"
     return Response(body(HTTP_500_INTERNAL_SERVER_ERROR, message), status_code=HTTP_500_INTERNAL_SERVER_ERROR)

@@ -1,4 +1,4 @@
-"""The one shape of errors, for the application and for what stands in front of it."""
+"""The one shape of errors, for the application and for access control."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 CODES = {422: "invalid_spec", 413: "too_large", 416: "range", 503: "unavailable", 507: "no_room"}
-"""Names of statuses that HTTP calls otherwise."""
+"""Names of statuses where they differ from HTTP's."""
 
 
 def body(status: int, message: str, problems: Sequence[dict[str, str]] = ()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What routes read of a request: the server's parts, who asks, cursors, pairs and times."""
+"""Reads from requests: the server's parts, the user, cursors, pairs and times."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Cursor = Annotated[str | None, Parameter(description="`next` of the page before.
 
 
 def service_of(request: Asked) -> Service:
-    """Return what the application works with."""
+    """Return the server's parts."""
     service: Service = request.app.state.service
     return service
 
 
 def actor_of(request: Asked) -> str:
-    """Return who asks, as far as whoever asks says."""
+    """Return the user's name, as the client gives it."""
     return request.headers.get("x-daggy-actor", "")[:200]
 
 
 def number_of(text: str | None) -> int | None:
-    """Return the number that a cursor is.
+    """Return a cursor as a number.
 
     Raises:
         UsageError: it is none.
@@ -43,7 +43,7 @@ def number_of(text: str | None) -> int | None:
 
 
 def pairs(texts: Sequence[str] | None, name: str) -> dict[str, str]:
-    """Return what `key:value` texts say.
+    """Return `key:value` texts as a map.
 
     Raises:
         UsageError: one has no colon.
@@ -68,5 +68,5 @@ def moment(text: str | None, name: str) -> float | None:
     try:
         time = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{name}: '{text}' is no time; write one such as 2026-01-02T03:04:05Z") from None
+        raise UsageError(f"{name}: '{text}' is not a time; write one such as 2026-01-02T03:04:05Z") from None
     return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()

@@ -49,7 +49,7 @@ MOST_RANGES = 10_000
 """Ranges of states on one page."""
 
 GONE = 255
-"""Public state of tasks that dropped out."""
+"""Public state of removed tasks."""
 
 PIECE = 1 << 20
 """Tasks whose states are looked at in one step."""
@@ -58,7 +58,7 @@ PLANNED = ResponseSpec(GraphShape, generate_examples=False, description="its pla
 
 
 def etag(run: Run) -> str:
-    """Return what changes whenever the run's spec does, or somebody decides about its tasks."""
+    """Return a tag that changes with the run's spec and with every command on its tasks."""
     return f'"{run.version}-{len(run.moves) + len(run.answers)}"'
 
 
@@ -108,7 +108,7 @@ def _submitted(run_id: int) -> Response[RunId]:
 
 
 def _alone(service: Service, key: str) -> AbstractAsyncContextManager[object]:
-    """Let one submission at a time come in under a key."""
+    """Let one submission at a time in under a key."""
     if not key:
         return nullcontext()
     if len(service.submitting) > 1000:
@@ -185,7 +185,7 @@ async def graph(request: Asked, run_id: int) -> Response[GraphShape]:
 async def state_of_tasks(
     request: Asked, run_id: int, limit: Annotated[int, Parameter(ge=1, le=MOST_RANGES)] = 1000, cursor: Cursor = None
 ) -> Response[StatePage]:
-    """Return the states of tasks in order of their indexes, as half-open ranges; tasks that dropped out are in none."""
+    """Return the states of tasks in order of their indexes, as half-open ranges; removed tasks are in none."""
     run = await service_of(request).engine.runs.find(run_id)
     start = min(number_of(cursor) or 0, run.plan.size)
     stop = min(run.plan.size, start + PIECE)
@@ -258,7 +258,7 @@ async def _previewed(service: Service, run_id: int, accepted: Accepted | None, a
 
 
 def _chosen_of(asked: object, plan: Plan) -> Indexes:
-    """Return what a selector chooses of a plan before anything of it has happened."""
+    """Return the tasks of a new plan that a selector chooses."""
     return chosen(Run(0, plan, created=0.0, epoch=0), asked)
 
 

@@ -1,4 +1,4 @@
-"""What every route of the API works with."""
+"""The server's parts, which every route uses."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Service:
 
     Args:
         engine: The engine, open.
-        configuration: What the operator said.
+        configuration: The operator's.
         intake: Reads specs.
-        token: What whoever asks has to show.
+        token: Required of every request.
         submitting: A lock for each key under which something is being submitted.
     """
 
@@ -30,13 +30,13 @@ class Service:
     submitting: dict[str, trio.Lock] = field(factory=dict)
 
     def refuse_if_held_up(self) -> None:
-        """Refuse what would have to be kept, while nothing can be.
+        """Refuse changes while state cannot be saved.
 
         Raises:
             NoRoomError: the tracker cannot keep anything.
             UnavailableError: the server is stopping, or has not begun.
         """
         if self.engine.trouble:
-            raise NoRoomError(f"nothing can be kept at the moment: {self.engine.trouble}")
+            raise NoRoomError(f"cannot save state at the moment: {self.engine.trouble}")
         if self.engine.is_stopping:
             raise UnavailableError("the server is stopping; submit it to the next one")

@@ -39,7 +39,7 @@ KEPT = "sqlite"
 """The tracker of a directory that was named."""
 
 PASSING = "passing"
-"""File in the state directory that says that what is in `runs` goes with its server."""
+"""File in the state directory that marks its `runs` as belonging to a server without a tracker."""
 
 INTERRUPTED = 130
 
@@ -123,20 +123,20 @@ def serve(request: Request) -> int:
 
 
 def _refuse_others(directory: Path) -> None:
-    """Refuse a directory in which somebody else could put a token, or a database.
+    """Refuse a directory in which another user could place a token or a database.
 
     Raises:
         DirectoryError: it is one.
     """
     found = directory.stat()
     if found.st_uid not in (os.geteuid(), 0):
-        raise DirectoryError(f"directory '{directory}' belongs to somebody else; name another with --dir")
+        raise DirectoryError(f"directory '{directory}' belongs to another user; name another with --dir")
     if found.st_mode & 0o022:
-        raise DirectoryError(f"others can write to directory '{directory}'; 'chmod go-w {directory}' ends that")
+        raise DirectoryError(f"directory '{directory}' is writable by other users; run 'chmod go-w {directory}'")
 
 
 def clear_passing(directory: Path, *, is_kept: bool) -> None:
-    """Remove what a server without memory left: nobody knows those runs any more. Mark what this one will leave.
+    """Remove what an earlier server without a durable tracker left, and mark what this one will leave.
 
     Args:
         directory: The state directory, locked.
@@ -161,11 +161,11 @@ def _check_address(ip: str, *, allow_remote: bool) -> None:
     try:
         is_loopback = ipaddress.ip_address(ip).is_loopback
     except ValueError:
-        raise UsageError(f"server.ip: '{ip}' is no IP address; 127.0.0.1 is this machine alone") from None
+        raise UsageError(f"server.ip: '{ip}' is not an IP address; 127.0.0.1 is this machine alone") from None
     if not is_loopback and not allow_remote:
         raise UsageError(
             f"server.ip: {ip} can be reached from other machines, and nothing is encrypted: whoever hears the token "
-            "may run anything here. Listen on 127.0.0.1 behind a proxy or a tunnel, or say --allow-remote"
+            "may run anything here. Listen on 127.0.0.1 behind a proxy or a tunnel, or give --allow-remote"
         )
 
 
@@ -241,10 +241,10 @@ async def _until_stopped(engine: Engine, configuration: Configuration, load: Cal
 
 
 async def _load(engine: Engine, configuration: Configuration, access: Access, loading: Loading) -> None:
-    """Load the application beside the engine, which is at work by then; afterwards look at how late the loop is."""
+    """Load the application beside the running engine; afterwards measure the lateness of the loop."""
 
     def make() -> tuple[Any, Any]:
-        from daggy.server.app import make_app  # what it needs takes as long to load as all the rest
+        from daggy.server.app import make_app  # its dependencies take as long to load as everything else
         from daggy.server.metrics import Meter
         from daggy.server.service import Service
 
@@ -265,7 +265,7 @@ def _address_of(ip: str, port: int) -> str:
 
 
 def _write_address(directory: Path, address: str) -> bool:
-    """Write down where the server listens; return whether there is room for that."""
+    """Write the server's address to the directory; return whether there was space for it."""
     fresh = directory / f".{ADDRESS}"
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -280,8 +280,8 @@ def _write_address(directory: Path, address: str) -> bool:
 
 
 async def _write_address_in_time(directory: Path, address: str) -> None:
-    """Write it down as soon as there is room."""
-    LOG.warning("no room in '%s' to write down where this server listens, %s; make room", directory, address)
+    """Write it as soon as there is space."""
+    LOG.warning("no space in '%s' to write the address of this server, %s; free some space", directory, address)
     while not _write_address(directory, address):  # noqa: ASYNC110 - a disk tells nobody that it has room
         await trio.sleep(1)
 

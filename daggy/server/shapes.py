@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def answer(kind: type[T], data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[T]:
-    """Return plain JSON data as an answer of that shape. Nothing is checked: the description is."""
+    """Return plain JSON data as an answer of that shape, unchecked."""
     del kind
     return Response(cast("T", data), status_code=status, headers=dict(headers or {}))
 
@@ -32,7 +32,7 @@ class TemplateCounts:
 
 @frozen
 class RunShape:
-    """A run. Times are ISO 8601 in UTC. That it has ended is told once that is kept; a moment before, counts say so.
+    """A run. Times are ISO 8601 in UTC. Its end is shown once it is kept; counts show it a moment earlier.
 
     In a list `counts` and `templates` are null for runs that have left memory.
     """

@@ -1,4 +1,4 @@
-"""Routes about tasks: pages of them, one with all about it, what it wrote, why it is where it is."""
+"""Routes about tasks: lists, details, output, explanations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHUNK = 1 << 20
 """Bytes of output that are read at once."""
 
 LOOK_AGAIN = 0.2
-"""Seconds between two looks at what a running attempt has written."""
+"""Seconds between two reads of a running attempt's output."""
 
 
 @get("/runs/{run_id:int}/tasks", summary="List tasks")

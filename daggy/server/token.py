@@ -9,10 +9,10 @@ from pathlib import Path
 from daggy.errors import DirectoryError
 
 FILE = "token"
-"""Its name in the state directory."""
+"""The token's file in the state directory."""
 
 ADDRESS = "address"
-"""File in the state directory that says where its server listens."""
+"""File in the state directory with the server's address."""
 
 
 def load_or_make(directory: Path) -> str:
@@ -71,7 +71,7 @@ def entrance(directory: Path) -> str:
 
 
 def page_address(address: str, token: str) -> str:
-    """Return where a server describes its API to a browser that has not been there."""
+    """Return the address of a server's API page for a browser without a cookie."""
     return f"{address}/docs?token={token}"
 
 

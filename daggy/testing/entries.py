@@ -17,7 +17,7 @@ _NUMBERS = tuple(name for name in ATTEMPT.names or () if name not in _TIMES)
 
 
 @frozen(eq=False)
-class Told:
+class NewsItem:
     """One thing of a run's story: an attempt (`row`, a scalar of ATTEMPT), or a move (`row` is None)."""
 
     version: int
@@ -77,19 +77,21 @@ def moved(
     return Moved(run, version, State.WAITING, indexes, cause, actor, 5.0, flying)
 
 
-def story(entries: Iterable[Entry]) -> list[Told]:
+def story(entries: Iterable[Entry]) -> list[NewsItem]:
     """Return the attempts and moves among entries, one by one, so that batches do not matter."""
-    told: list[Told] = []
+    told: list[NewsItem] = []
     for entry in entries:
         if isinstance(entry, Attempts):
-            told += [Told(entry.version, row, entry.messages.get(place, "")) for place, row in enumerate(entry.rows)]
+            told += [
+                NewsItem(entry.version, row, entry.messages.get(place, "")) for place, row in enumerate(entry.rows)
+            ]
         elif isinstance(entry, Moved):
             moved = f"{int(entry.state)} {entry.ranges.tolist()} {entry.flying.tolist()}"
-            told.append(Told(entry.version, None, f"{moved} {entry.cause!r} {entry.actor!r} {entry.at}"))
+            told.append(NewsItem(entry.version, None, f"{moved} {entry.cause!r} {entry.actor!r} {entry.at}"))
     return told
 
 
-def same_story(one: Sequence[Told], other: Sequence[Told]) -> bool:
+def same_story(one: Sequence[NewsItem], other: Sequence[NewsItem]) -> bool:
     """Return whether two stories are the same: numbers exactly, times to the microsecond."""
     if [_outline(told) for told in one] != [_outline(told) for told in other]:
         return False
@@ -112,11 +114,11 @@ def require(holds: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def _outline(told: Told) -> tuple[int, bool, str]:
+def _outline(told: NewsItem) -> tuple[int, bool, str]:
     return told.version, told.row is None, told.text
 
 
-def _rows(told: Sequence[Told]) -> Rows:
+def _rows(told: Sequence[NewsItem]) -> Rows:
     rows = np.zeros(sum(one.row is not None for one in told), ATTEMPT)
     for place, row in enumerate(one.row for one in told if one.row is not None):
         rows[place] = row

@@ -16,12 +16,12 @@ from daggy.tracker import (
     Entry,
     Epoch,
     Generated,
+    NewsItem,
     Place,
     RunChanged,
     RunFilter,
     RunRecord,
     RunState,
-    Told,
     Tracker,
 )
 
@@ -227,7 +227,7 @@ def _recognises_submissions(bench: _Bench) -> None:
 
 
 def _keeps_what_was_told(bench: _Bench) -> None:
-    told = [Told(number, 1 + number % 2, float(number), b'{"n": %d}' % number) for number in range(1, 21)]
+    told = [NewsItem(number, 1 + number % 2, float(number), b'{"n": %d}' % number) for number in range(1, 21)]
     require(bench.tracker.last_told() == 0, "last_told() of an empty tracker must be 0")
     require(bench.tracker.told(0, 10) == [], "told() of an empty tracker must be empty")
     bench.tracker.append([submitted(1), submitted(2), *told[:12]])
@@ -248,7 +248,7 @@ def _keeps_what_was_told(bench: _Bench) -> None:
 def _drops_what_was_told_long_ago(bench: _Bench) -> None:
     count = TOLD_KEPT + 5_000
     for first in range(1, count, 5_000):
-        bench.tracker.append([Told(number, 1, 0.0, b"{}") for number in range(first, first + 5_000)])
+        bench.tracker.append([NewsItem(number, 1, 0.0, b"{}") for number in range(first, first + 5_000)])
     require(bench.tracker.told(0, 1) is None, "told() after a number whose successor was dropped must be None")
     kept = bench.tracker.told(count - TOLD_KEPT, TOLD_KEPT)
     require(kept is not None and len(kept) == TOLD_KEPT, "the last of what was told must be kept")

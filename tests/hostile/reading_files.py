@@ -20,7 +20,7 @@ from daggy.launcher import dead_launchers, frames as wire, logs, spool as spools
 from daggy.launcher.frames import KEYS
 from daggy.launcher.program.spool import RECORD
 from daggy.testing.entries import attempts, moved, submitted
-from daggy.tracker import Generated, Place, RunChanged, RunFilter, RunState, Told
+from daggy.tracker import Generated, NewsItem, Place, RunChanged, RunFilter, RunState
 from daggy_sqlite import SqliteSettings, SqliteTracker, columns as stored, schema
 from tests.hostile.oracles import outcome
 
@@ -186,7 +186,7 @@ def _sound() -> bytes:
         tracker.append([Place(0, "default", "here"), submitted(1, tags={"env": "test"}), submitted(2)])
         tracker.append([attempts(1, 1, 20, seed=1, messages={3: "no such file"}), moved(1, 1, [(0, 2)])])
         tracker.append([Generated(1, 1, 0, 1, b'{"tasks": {}}', 1.0), RunChanged(1, RunState.ERRORED, 5.0)])
-        tracker.append([Told(1, 1, 5.0, b'{"run_id": 1}')])
+        tracker.append([NewsItem(1, 1, 5.0, b'{"run_id": 1}')])
         tracker.close()
         return (directory / schema.FILE).read_bytes()
     finally:

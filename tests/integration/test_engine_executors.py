@@ -52,7 +52,7 @@ async def test_what_an_executor_had_when_it_failed_is_lost_and_runs_again(
     assert sorted(lost) == [(run.plan.index("a"), 1, Reason.LOST), (run.plan.index("b"), 1, Reason.LOST)]
     message = run.ledger.messages[0]
     assert message == (
-        "the executor of pool 'default' ended, and nobody had stopped it"
+        "the executor of pool 'default' ended unexpectedly"
         if way == "leaves"
         else "the executor of pool 'default' failed: RuntimeError: no more"
     )

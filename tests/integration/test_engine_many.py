@@ -14,13 +14,12 @@ from daggy.attempt import Kind, Reason, Reports
 from daggy.engine import ended_runs
 from daggy.engine.configuration import Retention
 from daggy.engine.explain import explain
-from daggy.engine.news import NewsItem
 from daggy.engine.retention import overdue, retain
 from daggy.errors import ConflictError, NotFoundError, TrackerError
 from daggy.executor import Machine, Ticket
 from daggy.run.run import Run
 from daggy.spec import parse
-from daggy.tracker import RunFilter, RunState
+from daggy.tracker import NewsItem, RunFilter, RunState
 from daggy.view.shapes import Filter, tasks
 from tests.integration.engine_rig import (
     Json,
@@ -411,7 +410,7 @@ async def test_readiness_says_what_is_wrong(tmp_path: Path, autojump_clock: trio
             nursery.start_soon(later)
             await waiting.wait()
             await trio.sleep(1)
-            assert engine.readiness() == "nothing can be kept: disk full: make room"
+            assert engine.readiness() == "cannot save state: disk full: make room"
             tracker.fault = None
         assert engine.readiness() == ""
         scene.life().fail(OSError("cannot start"))

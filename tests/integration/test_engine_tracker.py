@@ -17,7 +17,7 @@ from daggy.tracker import Attempts, Entry, Generated, Moved, RunChanged, RunStat
 from tests.integration.engine_rig import KeptTracker, Scene, at_work, document, reasons, state_of, submit, template
 
 pytestmark = pytest.mark.trio
-FULL = TrackerError("'daggy.db': disk full; it is tried again")
+FULL = TrackerError("'daggy.db': disk full; retrying")
 FOREVER = float("inf")
 
 

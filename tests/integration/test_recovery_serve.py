@@ -329,7 +329,7 @@ def test_a_full_disk_holds_everything_up_says_so_and_goes_on_with_room_again(sma
         waiting = threading.Thread(target=lambda: server.api("POST", "/runs", json=spec))
         waiting.start()
         server.until(lambda: server.http.get("/ready").status_code == 503)
-        assert "nothing can be kept" in server.http.get("/ready").json()["reason"]
+        assert "cannot save state" in server.http.get("/ready").json()["reason"]
         refused = server.api("POST", "/runs", json={"directory": "/", "tasks": {"a": task("true")}})
         assert (refused.status_code, refused.json()["error"]["code"]) == (507, "no_room")
         assert server.get(f"/runs/{first}")["state"] == "completed"

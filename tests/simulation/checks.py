@@ -15,7 +15,7 @@ from daggy.engine.archive import attempts_of
 from daggy.engine.engine import Engine
 from daggy.run import states
 from daggy.run.run import Run, from_ranges
-from daggy.tracker import Attempts, Moved, Submitted, Told
+from daggy.tracker import Attempts, Moved, NewsItem, Submitted
 from tests.simulation import specs
 from tests.simulation.story import Story
 from tests.simulation.world import Happened
@@ -344,7 +344,7 @@ class Checks:
 
     def told(self, run: Run) -> None:
         """The last that was told of a run is what it is."""
-        told = [entry for entry in self.story.entries if isinstance(entry, Told) and entry.run == run.id]
+        told = [entry for entry in self.story.entries if isinstance(entry, NewsItem) and entry.run == run.id]
         if not told or not self.story.plan.follows:
             return
         last = json.loads(told[-1].body)

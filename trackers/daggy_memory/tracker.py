@@ -20,13 +20,13 @@ from daggy.tracker import (
     Generated,
     History,
     Moved,
+    NewsItem,
     Place,
     RunChanged,
     RunFilter,
     RunRecord,
     RunState,
     Submitted,
-    Told,
     Tracker,
     Version,
 )
@@ -65,7 +65,7 @@ class MemoryTracker(Tracker):
         self._last_epoch = 0
         self._last_run = 0
         self._keys: dict[str, tuple[float, int, str]] = {}
-        self._told: deque[Told] = deque(maxlen=TOLD_KEPT)
+        self._told: deque[NewsItem] = deque(maxlen=TOLD_KEPT)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep these, all or none, in this order.
@@ -131,7 +131,7 @@ class MemoryTracker(Tracker):
         """Return the highest number told; 0 if there is none."""
         return self._told[-1].number if self._told else 0
 
-    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[Told] | None:
+    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[NewsItem] | None:
         """Return what was told above the number `after`, of one run or of all, ascending; None if that is too old."""
         if after >= self.last_told():
             return []
@@ -146,7 +146,7 @@ class MemoryTracker(Tracker):
         self._runs.pop(run, None)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close it."""
         self._runs.clear()
 
     def __enter__(self) -> Self:
@@ -158,11 +158,11 @@ class MemoryTracker(Tracker):
         self.close()
 
     def _refuse(self, entries: Iterable[Entry]) -> None:
-        """Raise for what cannot be kept, before anything is."""
+        """Refuse invalid entries before anything is kept."""
         new: dict[int, set[int]] = {}  # run to its versions in this batch
         highest = self._last_run
         for entry in entries:
-            if isinstance(entry, (Epoch, Place, Told)):
+            if isinstance(entry, (Epoch, Place, NewsItem)):
                 continue
             if isinstance(entry, Submitted) and entry.version == 1:
                 if entry.run <= highest:
@@ -190,7 +190,7 @@ class MemoryTracker(Tracker):
                 self._last_epoch = max(self._last_epoch, entry.number)
             case Place():
                 self._places[entry.number] = (entry.pool, entry.host)
-            case Told():
+            case NewsItem():
                 self._told.append(entry)
             case Submitted(version=1):
                 self._last_run = entry.run

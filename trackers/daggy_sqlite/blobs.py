@@ -1,4 +1,4 @@
-"""Large values of one column, in and out piece by piece: the interpreter is not held while a hundred megabytes move."""
+"""Reads and writes large values of a column piece by piece, so that a hundred megabytes do not hold the interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts as rows of the table `attempts`, and back: arrays on our side, numbers on SQLite's."""
+"""Converts attempts from arrays to rows of the table `attempts`, and back."""
 
 # ruff: noqa: S608 - statements are made of our own constants; every value is bound
 from __future__ import annotations
@@ -107,7 +107,7 @@ def select(connection: sqlite3.Connection, first: int, last: int) -> tuple[Rows,
 def _numbers(text: str, count: int) -> Integers:
     numbers = np.fromstring(text, np.int64, sep=",")
     if len(numbers) != count:
-        raise ValueError("attempts hold something else than numbers")
+        raise ValueError("attempts hold values that are not numbers")
     return numbers
 
 

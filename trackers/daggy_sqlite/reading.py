@@ -1,4 +1,4 @@
-"""Rows into entries: what the SQLite tracker gives back."""
+"""Reads rows of the SQLite tracker as entries."""
 
 # ruff: noqa: S608 - statements are made of our own constants; every value is bound
 from __future__ import annotations
@@ -17,12 +17,12 @@ from daggy.tracker import (
     Generated,
     History,
     Moved,
+    NewsItem,
     Rows,
     RunFilter,
     RunRecord,
     RunState,
     State,
-    Told,
     Version,
 )
 from daggy_sqlite import blobs
@@ -116,7 +116,7 @@ def read_places(connection: sqlite3.Connection) -> Mapping[int, tuple[str, str]]
     return {number: (pool, host) for number, pool, host in connection.execute("SELECT number, pool, host FROM places")}
 
 
-def read_told(connection: sqlite3.Connection, after: int, limit: int, run: int | None) -> Sequence[Told] | None:
+def read_told(connection: sqlite3.Connection, after: int, limit: int, run: int | None) -> Sequence[NewsItem] | None:
     """Return what was told above a number, of one run or of all, ascending; None if some of it has been dropped."""
     first = connection.execute("SELECT min(number) FROM told").fetchone()[0]
     if first is not None and after < first - 1:
@@ -124,7 +124,7 @@ def read_told(connection: sqlite3.Connection, after: int, limit: int, run: int |
     of_run = "" if run is None else "run = ? AND "
     parameters = (after, limit) if run is None else (run, after, limit)
     query = f"SELECT number, run, at, body FROM told WHERE {of_run}number > ? ORDER BY number LIMIT ?"
-    return [Told(*row) for row in connection.execute(query, parameters)]
+    return [NewsItem(*row) for row in connection.execute(query, parameters)]
 
 
 def require(connection: sqlite3.Connection, run: int) -> None:

@@ -1,4 +1,4 @@
-"""The tables of `daggy.db`, and how that file is opened and told from others."""
+"""The tables of `daggy.db`, and how the file is opened and recognised."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CREATE INDEX told_of_run ON told (run, number);
 CREATE VIEW told_readable AS
     SELECT number, run, datetime(at, 'unixepoch') AS at, CAST(body AS TEXT) AS body FROM told;
 """
-"""What format 2 brought."""
+"""What format 2 added."""
 
 TABLES = """
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, at REAL NOT NULL);
@@ -105,7 +105,7 @@ NAMES: tuple[tuple[str, str, type[enum.IntEnum]], ...] = (
 """Tables of names, by number."""
 
 MIGRATIONS = {1: SINCE_1}
-"""What leads from each earlier format to the next one."""
+"""Statements that migrate each earlier format to the next one."""
 
 
 def open_writable(directory: Path) -> sqlite3.Connection:
@@ -169,8 +169,7 @@ def open_readonly(directory: Path) -> sqlite3.Connection:
             return connection
     if _has_log(path):
         raise DirectoryError(
-            f"cannot read '{path}' with its log '{FILE}-wal' ({failure}); "
-            "copy both to where one can write, and look there"
+            f"cannot read '{path}' with its log '{FILE}-wal' ({failure}); copy both to a writable place and look there"
         ) from failure
     assert failure is not None
     raise opening_error(failure, path) from failure
@@ -193,15 +192,15 @@ def is_damage(error: Exception) -> bool:
 
 
 def damaged(path: Path, error: Exception) -> DirectoryError:
-    """Return the error of a file that cannot be believed."""
-    return DirectoryError(f"'{path}' is damaged ({error}); put a backup in its place, or start in another --dir")
+    """Return the error for a damaged file."""
+    return DirectoryError(f"'{path}' is damaged ({error}); restore a backup, or use another --dir")
 
 
 def translated(error: Exception, path: Path) -> DaggyError:
-    """Return what an error of SQLite is for the engine: damage ends it, everything else is tried again."""
+    """Return SQLite's error as the engine's: damage ends the engine, everything else is retried."""
     if is_damage(error):
         return damaged(path, error)
-    return TrackerError(f"'{path}': {error}; it is tried again")
+    return TrackerError(f"'{path}': {error}; retrying")
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

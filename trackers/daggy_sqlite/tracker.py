@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 from attrs import frozen
 
 from daggy.errors import InternalError, TrackerError
-from daggy.tracker import Attempts, Entry, History, RunFilter, RunRecord, Told, Tracker
+from daggy.tracker import Attempts, Entry, History, NewsItem, RunFilter, RunRecord, Tracker
 from daggy_sqlite.reading import read_attempts, read_attempts_of, read_history, read_places, read_runs, read_told
 from daggy_sqlite.schema import FAULTS, FILE, RUN_SHIFT, damaged, open_readonly, open_writable, translated
 from daggy_sqlite.writing import Counts, Writer, count_attempts
@@ -42,7 +42,7 @@ class SqliteTracker(Tracker):
         del settings
         self._begin(open_writable(directory), directory)
         try:
-            with contextlib.suppress(TrackerError):  # the disk is full: nobody sees it, and the next call removes it
+            with contextlib.suppress(TrackerError):  # the disk is full: it is invisible, and the next call removes it
                 self._forget_rest()
         except BaseException:
             self._connection.close()
@@ -50,7 +50,7 @@ class SqliteTracker(Tracker):
 
     @classmethod
     def open_readonly(cls, settings: Any, directory: Path) -> Self:
-        """Open the database for looking only, as of its last commit; another process may write, or nobody be able to.
+        """Open the database for reading only, as of its last commit; another process may be writing to it.
 
         Raises:
             DirectoryError: there is none, it cannot be opened, is damaged, or of another version.
@@ -132,7 +132,7 @@ class SqliteTracker(Tracker):
         """Return the highest number told; 0 if there is none."""
         return self._number("SELECT max(number) FROM told")
 
-    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[Told] | None:
+    def told(self, after: int, limit: int, run: int | None = None) -> Sequence[NewsItem] | None:
         """Return what was told above the number `after`, of one run or of all, ascending; None if that is too old."""
         with self._reading():
             return read_told(self._connection, after, limit, run)

@@ -1,4 +1,4 @@
-"""Entries into rows: what one transaction of the SQLite tracker writes."""
+"""Writes entries as rows: one transaction of the SQLite tracker."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from daggy.tracker import (
     Epoch,
     Generated,
     Moved,
+    NewsItem,
     Place,
     RunChanged,
     RunState,
     Submitted,
-    Told,
 )
 from daggy_sqlite import blobs
 from daggy_sqlite.columns import insert
@@ -70,7 +70,7 @@ class Writer:
             elif isinstance(entry, Place):
                 place = (entry.number, _text(entry.pool), _text(entry.host))
                 self.connection.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", place)
-            elif isinstance(entry, Told):
+            elif isinstance(entry, NewsItem):
                 self._tell(entry)
             elif isinstance(entry, Submitted) and entry.version == 1:
                 self._submit(entry)
@@ -78,7 +78,7 @@ class Writer:
                 self._write(entry)
         self._write_attempts()
 
-    def _tell(self, entry: Told) -> None:
+    def _tell(self, entry: NewsItem) -> None:
         told = (entry.number, entry.run, entry.at, entry.body)
         self.connection.execute("INSERT INTO told VALUES (?, ?, ?, ?)", told)
         if entry.number % PRUNE == 0:
@@ -214,5 +214,5 @@ def count_attempts(connection: sqlite3.Connection, run: int) -> int:
 
 
 def _text(text: str) -> str:
-    """Return what SQLite can hold: names of files may have bytes that are no text."""
+    """Return text that SQLite can store: file names may have bytes that are not UTF-8."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Specs read and planned before an engine takes them; large ones in a process of their own: the loop goes on.
+"""Reads and plans specs before an engine takes them; large ones in a process of their own, so that the loop goes on.
 
 A process of its own, because a thread would not do: decoding tens of megabytes, and a collection over millions of new
 values, hold the interpreter in one piece. What comes back are arrays, mapped from memory that both processes see, and
@@ -84,7 +84,7 @@ class Intake:
         Raises:
             SpecError: everything that is wrong with it.
             TooLargeError: it comes to more tasks than are accepted.
-            UnavailableError: it is large, and the process that was to read it did not live to tell.
+            UnavailableError: it is large, and the process that was reading it died.
         """
         made = await self.plan(body)
         self.check(made.size)

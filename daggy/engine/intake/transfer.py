@@ -1,4 +1,4 @@
-"""What one of our processes hands to another: values, and arrays that neither copies, in memory that both map.
+"""Transfers values from one process to another, and arrays without copying, in memory that both map.
 
 Values are pickled, so a transfer is opened only by whoever started the process that packed it: nobody else can write to
 that memory, which has no name. Each piece is small enough to be unpacked between two turns of a loop; large arrays

@@ -24,10 +24,10 @@ from daggy.plan import Plan, plan
 from daggy.spec import parse
 
 NICE = 5
-"""How far this process steps back behind the server."""
+"""How much lower the priority of this process is than the server's."""
 
 FIRST_TO_GO = "500"
-"""Where memory runs out, the kernel ends this process before it ends the server."""
+"""If memory runs out, the kernel ends this process before the server."""
 
 
 @frozen

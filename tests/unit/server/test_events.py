@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import trio
 
-from daggy.engine.news import BACKLOG, News, NewsItem
+from daggy.engine.news import BACKLOG, News
+from daggy.tracker import NewsItem
 
 with warnings.catch_warnings():
     # Litestar renames what its parameters are called; the old names are those that every version we allow knows.

@@ -11,7 +11,7 @@ import pytest
 from daggy.errors import DirectoryError
 from daggy.run.replay import replay
 from daggy.run.states import Now
-from daggy.tracker import RunFilter, RunState, Told
+from daggy.tracker import NewsItem, RunFilter, RunState
 from daggy.view.shapes import Filter, tasks
 from daggy_sqlite import SqliteSettings, SqliteTracker, schema
 
@@ -44,7 +44,7 @@ def test_a_directory_of_format_1_is_brought_up_and_its_run_goes_on(old: Path) ->
     assert states["report"] == "upstream_failed"
     assert states["discover/found"] == "completed"
     assert (tracker.last_told(), tracker.keyed("k", 0.0)) == (0, None)
-    tracker.append([Told(1, 1, 0.0, b"{}")])
+    tracker.append([NewsItem(1, 1, 0.0, b"{}")])
     tracker.close()
     assert format_of(old) == schema.FORMAT
 
