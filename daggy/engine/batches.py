@@ -24,7 +24,7 @@ def fault(error: Exception) -> str:
 
 
 def checked(reports: Reports) -> Reports:
-    """Return reports that can be written on.
+    """Return an executor's reports if they are what they should be.
 
     Raises:
         TypeError: a plug-in made them of something else.
@@ -32,7 +32,7 @@ def checked(reports: Reports) -> Reports:
     rows = reports.rows
     if rows.dtype != REPORT:
         raise TypeError(f"reports must be an array of REPORT, not of {rows.dtype}")
-    return reports if rows.flags.writeable else Reports(rows.copy(), reports.messages)
+    return reports
 
 
 def joined(inbox: list[tuple[str, Reports]]) -> list[tuple[str, Reports]]:

@@ -8,7 +8,7 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
-from daggy.attempt import Rows
+from daggy.attempt import REPORT, Rows
 from daggy.tracker import Place
 
 
@@ -49,19 +49,22 @@ class Places:
         """Forget the machines that a pool's executor has named: another one is at work."""
         self._tables.pop(pool, None)
 
-    def fill(self, pool: str, machines: Callable[[], Sequence[str]], rows: Rows) -> None:
-        """Replace an executor's numbers of machines in its reports by those of places.
+    def placed(self, pool: str, machines: Callable[[], Sequence[str]], rows: Rows) -> Rows:
+        """Return an executor's reports, as an array of their own, with the numbers of places in them.
+
+        The executor's array stays as it is: it may report the same again.
 
         Args:
             pool: Whose executor.
             machines: Gives the names of the machines that it has named so far.
-            rows: REPORTs that can be written on.
+            rows: Array of REPORT.
 
         Raises:
             ValueError: a report is from a machine that the executor has not named.
         """
+        rows = np.frombuffer(bytearray(rows.tobytes()), REPORT)  # far cheaper than copying field by field
         if not len(rows):
-            return
+            return rows
         place = rows["row"]["place"]
         table = self._tables.get(pool)
         most = int(place.max())
@@ -71,3 +74,4 @@ class Places:
         if most >= len(table):
             raise ValueError(f"a report has place {most}, and the executor has named {len(table)} machines")
         rows["row"]["place"] = table[place]
+        return rows

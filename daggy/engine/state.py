@@ -93,8 +93,7 @@ class EngineState:
         self.report(pool, self.placed(pool, checked(reports)))
 
     def placed(self, pool: str, reports: Reports) -> Reports:
-        """Return an executor's reports with the numbers of places in them."""
+        """Return a copy of an executor's reports with the numbers of places in them."""
         executor = self.dispatcher.lines[pool].executor
         assert executor is not None
-        self.places.fill(pool, executor.machines, reports.rows)
-        return reports
+        return Reports(self.places.placed(pool, executor.machines, reports.rows), reports.messages)

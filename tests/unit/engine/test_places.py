@@ -13,8 +13,11 @@ from daggy.tracker import Place
 def filled(places: Places, pool: str, machines: list[str], given: list[int]) -> list[str]:
     rows = np.zeros(len(given), REPORT)
     rows["row"]["place"] = given
-    places.fill(pool, lambda: machines, rows)
-    return [places.host(number) for number in rows["row"]["place"].tolist()]
+    rows.flags.writeable = False
+    placed = places.placed(pool, lambda: machines, rows)
+    assert rows["row"]["place"].tolist() == given, "the executor's own rows have changed"
+    assert placed.flags.writeable
+    return [places.host(number) for number in placed["row"]["place"].tolist()]
 
 
 def test_each_report_gets_the_place_of_its_machine() -> None:
