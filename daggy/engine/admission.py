@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from attrs import evolve
 
-from daggy.engine.dispatch import Dispatcher, Line
+from daggy.engine.dispatch import Dispatcher, PoolLink
 from daggy.errors import Problem, SpecError
 from daggy.executor import Work
 from daggy.plan import Block, Plan
@@ -50,14 +50,14 @@ def _check_templates(spec: RunSpec, templates: Iterable[Template], dispatcher: D
     for template in templates:
         pool = template.policy.pool or dispatcher.default_pool
         place = f"tasks.{template.name}"
-        if pool not in dispatcher.lines:
-            close = difflib.get_close_matches(pool, dispatcher.lines, n=1)
-            mend = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(dispatcher.lines))}"
+        if pool not in dispatcher.links:
+            close = difflib.get_close_matches(pool, dispatcher.links, n=1)
+            mend = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(dispatcher.links))}"
             yield Problem(f"{place}.pool", f"no pool named '{pool}'", mend)
             continue
-        line = dispatcher.lines[pool]
-        yield from _unmet(spec, template.policy, line, place)
-        yield from _refused(template, line, place)
+        link = dispatcher.links[pool]
+        yield from _unmet(spec, template.policy, link, place)
+        yield from _refused(template, link, place)
 
 
 def _samples(block: Block) -> Iterator[Template]:
@@ -70,7 +70,7 @@ def _samples(block: Block) -> Iterator[Template]:
         yield block.templates[row]
 
 
-def _unmet(spec: RunSpec, policy: Policy, line: Line, place: str) -> Iterator[Problem]:
+def _unmet(spec: RunSpec, policy: Policy, link: PoolLink, place: str) -> Iterator[Problem]:
     for name, amount in policy.resources:
         limit = spec.limits.get(name)
         if limit is not None:
@@ -81,22 +81,22 @@ def _unmet(spec: RunSpec, policy: Policy, line: Line, place: str) -> Iterator[Pr
                     "raise limits or ask for less",
                 )
             continue
-        if line.executor is None or not line.executor.fixed:
+        if link.executor is None or not link.executor.fixed:
             continue
-        most = max((machine.totals.get(name, 0.0) for machine in line.pool.machines.values()), default=0.0)
+        most = max((machine.totals.get(name, 0.0) for machine in link.pool.machines.values()), default=0.0)
         if amount > most:
             yield Problem(
                 f"{place}.resources.{name}",
-                f"needs {amount:g}, and no machine of pool '{line.pool.name}' has more than {most:g}",
+                f"needs {amount:g}, and no machine of pool '{link.pool.name}' has more than {most:g}",
                 f"ask for less, choose another pool, or give the run or the pool more '{name}'",
             )
 
 
-def _refused(template: Template, line: Line, place: str) -> Iterator[Problem]:
-    if line.executor is None:
+def _refused(template: Template, link: PoolLink, place: str) -> Iterator[Problem]:
+    if link.executor is None:
         return
     details = template.details
     kind = "shell" if details.shell is not None else "command"
     work = Work(kind, dict(template.policy.resources), details.options or None, template.policy.is_generator)
-    for problem in line.executor.check(work):
+    for problem in link.executor.check(work):
         yield evolve(problem, path=f"{place}.{problem.path}" if problem.path else place)

@@ -41,11 +41,11 @@ class Answers:
         self.state.wake()
 
     async def _read(self, run: Run, answer: Answer) -> bytes:
-        line = self.state.dispatcher.line_of(run.frontier.queue_of(answer.index).policy.pool)
-        if line.executor is None:
+        link = self.state.dispatcher.link_of(run.frontier.queue_of(answer.index).policy.pool)
+        if link.executor is None:
             raise OSError("its executor has ended")
         ticket = answer.ticket
-        return await line.executor.read_log(run.id, ticket.version, answer.row, "answer", 0, LARGEST)
+        return await link.executor.read_log(run.id, ticket.version, answer.row, "answer", 0, LARGEST)
 
     def _grow(self, run: Run, index: int, data: bytes) -> str:
         """Return why an answer cannot be used; empty if it was."""

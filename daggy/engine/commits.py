@@ -83,7 +83,7 @@ class Commits:
     def on_kept(self, acks: Sequence[tuple[str, Ack]]) -> None:
         """Pass on the acknowledgements that a commit allows, and let runs go on that waited for it."""
         for pool, ack in acks:
-            self.state.dispatcher.lines[pool].ask(ack)
+            self.state.dispatcher.links[pool].ask(ack)
         done = self.state.writer.done
         if any(number <= done for number in self._barriers.values()):
             self._barriers = {run: number for run, number in self._barriers.items() if number > done}

@@ -27,7 +27,7 @@ LONGEST_WAIT = 1.0
 
 
 @define(eq=False)
-class Line:
+class PoolLink:
     """A pool, its executor and the way to it. `requests` is None while the executor is being made again, for the
     reason `fault`.
     """
@@ -57,7 +57,7 @@ class Dispatcher:
     """Hands out ready tasks and passes on kills.
 
     Args:
-        lines: By pool name.
+        links: By pool name.
         default_pool: For templates that name none.
         flights: What is handed out.
         places: Where attempts run.
@@ -66,7 +66,7 @@ class Dispatcher:
         is_cut: Whether the last turn handed out as much as a turn may, so that there may be room for more at once.
     """
 
-    lines: dict[str, Line]
+    links: dict[str, PoolLink]
     default_pool: str
     flights: Flights
     places: Places
@@ -76,9 +76,9 @@ class Dispatcher:
     renderers: dict[int, Renderer] = field(factory=dict)
     _slots: dict[int, Slot] = field(factory=dict)
 
-    def line_of(self, pool: str) -> Line:
-        """Return the line of a template's pool."""
-        return self.lines[pool or self.default_pool]
+    def link_of(self, pool: str) -> PoolLink:
+        """Return the link of a template's pool."""
+        return self.links[pool or self.default_pool]
 
     def dispatch(self, runs: Iterable[Run], now: Now) -> list[Run]:
         """Hand out what is ready in these runs, as far as resources go; return those of which something was."""
@@ -90,17 +90,17 @@ class Dispatcher:
                 queue = run.frontier.queues[number]
                 candidates.setdefault(queue.policy.pool or self.default_pool, []).append(Candidate(run, queue))
         for name, wanting in candidates.items():
-            line = self.lines[name]
-            if line.requests is None:
+            link = self.links[name]
+            if link.requests is None:
                 continue
-            for grant in line.pool.choose(wanting, now.mono):
-                self._hand_out(line, grant, now)
+            for grant in link.pool.choose(wanting, now.mono):
+                self._hand_out(link, grant, now)
                 served[grant.candidate.run.id] = grant.candidate.run
-            self.is_cut |= line.pool.is_cut
-            self._recall_stuck(line, wanting, now)
+            self.is_cut |= link.pool.is_cut
+            self._recall_stuck(link, wanting, now)
         return list(served.values())
 
-    def _hand_out(self, line: Line, grant: Grant, now: Now) -> None:
+    def _hand_out(self, link: PoolLink, grant: Grant, now: Now) -> None:
         (run, queue), machine, share, _, ahead = grant
         indexes = run.frontier.take(queue, grant.tasks)
         if not ahead:
@@ -111,24 +111,24 @@ class Dispatcher:
             run.change(RunState.RUNNING, now)
         launches, failures = self.renderer(run).launches(run.plan.blocks[queue.block], indexes)
         if failures:
-            place = self.places.number(line.pool.name, machine.name)
+            place = self.places.number(link.pool.name, machine.name)
             self.failed(self._unrendered(run, failures, place, now))
         if not launches:
             return
         slot = self._slots.get(id(share))
         if slot is None:
-            slot = self._slots[id(share)] = Slot(line.pool, machine, share)
+            slot = self._slots[id(share)] = Slot(link.pool, machine, share)
         sent = indexes.tolist() if not failures else [launch.index for launch in launches]
         self.flights.sent((run.id, run.version), sent, slot)
         share.moved = now.mono
-        line.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches))
+        link.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches))
 
-    def adopt(self, line: Line, run: Run, tickets: Iterable[tuple[Ticket, int]]) -> None:
+    def adopt(self, link: PoolLink, run: Run, tickets: Iterable[tuple[Ticket, int]]) -> None:
         """Account for tasks that an earlier engine handed out and that still run, each at its place, wanted or not."""
         for ticket, place in tickets:
             needs = pool_needs(run, _needs_of(run, ticket))
-            machine, share = line.pool.adopting(self.places.host(place), needs)
-            self.flights.adopted((run.id, ticket.version), ticket.index, Slot(line.pool, machine, share))
+            machine, share = link.pool.adopting(self.places.host(place), needs)
+            self.flights.adopted((run.id, ticket.version), ticket.index, Slot(link.pool, machine, share))
 
     def drop(self, run_id: int) -> None:
         """Forget a run that leaves memory."""
@@ -153,22 +153,22 @@ class Dispatcher:
         rows["row"] = attempts
         return Reports(rows, {position: message for position, (_, message) in enumerate(failures)})
 
-    def _recall_stuck(self, line: Line, wanting: list[Candidate], now: Now) -> None:
+    def _recall_stuck(self, link: PoolLink, wanting: list[Candidate], now: Now) -> None:
         """Ask back what waits behind something long while other needs, or other runs, find no room."""
         unmet = [candidate for candidate in wanting if candidate.queue.tasks]
         needs = {candidate.queue.policy.resources for candidate in unmet}
         several = len({candidate.run.id for candidate in unmet}) > 1
-        for kind, shares in line.pool.waiting.items():
+        for kind, shares in link.pool.waiting.items():
             others = bool(needs - {kind})
             if not others and not several:
                 continue
             shares -= {share for share in shares if not share.waiting}
             for share in shares:
                 stuck = others and now.mono - share.moved > STUCK_SECONDS
-                if (stuck or line.pool.wait(share) > LONGEST_WAIT) and not share.recalling:
+                if (stuck or link.pool.wait(share) > LONGEST_WAIT) and not share.recalling:
                     share.recalling = True
                     keys = self.flights.waiting_on(share)
-                    line.ask(Recall([self._ticket(runs, index) for runs, index in keys]))
+                    link.ask(Recall([self._ticket(runs, index) for runs, index in keys]))
 
     def _ticket(self, key: tuple[int, int], index: int) -> Ticket:
         return _ticket_of(self.renderers[key[0]].run, key[1], index)
@@ -177,19 +177,19 @@ class Dispatcher:
         """Send a run's kills and recalls to the executors that have the tickets."""
         kills, run.outbox.kills = run.outbox.kills, []
         recalls, run.outbox.recalls = run.outbox.recalls, []
-        for line, tickets in self._by_line(kills):
-            line.ask(Kill(tickets, "killed"))
-        for line, tickets in self._by_line(recalls):
-            line.ask(Recall(tickets))
+        for link, tickets in self._by_link(kills):
+            link.ask(Kill(tickets, "killed"))
+        for link, tickets in self._by_link(recalls):
+            link.ask(Recall(tickets))
 
-    def _by_line(self, tickets: list[Ticket]) -> Iterator[tuple[Line, list[Ticket]]]:
+    def _by_link(self, tickets: list[Ticket]) -> Iterator[tuple[PoolLink, list[Ticket]]]:
         by_pool: dict[str, list[Ticket]] = {}
         for ticket in dict.fromkeys(tickets):
             pool = self.flights.pool_of(ticket)
             if pool is not None:
                 by_pool.setdefault(pool.name, []).append(ticket)
         for name, chosen in by_pool.items():
-            yield self.lines[name], chosen
+            yield self.links[name], chosen
 
 
 def _needs_of(run: Run, ticket: Ticket) -> Needs:

@@ -15,7 +15,7 @@ from daggy.engine.batches import only
 from daggy.engine.commands import Commands
 from daggy.engine.commits import Commits
 from daggy.engine.directory import StateDirectory
-from daggy.engine.dispatch import Dispatcher, Line
+from daggy.engine.dispatch import Dispatcher, PoolLink
 from daggy.engine.executors import Executors, MakeExecutor as MakeExecutor
 from daggy.engine.flights import Flights
 from daggy.engine.loop import Loop
@@ -69,8 +69,8 @@ class Engine:
         self.writer = Writer(tracker, self._on_kept, in_thread=threads and tracker.durable)
         self.news = News(tracker.last_told(), self.writer.give, self.writer.kept, self.reader, clock)
         flights, places = Flights(), Places.of(tracker.places(), lambda place: self.writer.give([place]))
-        lines = {name: Line(Pool(name)) for name in pools}
-        dispatcher = Dispatcher(lines, default_pool, flights, places, self.epoch, self._on_unrendered)
+        links = {name: PoolLink(Pool(name)) for name in pools}
+        dispatcher = Dispatcher(links, default_pool, flights, places, self.epoch, self._on_unrendered)
         self.state = EngineState(
             tracker, directory, clock, self.epoch, self.reader, self.writer, self.news, dispatcher, flights,
             follow, threads, places,
@@ -180,8 +180,8 @@ class Engine:
         if self.is_stopping and not immediate:
             return
         self.state.stopping.set()
-        for line in self.state.dispatcher.lines.values():
-            line.ask(Stop(immediate, leave=leave))
+        for link in self.state.dispatcher.links.values():
+            link.ask(Stop(immediate, leave=leave))
 
     async def _keep_the_rest(self) -> None:
         """After the last executor has left: act on what it said, keep it, and release everybody who waits for an end.

@@ -10,7 +10,7 @@ import trio
 from attrs import define
 
 from daggy.attempt import Kind, Reports, Ticket
-from daggy.engine.dispatch import Line, lost
+from daggy.engine.dispatch import PoolLink, lost
 from daggy.engine.held_reports import tickets_of
 from daggy.engine.state import EngineState
 from daggy.engine.supervisor import Supervisor
@@ -38,37 +38,37 @@ class Executors:
     @property
     def are_gone(self) -> bool:
         """Return whether no executor is at work."""
-        return all(line.requests is None for line in self.state.dispatcher.lines.values())
+        return all(link.requests is None for link in self.state.dispatcher.links.values())
 
     async def supervise(self, name: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a pool's executor at work until the engine stops."""
-        line, place = self.state.dispatcher.lines[name], self.state.directory
+        link, place = self.state.dispatcher.links[name], self.state.directory
         others = frozenset(self.make) - {name}
         site = Site(name, place.path, place.instance, self.state.tracker.durable, others, self.linger)
         supervisor = Supervisor(
-            line,
+            link,
             partial(self.make[name], site),
             self.state.epoch,
             self.state.stopping,
             recovered=partial(self._hold, name),
-            succeeded=partial(self._take_over, line),
+            succeeded=partial(self._take_over, link),
             report=partial(self.state.hear, name),
-            changed=partial(self._on_capacity, line),
+            changed=partial(self._on_capacity, link),
         )
         await supervisor.run(task_status)
 
     def expect(self, is_wanted: Callable[[int], bool]) -> None:
         """Drop what executors know of other runs; end what still runs of them."""
         for pool, tickets in self.state.held_reports.drop_unknown(is_wanted):
-            self.state.dispatcher.line_of(pool).ask(Kill(tickets, NOT_CURRENT))
+            self.state.dispatcher.link_of(pool).ask(Kill(tickets, NOT_CURRENT))
 
     def _hold(self, name: str, recovered: Reports) -> None:
         """Hold what a pool's first executor recovered until the runs that it is about are read back."""
         self.state.held_reports.add(name, self.state.placed(name, recovered))
 
-    def _take_over(self, line: Line, recovered: Reports, message: str) -> None:
+    def _take_over(self, link: PoolLink, recovered: Reports, message: str) -> None:
         """Act on what an executor's successor knows of its launches; all else that it had is lost."""
-        state, name = self.state, line.pool.name
+        state, name = self.state, link.pool.name
         state.places.begin(name)
         recovered = state.placed(name, recovered)
         state.acks.forget_told(name)
@@ -84,7 +84,7 @@ class Executors:
         state.report(name, Reports(rows[chosen], messages))
         gone = [
             (key, index, state.places.number(name, host))
-            for key, index, host in state.flights.of_pool(line.pool)
+            for key, index, host in state.flights.of_pool(link.pool)
             if (key, index) not in running
         ]
         state.report(name, lost(gone, state.runs, message, state.clock()))
@@ -94,7 +94,7 @@ class Executors:
         run = self.state.runs.get(ticket.run)
         return run is None or ticket in run.orphans or run.index_of(ticket) >= 0
 
-    def _on_capacity(self, line: Line) -> None:
-        if line.executor is not None:
-            line.pool.set_capacity(line.executor.capacity())
+    def _on_capacity(self, link: PoolLink) -> None:
+        if link.executor is not None:
+            link.pool.set_capacity(link.executor.capacity())
         self.state.wake()

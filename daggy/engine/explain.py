@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from daggy.engine.dispatch import Line
+from daggy.engine.dispatch import PoolLink
 from daggy.engine.engine import Engine
 from daggy.engine.pool import pool_needs
 from daggy.engine.shares import SLACK, MachineUse
@@ -32,34 +32,34 @@ def _waits(engine: Engine, run: Run, index: int) -> Iterator[Because]:
     if held := engine.runs.held(run.id):
         yield {"kind": "held", "message": held}
     queue = run.frontier.queue_of(index)
-    line = engine.state.dispatcher.lines.get(queue.policy.pool or engine.state.dispatcher.default_pool)
-    if line is None:
+    link = engine.state.dispatcher.links.get(queue.policy.pool or engine.state.dispatcher.default_pool)
+    if link is None:
         yield {"kind": "pool", "pool": queue.policy.pool, "message": f"there is no pool '{queue.policy.pool}'"}
         return
-    if trouble := line.trouble or (engine.trouble and f"cannot save state: {engine.trouble}"):
-        yield {"kind": "pool", "pool": line.pool.name, "message": trouble}
-    yield from _lacking(run, queue, line)
-    yield from _turn(engine, run, queue, line)
+    if trouble := link.trouble or (engine.trouble and f"cannot save state: {engine.trouble}"):
+        yield {"kind": "pool", "pool": link.pool.name, "message": trouble}
+    yield from _lacking(run, queue, link)
+    yield from _turn(engine, run, queue, link)
 
 
-def _lacking(run: Run, queue: ReadyQueue, line: Line) -> Iterator[Because]:
+def _lacking(run: Run, queue: ReadyQueue, link: PoolLink) -> Iterator[Because]:
     """Yield what resources are lacking, on the machine where least is."""
     needs = pool_needs(run, queue.policy.resources)
-    machines = [machine for machine in line.pool.machines.values() if machine.could_fit(needs)]
+    machines = [machine for machine in link.pool.machines.values() if machine.could_fit(needs)]
     if any(machine.fits(needs) for machine in machines):
         held = [machine.name for machine in machines if machine.held and machine.fits(needs)]
         if held:
-            yield {"kind": "reserved", "pool": line.pool.name, "machines": held}
+            yield {"kind": "reserved", "pool": link.pool.name, "machines": held}
         return
-    best = min(machines or line.pool.machines.values(), key=lambda machine: len(_short(machine, needs)), default=None)
+    best = min(machines or link.pool.machines.values(), key=lambda machine: len(_short(machine, needs)), default=None)
     if best is None:
-        yield {"kind": "pool", "pool": line.pool.name, "message": "it has no machine at this moment"}
+        yield {"kind": "pool", "pool": link.pool.name, "message": "it has no machine at this moment"}
         return
     used = best.used()
     for name, amount in _short(best, needs):
         yield {
             "kind": "resource",
-            "pool": line.pool.name,
+            "pool": link.pool.name,
             "machine": best.name,
             "name": name,
             "needs": amount,
@@ -75,14 +75,14 @@ def _short(machine: MachineUse, needs: Sequence[tuple[str, float]]) -> list[tupl
     ]
 
 
-def _turn(engine: Engine, run: Run, queue: ReadyQueue, line: Line) -> Iterator[Because]:
+def _turn(engine: Engine, run: Run, queue: ReadyQueue, link: PoolLink) -> Iterator[Because]:
     """Yield how many ready tasks of the pool have priority, and how many runs take turns with this one."""
     first = runs = 0
     for other in engine.runs.values():
         shares = False
         for number in other.frontier.ready:
             rival = other.frontier.queues[number]
-            if (rival.policy.pool or engine.state.dispatcher.default_pool) != line.pool.name:
+            if (rival.policy.pool or engine.state.dispatcher.default_pool) != link.pool.name:
                 continue
             if rival.policy.priority > queue.policy.priority:
                 first += len(rival.tasks)

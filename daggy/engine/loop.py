@@ -49,7 +49,7 @@ class Loop:
 
     @ended_attempts.default
     def _no_attempts(self) -> dict[str, NDArray[np.int64]]:
-        return {name: np.zeros(len(Reason), np.int64) for name in self.state.dispatcher.lines}
+        return {name: np.zeros(len(Reason), np.int64) for name in self.state.dispatcher.links}
 
     async def run(self) -> None:
         """Wait for reports, timers and commands, and take all that has come as one batch; until cancelled."""

@@ -176,10 +176,10 @@ class Runs(Mapping[int, Run]):
 
     def _adopt(self, run: Run, pool: str, running: Sequence[tuple[Ticket, int]]) -> None:
         """Account for what an earlier engine launched and still runs; end what is no longer wanted."""
-        line = self.state.dispatcher.line_of(pool)
-        self.state.dispatcher.adopt(line, run, running)
+        link = self.state.dispatcher.link_of(pool)
+        self.state.dispatcher.adopt(link, run, running)
         if unwanted := [ticket for ticket, _ in running if ticket not in run.launched]:
-            line.ask(Kill(unwanted, NOT_CURRENT))
+            link.ask(Kill(unwanted, NOT_CURRENT))
 
     def admit(self, run: Run) -> None:
         """Take a run into memory."""
@@ -237,7 +237,7 @@ class Runs(Mapping[int, Run]):
         """Return bytes of one attempt's output, as `Executor.read_log`."""
         place = int(row["place"])
         pool = next((pool for (pool, _), number in self.state.places.numbers.items() if number == place), "")
-        line = self.state.dispatcher.lines.get(pool) or self.state.dispatcher.line_of("")
-        if line.executor is None:
-            raise FileNotFoundError(f"pool '{line.pool.name}' has no executor")
-        return await line.executor.read_log(run_id, version, row, stream, offset, limit)
+        link = self.state.dispatcher.links.get(pool) or self.state.dispatcher.link_of("")
+        if link.executor is None:
+            raise FileNotFoundError(f"pool '{link.pool.name}' has no executor")
+        return await link.executor.read_log(run_id, version, row, stream, offset, limit)

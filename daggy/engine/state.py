@@ -94,6 +94,6 @@ class EngineState:
 
     def placed(self, pool: str, reports: Reports) -> Reports:
         """Return a copy of an executor's reports with the numbers of places in them."""
-        executor = self.dispatcher.lines[pool].executor
+        executor = self.dispatcher.links[pool].executor
         assert executor is not None
         return Reports(self.places.placed(pool, executor.machines, reports.rows), reports.messages)

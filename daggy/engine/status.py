@@ -41,11 +41,11 @@ def pool_statuses(dispatcher: Dispatcher, attempts: Mapping[str, NDArray[np.int6
         PoolStatus(
             name,
             name == dispatcher.default_pool,
-            line.trouble,
-            [_machine(machine) for machine in line.pool.machines.values()],
+            link.trouble,
+            [_machine(machine) for machine in link.pool.machines.values()],
             {reason: int(attempts[name][reason]) for reason in Reason},
         )
-        for name, line in dispatcher.lines.items()
+        for name, link in dispatcher.links.items()
     ]
 
 

@@ -10,7 +10,7 @@ from attrs import define
 
 from daggy.attempt import Reports
 from daggy.engine.batches import checked, fault
-from daggy.engine.dispatch import Line
+from daggy.engine.dispatch import PoolLink
 from daggy.executor import Executor, Request
 
 LOG = logging.getLogger("daggy.engine")
@@ -24,10 +24,10 @@ LONGEST_PAUSE = 10.0
 
 @define(eq=False)
 class Supervisor:
-    """Runs a line's executor until it is told to stop.
+    """Runs a link's executor until it is told to stop.
 
     Args:
-        line: The pool, and the way to its executor.
+        link: The pool, and the way to its executor.
         make: Makes an executor.
         epoch: The engine's.
         stop_asked: Set when executors are told to stop.
@@ -37,7 +37,7 @@ class Supervisor:
         changed: Called when the pool's machines may be others.
     """
 
-    line: Line
+    link: PoolLink
     make: Callable[[], Executor]
     epoch: int
     stop_asked: trio.Event
@@ -52,21 +52,21 @@ class Supervisor:
         Raises:
             Exception: whatever the first one raised before it was at work.
         """
-        line, message, pause = self.line, "", FIRST_PAUSE
-        name = line.pool.name
+        link, message, pause = self.link, "", FIRST_PAUSE
+        name = link.pool.name
         while not self.stop_asked.is_set():
             began = trio.current_time()
             try:
                 await self._run_one(message, task_status)
                 message = f"the executor of pool '{name}' ended unexpectedly"
             except Exception as error:  # a plug-in is isolated: whatever it raises, the runs survive it
-                if line.executor is None:
+                if link.executor is None:
                     raise
                 message = f"the executor of pool '{name}' failed: {fault(error)}"
             finally:
-                line.requests = None
+                link.requests = None
             if not self.stop_asked.is_set():
-                line.fault = message
+                link.fault = message
                 LOG.warning("%s; starting another one", message)
                 lasted = trio.current_time() - began > LONGEST_PAUSE
                 pause = FIRST_PAUSE if lasted else min(LONGEST_PAUSE, pause * 2)
@@ -74,10 +74,10 @@ class Supervisor:
                     await self.stop_asked.wait()
 
     async def _run_one(self, message: str, task_status: trio.TaskStatus[None]) -> None:
-        line, executor = self.line, self.make()
+        link, executor = self.link, self.make()
         known = checked(await executor.recover(self.epoch))
-        line.pool.set_capacity(executor.capacity())
-        is_first, line.executor = line.executor is None, executor
+        link.pool.set_capacity(executor.capacity())
+        is_first, link.executor = link.executor is None, executor
         if is_first:
             self.recovered(known)
         else:
@@ -87,5 +87,5 @@ class Supervisor:
         if self.stop_asked.is_set():
             return
         send, receive = trio.open_memory_channel[Request](float("inf"))
-        line.requests = send
+        link.requests = send
         await executor.run(receive, self.report, self.changed)

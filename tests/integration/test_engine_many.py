@@ -109,7 +109,7 @@ async def test_what_is_adopted_takes_room_on_the_machine_that_it_runs_on(
     scene.recovered["default"] = [Reports(report(Kind.STARTED, Ticket(1, 1, 1, 1, 1), started=4e9, place=1))]
     async with at_work(tmp_path, scene, tracker, follow=True) as engine:
         await engine.runs.take_up()
-        pool = engine.state.dispatcher.line_of("").pool
+        pool = engine.state.dispatcher.link_of("").pool
         await scene.until(lambda: len(scene.launched) == 2)
         assert {name: machine.used() for name, machine in pool.machines.items()} == {
             "first": {"cores": 2.0},

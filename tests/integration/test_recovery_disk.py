@@ -60,7 +60,7 @@ def test_a_full_disk_stops_launching_says_so_and_with_room_it_goes_on(at: Rig) -
         line = process.stderr.readline()
         assert line, said
         said += line
-    assert "it is tried again" in said
+    assert "retrying" in said
     (at.path / "on").touch()
     at.until(lambda: "slow" in at.names("end"), process)
     assert "c" not in at.names(), "'b' ended half a second before, and there was room for its child"

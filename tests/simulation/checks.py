@@ -164,8 +164,8 @@ class Checks:
         for launcher in self.story.world.launchers.values():
             if launcher.spool:
                 raise BrokenError("acknowledged", f"launcher {launcher.number} keeps {len(launcher.spool)} reports")
-        for line in self.engine.state.dispatcher.lines.values():
-            for machine in line.pool.machines.values():
+        for link in self.engine.state.dispatcher.links.values():
+            for machine in link.pool.machines.values():
                 if machine.used():
                     raise BrokenError("nothing left", f"{machine.used()} of '{machine.name}' is still reserved")
 
