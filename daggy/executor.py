@@ -61,7 +61,7 @@ class Work:
 
     kind: str  # the key of `details` that says what to run: "command" or "shell"
     resources: Mapping[str, float]
-    options: Any  # `details.options`, by executor, or None
+    options: Mapping[str, Any] | None  # what `details.options` has for this executor
     is_generator: bool
 
 
@@ -71,7 +71,7 @@ class Launch(NamedTuple):
     `argv[0]` is resolved against the task's own PATH and directory. `environment` holds what the spec sets (None
     unsets) together with DAGGY_TASK and DAGGY_PARAM_*; the launcher adds DAGGY_RUN_ID, DAGGY_TASK_INDEX,
     DAGGY_ATTEMPT, DAGGY_TICKET and, for a generator, DAGGY_GENERATE. Times are seconds; timeout 0 is none. `options` is
-    `details.options`, by executor.
+    what `details.options` has for this executor, or None.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a launch for
@@ -83,7 +83,7 @@ class Launch(NamedTuple):
     timeout: float = 0.0
     grace: float = 5.0
     generator: bool = False
-    options: Any = None
+    options: Mapping[str, Any] | None = None
 
 
 @frozen(eq=False)
@@ -150,6 +150,9 @@ class Executor(abc.ABC):
     """
 
     Settings: ClassVar[type]
+
+    name: str = ""
+    """What it is registered as, set when it is made: its part of `details.options` has this name."""
 
     @abc.abstractmethod
     def __init__(self, settings: Any, site: Site) -> None:

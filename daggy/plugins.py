@@ -75,7 +75,9 @@ def make_executor(name: str, settings: Mapping[str, Any], site: Site) -> Executo
         PluginError: as `executor_class`, or the settings are wrong; every wrong one is named, one a line.
     """
     plugin = executor_class(name)
-    return plugin(structure(settings, plugin.Settings, f"pool '{site.pool}' (executor '{name}')"), site)
+    executor = plugin(structure(settings, plugin.Settings, f"pool '{site.pool}' (executor '{name}')"), site)
+    executor.name = ALIASES[EXECUTORS].get(name, name)
+    return executor
 
 
 def make_tracker(name: str, settings: Mapping[str, Any], directory: Path) -> Tracker:

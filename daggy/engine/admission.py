@@ -9,6 +9,7 @@ import numpy as np
 from attrs import evolve
 
 from daggy.engine.dispatch import Dispatcher, PoolLink
+from daggy.engine.render import options_for
 from daggy.errors import Problem, SpecError
 from daggy.executor import Work
 from daggy.plan import Block, Plan
@@ -97,6 +98,7 @@ def _refused(template: Template, link: PoolLink, place: str) -> Iterator[Problem
         return
     details = template.details
     kind = "shell" if details.shell is not None else "command"
-    work = Work(kind, dict(template.policy.resources), details.options or None, template.policy.is_generator)
+    options = options_for(details, link.executor.name)
+    work = Work(kind, dict(template.policy.resources), options, template.policy.is_generator)
     for problem in link.executor.check(work):
         yield evolve(problem, path=f"{place}.{problem.path}" if problem.path else place)

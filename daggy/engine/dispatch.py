@@ -109,7 +109,8 @@ class Dispatcher:
             return
         if run.state is RunState.QUEUED:
             run.change(RunState.RUNNING, now)
-        launches, failures = self.renderer(run).launches(run.plan.blocks[queue.block], indexes)
+        name = link.executor.name if link.executor else ""
+        launches, failures = self.renderer(run).launches(run.plan.blocks[queue.block], indexes, name)
         if failures:
             place = self.places.number(link.pool.name, machine.name)
             self.failed(self._unrendered(run, failures, place, now))

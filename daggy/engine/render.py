@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from daggy.plan.names import quote_all
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 from daggy.spec import Builtins, Recipe, recipe
-from daggy.spec.model import Template, Value
+from daggy.spec.model import Details, Template, Value
 
 Failure = tuple[int, str]
 """A task that cannot be rendered, and why."""
@@ -35,17 +36,23 @@ class Renderer:
         self.spec = run.plan.spec
         self._recipes: dict[int, Recipe] = {}
 
-    def launches(self, block: Block, indexes: Indexes) -> tuple[list[Launch], list[Failure]]:
-        """Return these tasks of one block as launches, in order, and those that cannot be rendered."""
+    def launches(self, block: Block, indexes: Indexes, executor: str = "") -> tuple[list[Launch], list[Failure]]:
+        """Return these tasks of one block as launches, in order, and those that cannot be rendered.
+
+        Args:
+            block: Theirs.
+            indexes: In the run.
+            executor: What the executor is registered as that is to run them: it gets its own options.
+        """
         failures: list[Failure] = []
         attempts = self.run.frontier.attempt[indexes].tolist()
         if not block.explicit:
-            return self._product(block, indexes, attempts, failures), failures
+            return self._product(block, indexes, attempts, executor, failures), failures
         launches: list[Launch] = []
         for index, attempt in zip(indexes.tolist(), attempts, strict=True):
             template = block.template(index)
             task: _Task = (index, attempt, block.full(template.name), {}, {})
-            launches += self._render(recipe(template, self.spec), template, (task,), failures)
+            launches += self._render(recipe(template, self.spec), template, (task,), executor, failures)
         return launches, failures
 
     def one(self, index: int) -> Launch:
@@ -59,7 +66,9 @@ class Renderer:
             raise TemplateError(failures[0][1])
         return launches[0]
 
-    def _product(self, block: Block, indexes: Indexes, attempts: list[int], failures: list[Failure]) -> list[Launch]:
+    def _product(
+        self, block: Block, indexes: Indexes, attempts: list[int], executor: str, failures: list[Failure]
+    ) -> list[Launch]:
         """Render tasks of a template with parameters: by columns as far as it goes, a dictionary or two a task."""
         template = block.templates[0]
         compiled = self._recipes.get(block.number)
@@ -84,14 +93,14 @@ class Renderer:
             (index, attempt, form % label, dict(zip(names, row)), dict(zip(variables, text)))  # noqa: B905 - equal, and hot
             for index, attempt, row, text, label in rows
         )
-        return self._render(compiled, template, tasks, failures)
+        return self._render(compiled, template, tasks, executor, failures)
 
     def _render(
-        self, compiled: Recipe, template: Template, tasks: Iterable[_Task], failures: list[Failure]
+        self, compiled: Recipe, template: Template, tasks: Iterable[_Task], executor: str, failures: list[Failure]
     ) -> list[Launch]:
         """Return one template's tasks as launches; add those that have no value somewhere to `failures`."""
         details = compiled.details
-        timeout, grace, options = details.timeout, details.grace, details.options or None
+        timeout, grace, options = details.timeout, details.grace, options_for(details, executor)
         generator = template.policy.is_generator
         uses_builtins = not compiled.names <= set(template.uses)
         builtins: Builtins | None = None
@@ -113,3 +122,9 @@ class Renderer:
                 )
             )
         return launches
+
+
+def options_for(details: Details, executor: str) -> Mapping[str, Any] | None:
+    """Return what `details.options` has for an executor; None if nothing."""
+    options: Mapping[str, Any] | None = details.options.get(executor)  # type: ignore[assignment]  # checked when read
+    return options or None

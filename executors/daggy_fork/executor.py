@@ -34,7 +34,7 @@ class ForkExecutor(Fleet):
 
     def check(self, work: Work) -> Iterable[Problem]:
         """Return what this executor does not know: options, and ways of running that are not a process."""
-        if work.options not in (None, {}):
+        if work.options:
             yield Problem("details.options.fork", "the executor 'fork' has no options", "remove them")
         if work.kind not in ("command", "shell"):
             yield Problem(

@@ -155,6 +155,18 @@ def test_a_need_that_no_machine_can_meet_is_refused_before_the_run(daggy: Daggy,
     assert "gpus" in ended.stderr
 
 
+@pytest.mark.parametrize("options", [{"fork": {}}, {"ssh": {"nice": 5}}, {"fork": {}, "slurm": {"partition": "main"}}])
+def test_options_of_other_executors_are_ignored(daggy: Daggy, tmp_path: Path, options: dict[str, Any]) -> None:
+    ended = daggy("run", write(tmp_path, {"t": {"details": {"command": ["true"], "options": options}}}))
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_options_that_its_own_executor_does_not_know_are_refused(daggy: Daggy, tmp_path: Path) -> None:
+    ended = daggy("run", write(tmp_path, {"t": {"details": {"command": ["true"], "options": {"fork": {"nice": 5}}}}}))
+    assert ended.returncode == 2
+    assert "tasks.t.details.options.fork: the executor 'fork' has no options" in ended.stderr
+
+
 def test_a_resource_that_the_machine_is_said_to_have_is_there(daggy: Daggy, tmp_path: Path) -> None:
     spec = write(tmp_path, {"t": {"details": {"command": ["true"]}, "resources": {"gpus": 1}}})
     ended = daggy("run", "--resource", "gpus=1", spec)

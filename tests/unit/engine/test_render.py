@@ -67,3 +67,15 @@ def test_hand_written_tasks_keep_what_each_of_them_says() -> None:
     assert (first.stdin, first.timeout, first.grace, first.generator) == ("in", 120.0, 1.0, True)
     assert first.environment == {"DAGGY_TASK": "a"}
     assert (second.argv, second.generator) == (["/bin/sh", "-c", "exit '2'"], False)
+
+
+@pytest.mark.parametrize(("executor", "expected"), [("ssh", {"nice": 5}), ("fork", None), ("slurm", None), ("", None)])
+@pytest.mark.parametrize("parameters", [{}, {"N": [1]}])
+def test_an_executor_is_handed_its_own_options_only(
+    executor: str, expected: dict[str, int] | None, parameters: dict[str, list[int]]
+) -> None:
+    command = ["echo", "{{ N }}"] if parameters else ["echo"]
+    details = {"command": command, "options": {"fork": {}, "ssh": {"nice": 5}}}
+    run = run_of({"t": {"details": details}}, parameters=parameters)
+    (launch,), _ = Renderer(run).launches(run.plan.blocks[0], np.arange(1), executor)
+    assert launch.options == expected

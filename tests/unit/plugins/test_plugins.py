@@ -93,6 +93,7 @@ def test_local_is_fork(name: str, site: Site) -> None:
     assert plugins.executor_class(name) is NoopExecutor
     executor = plugins.make_executor(name, {"workers": 3}, site)
     assert executor.capacity()[0].totals == {"cores": 3.0}
+    assert executor.name == "fork", "its options are those of its real name"
 
 
 @pytest.mark.usefixtures("odd")
