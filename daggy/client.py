@@ -218,6 +218,10 @@ class Client:
         """Return all about a task."""
         return self._call("GET", f"/runs/{run}/tasks/{index}")
 
+    def explain_run(self, run: int) -> Json:
+        """Return why a run is not completed: its other tasks, in groups."""
+        return self._call("GET", f"/runs/{run}/explain")
+
     def explain(self, run: int, index: int) -> Json:
         """Return why a task is where it is."""
         return self._call("GET", f"/runs/{run}/tasks/{index}/explain")

@@ -108,7 +108,7 @@ class Moved:
         run, version: Which plan the indexes belong to.
         state: Where they went. Derived moves (waiting to queued, upstream_failed) are never recorded.
         ranges: Array of int64, shape (n, 2): half-open ranges of indexes.
-        cause: Why, for people: "killed by alice", "invalidated: pull.DATE:2022-01-01 runs again".
+        cause: Why, for people: "killed", "invalidated: pull.DATE:2022-01-01 runs again".
         actor: Who asked for it; empty: Daggy itself.
         at: Wall clock.
         flying: Array of int64, shape (n, 2): index and attempt of those that were in flight and are ended for this.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import click
+import trio
 
 from daggy.cli import text
 from daggy.cli.options import json_option, narrowing_options, run_argument
+from daggy.cli.outputs import ending
+from daggy.cli.source import RunSource
 from daggy.cli.target import Target, target_options
 
 MOST = 20
@@ -18,7 +22,7 @@ MOST = 20
 
 @click.command()
 @run_argument
-@click.argument("selectors", metavar="SELECTOR...", nargs=-1, required=True)
+@click.argument("selectors", metavar="[SELECTOR...]", nargs=-1)
 @narrowing_options
 @target_options
 @json_option
@@ -30,8 +34,14 @@ def explain(
     states: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Explain why tasks of RUN, an id or 'last', do not run, or why they ran again."""
+    """Explain why tasks of RUN, an id or 'last', do not run, or why they ran again.
+
+    Without SELECTOR: why the run is not completed, by state and template; equal failures together.
+    """
     run = target.source().open(which)
+    if not (selectors or where or states):
+        _explain_run(run, as_json=as_json)
+        return
     chosen = list(islice(run.chosen(selectors, where, states), MOST + 1))
     told = [(task, run.explain(task["index"])) for task in chosen[:MOST]]
     if as_json:
@@ -45,6 +55,33 @@ def explain(
         click.echo("and more; choose fewer with --param or --state", err=True)
 
 
+def _explain_run(run: RunSource, *, as_json: bool) -> None:
+    found = run.overview()
+    if as_json:
+        text.print_json(found)
+        return
+    click.echo(f"run {run.id}: {text.state(found['state'])}")
+    for group in found["groups"]:
+        names = ", ".join(example["name"] for example in group["examples"])
+        more = ", …" if group["tasks"] > len(group["examples"]) else ""
+        what = names if group["tasks"] == 1 else f"{group['tasks']:,} tasks of '{text.group(group['template'])}'"
+        click.echo(f"{what}: {text.state(group['state'])}" + ("" if group["tasks"] == 1 else f" ({names}{more})"))
+        for line in (*lines(group["state"], group["because"]), *_last_line(run, group)):
+            click.echo(f"  {line}")
+
+
+def _last_line(run: RunSource, group: Mapping[str, Any]) -> list[str]:
+    """Return the last line of what the first of some errored tasks wrote."""
+    if group["state"] != "errored":
+        return []
+    index = group["examples"][0]["index"]
+    attempt = next(reversed(run.attempts(index)), None)
+    if attempt is None:
+        return []
+    read = partial(run.read, index, attempt["attempt"])
+    return [text.harmless(line) for line in trio.run(ending, read, attempt, 1, 4096)]
+
+
 def lines(state: str, because: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield reasons as people read them."""
     for reason in because:
@@ -54,10 +91,10 @@ def lines(state: str, because: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 _NOTHING = {
-    "queued": "it is ready, and waits for its turn; nothing stands in front of it",
-    "completed": "it ran once, and completed",
+    "queued": "it is ready and waits for its turn",
+    "completed": "it ran once and completed",
     "running": "it runs",
-    "waiting": "everything in front of it is done; it will be ready when the run goes on",
+    "waiting": "its parents are done; it will be ready when the run continues",
     "killed": "it was killed before it started",
 }
 
@@ -98,6 +135,7 @@ _LINES: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "generator": _generator,
     "attempt": _attempt,
     "moved": _moved,
+    "interrupted": lambda *_: "the run was interrupted, and no process works on it",
     "max_parallel": lambda r, _: f"{r['in_flight']:,} of its template run, and max_parallel is {r['limit']}",
     "limit": lambda r, _: f"it needs {r['needs']:g} of '{r['name']}', and {r['used']:g} of {r['of']:g} are in use",
     "delay": lambda r, _: f"it is tried again in {text.duration(r['seconds'])}",

@@ -9,22 +9,28 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from attrs import define, field
+from attrs import define, evolve, field
 
 from daggy.attempt import Rows
 from daggy.cli.source import Json, RunSource, Source, split
 from daggy.engine.archive import attempts_of
 from daggy.engine.configuration import Configuration, read_configuration
 from daggy.engine.directory import StateDirectory
+from daggy.engine.runs import UNENDED
 from daggy.errors import NotFoundError, UsageError
 from daggy.executor import Executor, Site
 from daggy.plan import Plan, plan_as_json
 from daggy.run.replay import replay
 from daggy.run.run import Run
 from daggy.run.states import Now
-from daggy.tracker import RunFilter, RunRecord, Tracker
+from daggy.tracker import RunFilter, RunRecord, RunState, Tracker
 from daggy.view import explain as explaining, shapes
+from daggy.view.explain import Explanation
 from daggy.view.selectors import select, states_named
+from daggy.view.unfinished import overview
+
+INTERRUPTED = "interrupted"
+"""How a run is shown that has not ended, and on which no process works."""
 
 TRACKER = "sqlite"
 """The tracker of a directory, if no configuration says otherwise."""
@@ -53,12 +59,13 @@ class Kept(Source):
 
     def runs(self, tags: Mapping[str, str], states: Sequence[str], name: str, since: float | None, limit: int) -> Json:
         """Return a page of runs, newest first."""
-        try:
-            wanted = [shapes.run_state(state) for state in split(states)]
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        is_idle = not self.directory.is_in_use()
+        wanted = _wanted(split(states), is_idle=is_idle)
+        if states and not wanted:
+            return {"items": [], "next": None}
         found = self.tracker.runs(RunFilter(tags, wanted, name, since, limit=limit + 1))
-        items = [shapes.as_json(shapes.listed(record)) for record in found[:limit]]
+        shown = map(shapes.listed, found[:limit])
+        items = [shapes.as_json(_as_idle(one) if is_idle else one) for one in shown]
         return {"items": items, "next": str(items[-1]["run_id"]) if len(found) > limit else None}
 
     def open(self, which: str) -> KeptRun:
@@ -101,6 +108,27 @@ class Kept(Source):
         return self._executors[pool]
 
 
+def _wanted(names: Sequence[str], *, is_idle: bool) -> list[RunState]:
+    """Return the states that are kept of runs that are shown in these.
+
+    Raises:
+        UsageError: there is no such state.
+    """
+    try:
+        wanted = [shapes.run_state(name) for name in names if name != INTERRUPTED]
+    except ValueError as error:
+        raise UsageError(f"{error}, {INTERRUPTED}") from error
+    if not is_idle:
+        return wanted
+    ended = [state for state in wanted if state not in UNENDED]
+    return [*ended, *UNENDED] if INTERRUPTED in names else ended
+
+
+def _as_idle(shown: shapes.RunShape) -> shapes.RunShape:
+    """Return a run of a directory that no process uses: one that has not ended is interrupted."""
+    return evolve(shown, state=INTERRUPTED) if shapes.run_state(shown.state) in UNENDED else shown
+
+
 class KeptRun(RunSource):
     """A run of a directory, as of the last commit."""
 
@@ -111,10 +139,12 @@ class KeptRun(RunSource):
         self._run = run
         self._places = kept.tracker.places()
         self._rows: dict[int, Sequence[tuple[int, Rows, str]]] = {}
+        self._is_interrupted = not run.is_ended and not kept.directory.is_in_use()
 
     def run(self) -> Json:
         """Return the run with its counts."""
-        return shapes.as_json(shapes.describe(self._run))
+        shown = shapes.describe(self._run)
+        return shapes.as_json(evolve(shown, state=INTERRUPTED) if self._is_interrupted else shown)
 
     def graph(self) -> Json:
         """Return the plan by template."""
@@ -145,7 +175,20 @@ class KeptRun(RunSource):
 
     def explain(self, index: int) -> Json:
         """Return why a task is in its state."""
-        return shapes.as_json(explaining.explain(self._run, index, self._places))
+        attempts = [shapes.attempt(row, said, self._places) for _, row, said in self._ended(index)]
+        return shapes.as_json(self._explained(index, attempts))
+
+    def _explained(self, index: int, attempts: Sequence[shapes.AttemptShape] | None = None) -> Explanation:
+        """Explain a task; where no process works on the run, that comes first."""
+        found = explaining.explain(self._run, index, self._places, attempts=attempts)
+        if self._is_interrupted and found.state in ("queued", "waiting"):
+            return evolve(found, because=[{"kind": "interrupted"}, *found.because])
+        return found
+
+    def overview(self) -> Json:
+        """Return why the run is not completed."""
+        shown = overview(self._run, self._explained)
+        return shapes.as_json(evolve(shown, state=INTERRUPTED) if self._is_interrupted else shown)
 
     async def read(self, index: int, attempt: int, stream: str, offset: int, limit: int) -> bytes:
         """Return bytes of an attempt's output."""

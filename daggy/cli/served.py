@@ -86,6 +86,10 @@ class ServedRun(RunSource):
         """Return why a task is in its state."""
         return self.client.explain(self.id, index)
 
+    def overview(self) -> Json:
+        """Return why the run is not completed."""
+        return self.client.explain_run(self.id)
+
     async def read(self, index: int, attempt: int, stream: str, offset: int, limit: int) -> bytes:
         """Return bytes of an attempt's output. Nothing else runs meanwhile."""
         return b"".join(self.client.log(self.id, index, stream, attempt=attempt, offset=offset, limit=limit))

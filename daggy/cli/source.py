@@ -70,6 +70,10 @@ class RunSource(abc.ABC):
         """Return why a task is in its state."""
 
     @abc.abstractmethod
+    def overview(self) -> Json:
+        """Return why the run is not completed: its other tasks, in groups."""
+
+    @abc.abstractmethod
     async def read(self, index: int, attempt: int, stream: str, offset: int, limit: int) -> bytes:
         """Return up to `limit` bytes of what an attempt wrote to `stdout` or `stderr`, while it runs or after.
 

@@ -12,7 +12,7 @@ import numpy as np
 from attrs import field, frozen
 
 from daggy.cli import text
-from daggy.cli.failures import MOST, print_failure
+from daggy.cli.failures import COMPARED, Failure, print_failures
 from daggy.engine.engine import Engine
 from daggy.run import states
 from daggy.run.run import Run
@@ -49,9 +49,8 @@ async def summarise(ending: Ending) -> None:
     counted = text.counts(run.counts())
     click.echo(f"{title}{text.state(state)} after {text.duration(ending.seconds)}: {counted}", err=True)
     errored = _first_errored(run)
-    for index in errored[:MOST]:
-        await _print_failure(ending, index)
-    for line in _directions(ending, len(errored)):
+    shown = await print_failures([_failure(ending, index) for index in errored[:COMPARED]])
+    for line in _directions(ending, len(errored), shown):
         click.echo(line, err=True)
 
 
@@ -62,18 +61,18 @@ def _first_errored(run: Run) -> list[int]:
     return ordered
 
 
-async def _print_failure(ending: Ending, index: int) -> None:
+def _failure(ending: Ending, index: int) -> Failure:
     run = ending.run
     attempt = last_attempt(run, index, ending.engine.place_names())
     row, read = run.last_row(index), None
     if ending.tails and row is not None:
         read = partial(ending.engine.runs.read_log, run.id, version_of(run, int(run.frontier.last[index]) - 1), row)
-    await print_failure(run.plan.name(index), as_json(attempt), read)
+    return Failure(run.plan.name(index), as_json(attempt), read)
 
 
-def _directions(ending: Ending, errored: int) -> Iterator[str]:
+def _directions(ending: Ending, errored: int, shown: int) -> Iterator[str]:
     """Yield what to do next."""
-    more = errored - MOST
+    more = errored - shown
     run = ending.run
     if run.state is RunState.COMPLETED and not ending.interrupted:
         return

@@ -89,9 +89,12 @@ def conclude(client: Client, run: Mapping[str, Any], *, as_json: bool) -> int:
 
 
 async def _print_failures(run: ServedRun) -> None:
-    failed = list(islice(run.chosen((), {}, ["errored"]), failures.MOST + 1))
-    for task in failed[: failures.MOST]:
-        last = next(reversed(run.attempts(task["index"])), None)
-        await failures.print_failure(task["name"], last, None if last is None else reader(run, task, last))
-    if len(failed) > failures.MOST:
+    failed = list(islice(run.chosen((), {}, ["errored"]), failures.COMPARED + 1))
+    shown = await failures.print_failures([_failure(run, task) for task in failed[: failures.COMPARED]])
+    if len(failed) > shown:
         click.echo(f"and more: daggy tasks {run.id} --state errored", err=True)
+
+
+def _failure(run: ServedRun, task: Mapping[str, Any]) -> failures.Failure:
+    last = next(reversed(run.attempts(task["index"])), None)
+    return failures.Failure(task["name"], last, None if last is None else reader(run, task, last))

@@ -66,6 +66,22 @@ class StateDirectory:
         except OSError as error:
             raise DirectoryError(f"directory '{path}' holds no runs; name another with --dir") from error
 
+    def is_in_use(self) -> bool:
+        """Return whether some process has the lock, or may have it: the lock cannot be looked at."""
+        try:
+            lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
     def make_packs(self, run: int) -> None:
         """Make the folder of a run's outputs, `runs/<run>/packs`; nobody else may look into it."""
         for folder in ("runs", f"runs/{run}", f"runs/{run}/packs"):

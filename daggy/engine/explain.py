@@ -12,16 +12,17 @@ from daggy.run import states
 from daggy.run.ready import ReadyQueue
 from daggy.run.run import Run
 from daggy.view.explain import Because, Explanation, explain as of_run
+from daggy.view.shapes import AttemptShape
 
 
-def explain(engine: Engine, run: Run, index: int) -> Explanation:
+def explain(engine: Engine, run: Run, index: int, attempts: Sequence[AttemptShape] | None = None) -> Explanation:
     """Return why a task of a run in memory is where it is, and what its turn waits for.
 
     Kinds beyond those of `daggy.view.explain`: `held` (nothing of the run is started), `pool` (it can start nothing at
     this moment), `resource` (of the pool's machines, what is lacking), `reserved` (a machine is kept free for a task
     that was passed over too long), `turn` (how many tasks go first).
     """
-    told = of_run(run, index, engine.place_names(), engine.now())
+    told = of_run(run, index, engine.place_names(), engine.now(), attempts)
     code = int(run.frontier.state[index])
     if code != states.QUEUED:
         return told

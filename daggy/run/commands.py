@@ -40,7 +40,7 @@ def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None
     flying = states.IS_IN_FLIGHT[frontier.state[wanted]]
     for index in wanted[flying].tolist():
         doom_one(run, index, Doom.KILL)
-    run.record_move(State.KILLED, wanted, f"{cause} by {actor}" if actor else cause, actor, now)
+    run.record_move(State.KILLED, wanted, cause, actor, now)
     run.stop_unstarted(wanted[~flying])
     if chosen is None:
         frontier.clear_ready()

@@ -24,6 +24,7 @@ NAMES = {
     "list_tasks": "list_tasks",
     "show_task": "show_task",
     "explain": "explain_task",
+    "explain_run": "explain_run",
     "logs": "read_log",
     "list_pools": "list_pools",
     "ready": "ready",

@@ -195,6 +195,28 @@ class ExplanationShape:
 
 
 @frozen
+class GroupShape:
+    """Tasks of a template in one state that ended alike; `because` explains the first of `examples`.
+
+    `template` is empty for several without parameters.
+    """
+
+    state: str
+    template: str
+    tasks: int
+    examples: Sequence[ExampleShape]
+    because: Sequence[Mapping[str, Any]]
+
+
+@frozen
+class OverviewShape:
+    """Why a run is not completed: its other tasks, in groups."""
+
+    state: str
+    groups: Sequence[GroupShape]
+
+
+@frozen
 class VersionShape:
     """A version of a run's spec."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from daggy.run.run import Run
 from daggy.server.description import LARGEST
 from daggy.server.problems import body as problem
 from daggy.server.requests import Asked, Cursor, Limit, number_of, pairs, service_of
-from daggy.server.shapes import ExplanationShape, TaskDetails, TaskPage, answer
+from daggy.server.shapes import ExplanationShape, OverviewShape, TaskDetails, TaskPage, answer
 from daggy.view import neighbours, shapes
+from daggy.view.unfinished import overview
 
 CHUNK = 1 << 20
 """Bytes of output that are read at once."""
@@ -113,7 +115,21 @@ async def explain(request: Asked, run_id: int, index: int) -> Response[Explanati
     engine = service_of(request).engine
     run = await engine.runs.find(run_id)
     _require(run, index)
-    return answer(ExplanationShape, shapes.as_json(explained(engine, run, index)))
+    places = engine.place_names()
+    attempts = [shapes.attempt(row, said, places) for _, row, said in await engine.archive.attempts(run, index)]
+    return answer(ExplanationShape, shapes.as_json(explained(engine, run, index, attempts)))
+
+
+@get("/runs/{run_id:int}/explain", summary="Why a run is not completed")
+async def explain_run(request: Asked, run_id: int) -> Response[OverviewShape]:
+    """Explain the tasks that have not completed, in groups by state and template; equal failures are one group.
+
+    `because` explains the first of a group's examples.
+    """
+    engine = service_of(request).engine
+    run = await engine.runs.find(run_id)
+    shown = evolve(overview(run, partial(explained, engine, run)), state=engine.commits.shown(run)[0].name.lower())
+    return answer(OverviewShape, shapes.as_json(shown))
 
 
 @frozen(eq=False)
@@ -250,5 +266,5 @@ async def _pieces(output: Output, first: bytes, offset: int, left: int | None, *
             await trio.sleep(LOOK_AGAIN)
 
 
-HANDLERS = [list_tasks, show_task, explain, logs]
+HANDLERS = [list_tasks, show_task, explain, explain_run, logs]
 """What the application serves."""

@@ -15,7 +15,7 @@ from daggy.run import states
 from daggy.run.run import Run
 from daggy.run.states import COMPLETED, Now
 from daggy.spec.model import On
-from daggy.view.shapes import Places, last_attempt
+from daggy.view.shapes import AttemptShape, Places, last_attempt
 
 EXAMPLES = 3
 """Examples of each kind."""
@@ -35,11 +35,13 @@ class Explanation:
     because: Sequence[Because]
 
 
-def explain(run: Run, index: int, places: Places, now: Now | None = None) -> Explanation:
+def explain(
+    run: Run, index: int, places: Places, now: Now | None = None, attempts: Sequence[AttemptShape] | None = None
+) -> Explanation:
     """Return why a task is where it is. Costs by the number of its parents.
 
     Kinds: `parents` (left of how many, with examples), `generator`, `max_parallel`, `limit`, `delay`, `handed_out`,
-    `ready`, `attempt` (how the last one ended), `moved` (who or what moved it last).
+    `ready`, `attempt` (how one ended), `moved` (who or what moved it); attempts and moves in the order of time.
 
     Args:
         run: The run.
@@ -47,6 +49,7 @@ def explain(run: Run, index: int, places: Places, now: Now | None = None) -> Exp
         places: What places in its attempts mean.
         now: The moment, if an engine works on the run; None for a run that is only read, of which no turn, limit
             or delay is known.
+        attempts: All its ended attempts, in order; None if only the last one is known.
     """
     code = int(run.frontier.state[index])
     because: list[Because] = []
@@ -56,7 +59,7 @@ def explain(run: Run, index: int, places: Places, now: Now | None = None) -> Exp
         because += _turn(run, index, now)
     elif code == states.SENT:
         because.append({"kind": "handed_out", "attempt": int(run.frontier.attempt[index])})
-    because += _past(run, index, places)
+    because += _past(run, index, places, attempts)
     return Explanation(_public(code), because)
 
 
@@ -171,18 +174,27 @@ def _turn(run: Run, index: int, now: Now) -> Iterator[Because]:
 # What happened to it.
 
 
-def _past(run: Run, index: int, places: Places) -> Iterator[Because]:
-    attempt = last_attempt(run, index, places)
-    if attempt is not None and attempt.reason != "ok":
-        yield {
-            "kind": "attempt",
-            "attempt": attempt.attempt,
-            "reason": attempt.reason,
-            "exit_code": attempt.exit_code,
-            "signal": attempt.signal,
-            "message": attempt.message,
-        }
-    yield from moves_of(run, index)
+def _past(run: Run, index: int, places: Places, attempts: Sequence[AttemptShape] | None) -> list[Because]:
+    """Return attempts and moves in the order of time; a single attempt that succeeded goes without saying."""
+    if attempts is None:
+        last = last_attempt(run, index, places)
+        attempts = [] if last is None else [last]
+    told = [_attempt(attempt) for attempt in attempts]
+    if len(told) == 1 and attempts[0].attempt == 1 and attempts[0].reason == "ok":
+        told = []
+    return sorted([*told, *moves_of(run, index)], key=lambda reason: float(reason["at"] or 0))
+
+
+def _attempt(attempt: AttemptShape) -> Because:
+    return {
+        "kind": "attempt",
+        "attempt": attempt.attempt,
+        "reason": attempt.reason,
+        "exit_code": attempt.exit_code,
+        "signal": attempt.signal,
+        "message": attempt.message,
+        "at": attempt.ended,
+    }
 
 
 def moves_of(run: Run, index: int) -> list[Because]:
@@ -197,6 +209,7 @@ def moves_of(run: Run, index: int) -> list[Because]:
             if here < 0:
                 return found[::-1]
         if moved.version == version and bool(((moved.ranges[:, 0] <= here) & (here < moved.ranges[:, 1])).any()):
-            said = {"kind": "moved", "state": moved.state.name.lower(), "cause": moved.cause, "actor": moved.actor}
+            cause = moved.cause.removesuffix(f" by {moved.actor}")  # as earlier versions recorded it
+            said = {"kind": "moved", "state": moved.state.name.lower(), "cause": cause, "actor": moved.actor}
             found.append(said | {"at": moved.at})
     return found[::-1]

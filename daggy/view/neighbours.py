@@ -82,7 +82,7 @@ def _of(run: Run, indexes: Sequence[int] | Indexes) -> Iterator[Neighbours]:
     counts = run.frontier.counts[block.number]  # the counts of a whole block are kept
     if not counts[states.REMOVED]:
         first = np.arange(block.start, min(block.start + EXAMPLES, block.stop), dtype=np.int64)
-        yield Neighbours(run.plan.template_name(block.start), block.size, public_counts(counts), _examples(run, first))
+        yield Neighbours(run.plan.template_name(block.start), block.size, public_counts(counts), examples(run, first))
 
 
 def _groups(run: Run, indexes: Indexes) -> Iterator[Neighbours]:
@@ -100,10 +100,11 @@ def _groups(run: Run, indexes: Indexes) -> Iterator[Neighbours]:
 
 def _group(run: Run, template: str, indexes: Indexes) -> Neighbours:
     counts = np.bincount(run.frontier.state[indexes], minlength=states.CODES)
-    return Neighbours(template, len(indexes), public_counts(counts), _examples(run, indexes[:EXAMPLES]))
+    return Neighbours(template, len(indexes), public_counts(counts), examples(run, indexes[:EXAMPLES]))
 
 
-def _examples(run: Run, indexes: Indexes) -> list[Example]:
+def examples(run: Run, indexes: Indexes) -> list[Example]:
+    """Return tasks with their names and states."""
     return [
         Example(index, run.plan.name(index), State(states.PUBLIC[run.frontier.state[index]]).name.lower())
         for index in indexes.tolist()

@@ -267,12 +267,12 @@ def _of_template(run: Run, matching: Filter, table: _Table, after: int) -> Itera
         chosen = run.plan.select(matching.template, matching.where)
         yield from _picked(run, chosen[np.searchsorted(chosen, after) :], table)
     else:
-        yield from _spanned(run, max(block.start, after), block.stop, table)
+        yield from spanned(run, max(block.start, after), block.stop, table)
 
 
 def _of_block(run: Run, block: Block, matching: Filter, table: _Table, after: int) -> Iterator[int]:
     if not matching.where:
-        yield from _spanned(run, max(block.start, after), block.stop, table)
+        yield from spanned(run, max(block.start, after), block.stop, table)
         return
     names = {name for name, _, _ in block.columns}
     if names.issuperset(matching.where) and _has_values(block, matching.where):
@@ -280,7 +280,7 @@ def _of_block(run: Run, block: Block, matching: Filter, table: _Table, after: in
         yield from _picked(run, chosen[np.searchsorted(chosen, after) :], table)
 
 
-def _spanned(run: Run, start: int, stop: int, table: _Table) -> Iterator[int]:
+def spanned(run: Run, start: int, stop: int, table: _Table) -> Iterator[int]:
     """Yield those tasks of a range whose state is true in a table."""
     codes = np.flatnonzero(table).tolist()
     for step in _steps(start, stop):

@@ -100,6 +100,34 @@ def test_failures_beyond_the_first_five_are_counted_and_outputs_cut(daggy: Daggy
     assert "the run was not kept" in ended.stderr
 
 
+def test_equal_failures_are_one_and_a_run_is_explained_whole(daggy: Daggy, tmp_path: Path) -> None:
+    fit = {"expand": ["N"], "details": {"shell": "echo {{ N }}; echo 'FileNotFoundError: out/' >&2; exit 1"}}
+    tasks = {"fit": fit, "report": {"details": {"command": ["true"]}, "parents": ["fit"]}}
+    spec = write(tmp_path, tasks, parameters={"N": {"range": [0, 36]}})
+    ended = daggy("run", "--dir", "state", spec)
+    assert ended.returncode == 1
+    assert "36 tasks errored: exit 1: FileNotFoundError: out/ (fit.N:" in ended.stderr
+    assert ended.stderr.count("FileNotFoundError") == 2
+    assert "more errored tasks" not in ended.stderr
+    shown = daggy("explain", "last", "--dir", "state").stdout.splitlines()
+    assert shown[:2] == ["run 1: errored", "36 tasks of 'fit': errored (fit.N:0, fit.N:1, fit.N:2, …)"]
+    assert [line.strip() for line in shown[2:4]] == ["attempt 1 ended: exit 1", "FileNotFoundError: out/"]
+    assert shown[4] == "report: upstream_failed"
+    groups = json.loads(daggy("explain", "last", "--dir", "state", "--json").stdout)["groups"]
+    assert [(group["state"], group["tasks"]) for group in groups] == [("errored", 36), ("upstream_failed", 1)]
+
+
+def test_earlier_attempts_are_explained(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 1
+    (tmp_path / "mended").touch()
+    assert daggy("run", "-q", "--dir", "state", flaky).returncode == 0
+    told = daggy("explain", "last", "try.N:2", "--dir", "state").stdout
+    assert "attempt 1 ended: exit 7" in told
+    assert "resumed" in told
+    assert "attempt 2 ended: exit 0" in told
+    assert "it ran once and completed" in daggy("explain", "last", "try.N:1", "--dir", "state").stdout
+
+
 def test_output_none_keeps_the_reasons_only(daggy: Daggy, flaky: str) -> None:
     ended = daggy("run", "--output", "none", flaky)
     assert "try.N:2 errored: exit 7" in ended.stderr

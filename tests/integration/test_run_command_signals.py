@@ -69,16 +69,28 @@ def spec(tmp_path: Path, shell: str, **details: Any) -> str:
     return "hold.json"
 
 
+def states(daggy: Daggy, *wanted: str) -> list[str]:
+    """The states in which `ls` shows runs, of those in some."""
+    chosen = [word for state in wanted for word in ("--state", state)]
+    listed = json.loads(daggy("ls", *chosen, "--json", "--dir", "state").stdout)
+    return [run["state"] for run in listed["items"]]
+
+
 def test_ctrl_c_once_ends_in_order_and_the_same_command_goes_on(daggy: Daggy, start: Start, tmp_path: Path) -> None:
     held = spec(
         tmp_path, "test -e go || { trap 'touch termed; exit 0' TERM; echo $$ > pid; mv pid ready; sleep 60 & wait; }"
     )
     process = start("run", "--dir", "state", held, stderr=subprocess.PIPE)
     wait_for((tmp_path / "ready").exists, process)
+    assert states(daggy) == ["running"], "its process holds the directory"
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
     assert b"interrupted: shutting down gracefully" in said
+    assert states(daggy) == states(daggy, "interrupted") == ["interrupted"]
+    assert states(daggy, "running") == []
+    assert json.loads(daggy("show", "last", "--json", "--dir", "state").stdout)["state"] == "interrupted"
+    assert "the run was interrupted" in daggy("explain", "last", "hold", "--dir", "state").stdout
     assert said.endswith(b"the same command continues the run\n")
     assert (tmp_path / "termed").exists()
     assert not is_alive(int((tmp_path / "ready").read_text()))

@@ -18,7 +18,7 @@ MOST_LINES_OF_A_FUNCTION = 60
 MOST_METHODS_OF_A_CLASS = 25
 
 MANY_METHODS = {
-    "daggy.client.Client": 27,  # one a route
+    "daggy.client.Client": 28,  # one a route
     "daggy.run.frontier.Frontier": 30,  # each move once for one task and once for many
     "daggy.run.gates.Gates": 28,  # idem
 }

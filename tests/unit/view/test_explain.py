@@ -4,15 +4,18 @@ import json
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 
 from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports
 from daggy.plan import plan
-from daggy.run.commands import on_requeue
+from daggy.run.commands import on_kill, on_requeue
 from daggy.run.reports import on_reports
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import parse
+from daggy.view import shapes
 from daggy.view.explain import explain
+from daggy.view.unfinished import overview
 
 NOW = Now(1000.0, 10.0)
 
@@ -108,6 +111,56 @@ def test_a_task_that_runs_again_says_who_asked_and_what_it_invalidated() -> None
     ]
     (invalidated,) = [reason for reason in told(run, "report") if reason["kind"] == "moved"]
     assert invalidated["cause"].startswith("invalidated: pull runs again")
+
+
+def test_a_kill_names_its_actor_once() -> None:
+    run = begun({"pull": task(uses="N")})
+    on_kill(run, None, NOW, "root")
+    (moved,) = told(run, "pull.N:1")
+    assert (moved["cause"], moved["actor"]) == ("run killed", "root")
+    run.moves[-1] = evolve(run.moves[-1], cause="run killed by root")  # as an earlier version recorded it
+    assert told(run, "pull.N:1")[0]["cause"] == "run killed"
+
+
+def test_attempts_and_moves_are_listed_in_the_order_of_time() -> None:
+    run = begun({"pull": task(max_retries=1)})
+    finish(run, "pull", Reason.EXIT, 3)
+    finish(run, "pull")
+    rows = [run.ledger.row(0), run.ledger.row(1)]
+    for at, row in enumerate(rows):
+        row["ended"] = 900.0 + at
+    on_requeue(run, np.array([0], np.int64), NOW, "alice")
+    attempts = [shapes.attempt(row, "", {}) for row in rows]
+    because = explain(run, 0, {}, attempts=attempts).because
+    assert [(one["kind"], one.get("attempt"), one.get("exit_code"), one.get("cause")) for one in because] == [
+        ("attempt", 1, 3, None), ("attempt", 2, 0, None), ("moved", None, None, "requeued"),
+    ]  # fmt: skip
+
+
+def test_a_single_success_needs_no_reason_and_a_second_attempt_does() -> None:
+    run = begun({"pull": task(), "flaky": task(max_retries=1)})
+    finish(run, "pull")
+    assert told(run, "pull") == []
+    finish(run, "flaky", Reason.EXIT, 1)
+    finish(run, "flaky")
+    assert [(one["kind"], one["attempt"]) for one in told(run, "flaky")] == [("attempt", 2)]
+
+
+def test_a_run_is_explained_in_groups_and_equal_failures_are_one() -> None:
+    run = begun({"pull": task(uses="N"), "other": task(), "report": task("pull"), "late": task(max_parallel=1)})
+    for number, code in enumerate((1, 1, 2)):
+        finish(run, f"pull.N:{number}", Reason.EXIT, code)
+    finish(run, "other")
+    found = overview(run, lambda index: explain(run, index, {}))
+    assert [(group.state, group.template, group.tasks) for group in found.groups] == [
+        ("errored", "pull", 2), ("errored", "pull", 1), ("upstream_failed", "report", 1),
+        ("queued", "pull", 1), ("queued", "late", 1),
+    ]  # fmt: skip
+    first, second, report, *_ = found.groups
+    assert [example.name for example in first.examples] == ["pull.N:0", "pull.N:1"]
+    assert (first.because[0]["exit_code"], second.because[0]["exit_code"]) == (1, 2)
+    assert report.because[0]["kind"] == "parents"
+    assert sum(group.tasks for group in found.groups) == run.plan.size - run.counts()["completed"]
 
 
 def test_a_queued_task_says_what_its_turn_waits_for_where_an_engine_knows() -> None:
