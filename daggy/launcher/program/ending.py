@@ -1,10 +1,11 @@
 """How tasks are ended: TERM, after their grace KILL, until no process of theirs is left."""
 
-import heapq
-import signal
-import time
-from typing import Dict, List, Tuple
+from __future__ import annotations
 
+import heapq
+import time
+
+from daggy.launcher.program.light import signal
 from daggy.launcher.program.processes import carriers, signal_all
 from daggy.launcher.program.task import ENDED, RUNNING, Task
 from daggy.launcher.program.tasks import Tasks
@@ -25,16 +26,15 @@ class Ending:
     def __init__(self, tasks: Tasks, instance: str) -> None:
         """Begin with nothing to end."""
         self.tasks, self.instance = tasks, instance
-        self.timers: List[Tuple[float, int, Task, bool]] = []  # when, pid, task; True: end of its grace
-        self.dying: List[Task] = []  # ended on demand; some of their processes may be left
+        self.timers: list[tuple[float, int, Task, bool]] = []  # when, pid, task; True: end of its grace
+        self.dying: list[Task] = []  # ended on demand; some of their processes may be left
         self.look_at = 0.0
 
     def add(self, task: Task) -> None:
         """Begin the timeout of a task that has just started."""
-        if task.timeout:
-            heapq.heappush(self.timers, (task.since + task.timeout, task.pid, task, False))
+        heapq.heappush(self.timers, (task.since + task.timeout, task.pid, task, False))
 
-    def end(self, tasks: List[Task], reason: int, message: str, flags: int = 0, at_once: bool = False) -> None:
+    def end(self, tasks: list[Task], reason: int, message: str, flags: int = 0, at_once: bool = False) -> None:
         """Send TERM to tasks, after their grace KILL; those that have not started are given back."""
         self.tasks.recall(tasks)
         now, live = time.monotonic(), []
@@ -55,8 +55,8 @@ class Ending:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        overdue: List[Task] = []
-        late: List[Task] = []
+        overdue: list[Task] = []
+        late: list[Task] = []
         while self.timers and (self.timers[0][0] <= now or self.timers[0][2].state == ENDED):
             _, _, task, last = heapq.heappop(self.timers)
             if task.state == RUNNING and last:
@@ -85,7 +85,7 @@ class Ending:
                 self.tasks.end(task)
         self.look_at = now + LOOK_AGAIN
 
-    def _processes(self, tasks: List[Task]) -> Dict[int, int]:
+    def _processes(self, tasks: list[Task]) -> dict[int, int]:
         """Return the processes of these tasks, each with the position of its task."""
         if not tasks:
             return {}

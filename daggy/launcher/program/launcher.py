@@ -1,23 +1,29 @@
 """The launcher's loop: carry out commands, start tasks, save and report what happens, and know when to exit."""
 
-import contextlib
+from __future__ import annotations
+
 import itertools
-import json
 import os
 import struct
 import time
-from typing import Any, Dict, List
 
 from daggy.launcher.program.ending import Ending
+from daggy.launcher.program.light import TYPE_CHECKING, dumps, loads
 from daggy.launcher.program.link import Link
 from daggy.launcher.program.outputs import Outputs
 from daggy.launcher.program.reports import Reports
 from daggy.launcher.program.spool import START_AT_ONCE, Spool, restated
 from daggy.launcher.program.start import Starter, base_environment
-from daggy.launcher.program.task import RUNNING, Key, Task
+from daggy.launcher.program.task import RUNNING, Task
 from daggy.launcher.program.tasks import Tasks
 from daggy.launcher.program.watch import Watch
 from daggy.launcher.program.wire import KILLED, OUTPUT, STOPPED, VERSION
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from daggy.launcher.program.task import Key
+
 
 HOLD = 0.05  # seconds that a report waits for others, while there are as many tasks to start
 TRY_AGAIN = 0.5
@@ -33,10 +39,10 @@ class Launcher:
         signals: Fills with the signals that ask this program to exit.
     """
 
-    def __init__(self, link: Link, hello: Dict[str, Any], signals: List[int]) -> None:
+    def __init__(self, link: Link, hello: dict[str, Any], signals: list[int]) -> None:
         """Set up what the hello describes, and answer it."""
         number, directory = hello["launcher"], hello["directory"]
-        table: Dict[Key, Task] = {}
+        table: dict[Key, Task] = {}
         self.link, self.signals = link, signals
         self.outputs = Outputs(directory, number, hello["output_bytes"])
         self.reports = Reports(number, table, self.outputs)
@@ -66,7 +72,7 @@ class Launcher:
         """
         link = self.link
         while not self.is_over():
-            for descriptor in link.wait(self.patience()):
+            for descriptor, _ in link.wait(0 if self.more else self.patience()):
                 if descriptor == wake:
                     os.read(wake, 4096)
                     self.reap()
@@ -82,7 +88,7 @@ class Launcher:
 
     def obey(self, kind: int, payload: bytes) -> None:
         """Carry out one command."""
-        order: Dict[str, Any] = json.loads(payload)
+        order: dict[str, Any] = loads(payload)
         if kind == ord("l"):
             self.launch(**order)
         elif kind == ord("a"):
@@ -98,7 +104,7 @@ class Launcher:
         elif kind == ord("h"):
             self.hand_over()
 
-    def launch(self, run: int, version: int, epoch: int, lane: int, width: int, tasks: List[List[Any]]) -> None:
+    def launch(self, run: int, version: int, epoch: int, lane: int, width: int, tasks: list[list[Any]]) -> None:
         """Queue tasks in a lane, and set how many of it run at once."""
         before = self.tasks.queues.get(lane)
         widened = width > (before.width if before else 0)
@@ -109,15 +115,16 @@ class Launcher:
         elif added or widened:
             self.reports.on_accepted(run, version, epoch, queue, added)
 
-    def read(self, number: int, ticket: List[int], stream: str, offset: int, limit: int) -> None:
+    def read(self, number: int, ticket: list[int], stream: str, offset: int, limit: int) -> None:
         """Answer with a part of what a running task has written."""
         data, there = b"", False
         for task in self.tasks.chosen([ticket]):
             there = task.state == RUNNING and task.out >= 0
             if there:
-                # an offset beyond any file, or a read error: no reason for everything that runs here to end
-                with contextlib.suppress(OSError, OverflowError):
+                try:
                     data = os.pread(task.out if stream == "stdout" else task.err, limit, offset)
+                except (OSError, OverflowError):
+                    pass  # an offset beyond any file, or a read error: no reason for everything that runs here to end
         self.link.stream.send(b"D", struct.pack("<I?", number, there) + data)
 
     def hand_over(self) -> None:
@@ -131,7 +138,7 @@ class Launcher:
         lanes = self.reports.replay()
         self.reports.send(self.link.stream)
         if self.trouble:
-            self.link.stream.send(b"T", json.dumps(self.trouble).encode())
+            self.link.stream.send(b"T", dumps(self.trouble))
         self.link.greet(self.link.stream, lanes)
 
     def stop(self, at_once: bool) -> None:
@@ -152,11 +159,12 @@ class Launcher:
         reports = self.reports
         if now >= self.paused_until:
             self.paused_until = 0.0
-        self.ending.tick(now)
+        if self.ending.timers or self.ending.dying:
+            self.ending.tick(now)
         self.watch.tick(now)
-        oversized = self.watch.oversized(now, itertools.chain(self.tasks.running.values(), self.ending.dying))
-        if oversized:
-            self.ending.end(oversized, OUTPUT, self.outputs.excess())
+        if self.outputs.limit:
+            tasks = itertools.chain(self.tasks.running.values(), self.ending.dying)
+            self.ending.end(self.watch.oversized(now, tasks), OUTPUT, self.outputs.excess())
         # an end is in the spool before its slot is used again
         if reports.urgent or self.trouble or (reports.spool and reports.ended):
             self.save()
@@ -184,11 +192,12 @@ class Launcher:
                 if task.state != RUNNING:
                     continue
                 task.since = time.monotonic()
-                self.ending.add(task)
+                if task.timeout:
+                    self.ending.add(task)
                 self.watch.add(task)
                 if self.reports.spool:
                     task.boot = time.clock_gettime(time.CLOCK_BOOTTIME)
-                self.reports.on_started(task)
+                    self.reports.on_started(task)
         except OSError as error:
             self.pause(error)
             return
@@ -200,7 +209,7 @@ class Launcher:
             if task.end_by:
                 self.ending.on_exit(task)
                 continue
-            if not task.reason and self.outputs.exceeds(task):
+            if self.outputs.limit and not task.reason and self.outputs.exceeds(task):
                 task.reason, task.message = OUTPUT, self.outputs.excess()
             self.tasks.end(task)
 
@@ -222,12 +231,10 @@ class Launcher:
         self.paused_until = time.monotonic() + TRY_AGAIN
         if not self.trouble:
             self.trouble = str(error)
-            self.link.stream.send(b"T", json.dumps(self.trouble).encode())
+            self.link.stream.send(b"T", dumps(self.trouble))
 
     def patience(self) -> int:
         """Return for how many milliseconds nothing is due; -1: for ever."""
-        if self.more:
-            return 0
         due = min(self.ending.due(), self.watch.due())
         leave_by = 0.0 if self.tasks.running or self.ending.dying else self.leave_by
         for when in (self.send_by, self.paused_until, leave_by):
@@ -242,7 +249,7 @@ class Launcher:
     def is_over(self) -> bool:
         """Return whether everything has ended and is saved, or cannot be saved."""
         if not self.leave_by or self.tasks.running or self.ending.dying:
-            return self.is_forgotten()
+            return bool(self.link.lost_at) and self.is_forgotten()
         stream = self.link.stream
         done = not self.reports.is_unsaved() and not (stream.open and stream.outbox)
         return done or time.monotonic() > self.leave_by
@@ -250,7 +257,7 @@ class Launcher:
     def is_forgotten(self) -> bool:
         """Return whether there has been no engine and no work for so long that none will come."""
         link = self.link
-        if not link.lost_at or not link.listener:
+        if not link.listener:
             return False
         unsaved = self.tasks.table or self.reports.is_unsaved()
         # what cannot be saved now may be later, unless the whole directory was removed
@@ -259,7 +266,7 @@ class Launcher:
         return time.monotonic() > link.lost_at + self.linger
 
 
-def open_spool(folder: str, number: int, instance: str, tasks: Dict[Key, Task]) -> Spool:
+def open_spool(folder: str, number: int, instance: str, tasks: dict[Key, Task]) -> Spool:
     """Return a new spool in a launcher's folder."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         boot = file.read().strip()

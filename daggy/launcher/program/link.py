@@ -1,15 +1,21 @@
 """The connection to the engine, and the socket through which a later engine connects."""
 
+from __future__ import annotations
+
 import _socket
-import json
 import os
 import select
 import time
-from typing import Any, Dict, List, Optional, Tuple
 
+from daggy.launcher.program.light import TYPE_CHECKING, dumps, loads
 from daggy.launcher.program.wire import VERSION, Stream
 
-Frame = Tuple[int, bytes]
+if TYPE_CHECKING:
+    from typing import Any
+
+    Frame = tuple[int, bytes]
+
+
 HELLO = ord("h")
 
 
@@ -29,7 +35,7 @@ class Listener:
         os.close(home)
         self.descriptor = self.socket.fileno()
 
-    def accept(self) -> Optional[Stream]:
+    def accept(self) -> Stream | None:
         """Return a new connection, None if it is gone already."""
         try:
             descriptor, _ = self.socket._accept()  # type: ignore[attr-defined] # noqa: SLF001 - importing `socket` is slow
@@ -50,8 +56,8 @@ class Link:
     def __init__(self, stream: Stream, wake: int, epoch: int) -> None:
         """Begin with an engine."""
         self.stream, self.epoch = stream, epoch
-        self.listener: Optional[Listener] = None
-        self.connecting: Dict[int, Stream] = {}  # connections whose first frame has not arrived
+        self.listener: Listener | None = None
+        self.connecting: dict[int, Stream] = {}  # connections whose first frame has not arrived
         self.lost_at = 0.0  # since when there is no engine; 0: there is one
         self.full = False  # whether the engine accepts no more at the moment
         self.poller = select.poll()
@@ -63,17 +69,17 @@ class Link:
         self.listener = Listener(folder)
         self.poller.register(self.listener.descriptor, select.POLLIN)
 
-    def wait(self, milliseconds: int) -> List[int]:
-        """Return the descriptors at which something happened; -1: wait until something does."""
+    def wait(self, milliseconds: int) -> list[tuple[int, int]]:
+        """Return the descriptors at which something happened, each with what; -1: wait until something does."""
         if self.stream.sink >= 0 and bool(self.stream.outbox) != self.full:
             self.full = not self.full
             if self.full:
                 self.poller.register(self.stream.sink, select.POLLOUT)
             else:
                 self.poller.unregister(self.stream.sink)
-        return [descriptor for descriptor, _ in self.poller.poll(milliseconds)]
+        return self.poller.poll(milliseconds)
 
-    def receive(self, descriptor: int) -> List[Frame]:
+    def receive(self, descriptor: int) -> list[Frame]:
         """Return the commands that arrived at a descriptor; a hello first if they are those of a new engine."""
         if descriptor == self.stream.source:
             return self.until_hello(self.stream.receive())
@@ -88,7 +94,7 @@ class Link:
             return self._meet(self.connecting[descriptor])
         return []
 
-    def until_hello(self, frames: List[Frame]) -> List[Frame]:
+    def until_hello(self, frames: list[Frame]) -> list[Frame]:
         """Return the frames before a second hello, after which an engine is refused: others use the socket."""
         for at, (kind, _) in enumerate(frames):
             if kind == HELLO:
@@ -97,7 +103,7 @@ class Link:
                 return frames[:at]
         return frames
 
-    def _meet(self, stream: Stream) -> List[Frame]:
+    def _meet(self, stream: Stream) -> list[Frame]:
         """Read from a new connection; an engine of no older epoch replaces the one that there was."""
         frames = stream.receive()
         if not frames and stream.open:
@@ -106,7 +112,7 @@ class Link:
         self.poller.unregister(stream.source)
         try:
             kind, payload = frames[0]
-            order = json.loads(payload) if kind == HELLO else {}
+            order = loads(payload) if kind == HELLO else {}
             version, epoch = order["version"], int(order["epoch"])
         except (IndexError, KeyError, TypeError, ValueError):
             stream.close()
@@ -120,10 +126,10 @@ class Link:
         self.poller.register(stream.source, select.POLLIN)
         return frames
 
-    def greet(self, stream: Stream, lanes: Tuple[int, ...] = ()) -> None:
+    def greet(self, stream: Stream, lanes: tuple[int, ...] = ()) -> None:
         """Say who this is, and in which lanes the tasks run that were reported as running."""
-        hello: Dict[str, Any] = {"version": VERSION, "pid": os.getpid(), "epoch": self.epoch, "lanes": lanes}
-        stream.send(b"H", json.dumps(hello).encode())
+        hello: dict[str, Any] = {"version": VERSION, "pid": os.getpid(), "epoch": self.epoch, "lanes": lanes}
+        stream.send(b"H", dumps(hello))
 
     def ignore(self) -> None:
         """Accept no more commands."""

@@ -1,30 +1,35 @@
 """The launcher as a program: its standard streams, its signals, and the engine's first command."""
 
+from __future__ import annotations
+
 import gc
-import json
 import os
 import select
-import signal
-from typing import Any, Dict, List
 
 from daggy.launcher.program.launcher import Launcher
-from daggy.launcher.program.link import Frame, Link
+from daggy.launcher.program.light import TYPE_CHECKING, loads, signal
+from daggy.launcher.program.link import Link
 from daggy.launcher.program.wire import VERSION, Stream
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from daggy.launcher.program.link import Frame
 
 
 def main() -> None:
     """Serve the engine at standard input and output."""
     gc.disable()  # nothing here is cyclic
-    source, sink, null = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    signals: List[int] = []
+    source, sink = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # tasks inherit it
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signals: list[int] = []
     wake = take_signals(signals)
     stream = Stream(source, sink)
     frames = first_frames(stream, wake, signals)
     if not frames:
         return
-    hello: Dict[str, Any] = json.loads(frames[0][1])
+    hello: dict[str, Any] = loads(frames[0][1])
     link = Link(stream, wake, hello["epoch"])
     if hello["version"] != VERSION:
         link.greet(stream)
@@ -37,9 +42,10 @@ def main() -> None:
     launcher.serve(wake)
     if launcher.reports.spool:
         launcher.reports.spool.leave()
+    os._exit(0)  # taking the interpreter apart takes longer than all that this program has left to do
 
 
-def take_signals(signals: List[int]) -> int:
+def take_signals(signals: list[int]) -> int:
     """Append to a list the signals that ask this program to exit; return a descriptor that is readable after any.
 
     Whatever was inherited as ignored or blocked, by this program or for its tasks, is so no more.
@@ -56,7 +62,7 @@ def take_signals(signals: List[int]) -> int:
     return wake
 
 
-def first_frames(stream: Stream, wake: int, signals: List[int]) -> List[Frame]:
+def first_frames(stream: Stream, wake: int, signals: list[int]) -> list[Frame]:
     """Wait for the engine to speak; empty if it has gone, or a signal asks to exit."""
     while stream.open and not signals:
         if wake in select.select([wake, stream.source], [], [])[0]:

@@ -1,10 +1,11 @@
 """Where the output of attempts goes: unnamed files, packs, or files with a name."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
 import zlib
-from typing import Dict, List, Set, Tuple
 
 from daggy.launcher.program.spool import write_whole
 from daggy.launcher.program.task import Task
@@ -29,16 +30,16 @@ class Outputs:
         """Begin without files."""
         self.root, self.launcher, self.limit, self.number = root, launcher, limit, 0
         self.descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
-        self.clean: List[int] = []  # empty unnamed files that no other process has open
-        self.known: Set[int] = set()  # runs whose folder is there
-        self.named: Set[int] = set()  # runs whose filesystem has no unnamed files
-        self.packs: Dict[int, List[int]] = {}  # run: descriptor, number, size
+        self.clean: list[int] = []  # empty unnamed files that no other process has open
+        self.known: set[int] = set()  # runs whose folder is there
+        self.named: set[int] = set()  # runs whose filesystem has no unnamed files
+        self.packs: dict[int, list[int]] = {}  # run: descriptor, number, size
 
     def folder(self, run: int) -> str:
         """Return the directory of a run's packs."""
         return "%s/runs/%d/packs" % (self.root, run)
 
-    def names(self, task: Task) -> Tuple[str, str]:
+    def names(self, task: Task) -> tuple[str, str]:
         """Return the paths of a pair of named outputs."""
         stem = "%s/%d.%d" % (self.folder(task.key[0]), self.launcher, task.pack)
         return stem + ".stdout", stem + ".stderr"
@@ -114,9 +115,9 @@ class Outputs:
                 os.close(descriptor)
         task.out = task.err = -1
 
-    def reopened(self, descriptor: int) -> int:
+    def reopened(self, descriptor: int, flags: int = os.O_WRONLY | os.O_APPEND) -> int:
         """Open a file once more, for a child, so that a lease can tell whether any process but this one has it open."""
-        return os.open(str(descriptor), os.O_WRONLY | os.O_APPEND, dir_fd=self.descriptors)
+        return os.open("%d" % descriptor, flags, dir_fd=self.descriptors)
 
     def renew(self, descriptor: int, written: int) -> None:
         """Keep a file for another task if a lease proves that no process which the last task left behind has it open.
@@ -128,9 +129,8 @@ class Outputs:
                 raise BlockingIOError
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-            if written:
-                os.ftruncate(descriptor, 0)
-                os.close(self.reopened(descriptor))  # filesystems flush a file at its first close after this
+            if written:  # filesystems flush a file at its first close after it was emptied
+                os.close(self.reopened(descriptor, os.O_WRONLY | os.O_TRUNC))
             self.clean.append(descriptor)
         except OSError:
             os.close(descriptor)
@@ -150,8 +150,8 @@ class Outputs:
         return os.fstat(task.out).st_size + os.fstat(task.err).st_size
 
     def exceeds(self, task: Task) -> bool:
-        """Return whether a task has written more than it may."""
-        return bool(self.limit) and task.out >= 0 and self.size(task) > self.limit
+        """Return whether a task has written more than the limit."""
+        return task.out >= 0 and self.size(task) > self.limit
 
     def cut(self, task: Task) -> None:
         """Cut a pair at the limit: each of the two keeps what the other leaves of it, and at least half."""
@@ -167,7 +167,8 @@ class Outputs:
 
     def collect(self, task: Task) -> None:
         """Take what an ended task wrote: read small outputs, which go to a pack next; link others to names."""
-        self.cut(task)
+        if self.limit:
+            self.cut(task)
         out, err = os.pread(task.out, 32768, 0), os.pread(task.err, 32768, 0)
         if len(out) == 32768 or len(err) == 32768:
             task.stdout, task.stderr = os.fstat(task.out).st_size, os.fstat(task.err).st_size
@@ -191,12 +192,12 @@ class Outputs:
             task.data = out, err
             task.crc = zlib.crc32(err, zlib.crc32(out))
 
-    def keep(self, tasks: List[Task]) -> None:
+    def keep(self, tasks: list[Task]) -> None:
         """Append the outputs of ended tasks to the packs of their runs, with one write a run; sync answers.
 
         OSError: call again with the same tasks.
         """
-        runs: Dict[int, List[Task]] = {}
+        runs: dict[int, list[Task]] = {}
         for task in tasks:
             if task.out >= 0:
                 self.collect(task)
@@ -212,7 +213,7 @@ class Outputs:
             if task.generator and task.pid:
                 self.sync_answer(task)
 
-    def pack(self, run: int) -> List[int]:
+    def pack(self, run: int) -> list[int]:
         """Return the open pack of a run: its descriptor, number and size."""
         pack = self.packs.get(run)
         if pack is None or pack[2] >= PACK:

@@ -1,11 +1,16 @@
 """Find the processes of a task, also those that left its session, and signal them."""
 
-import contextlib
+from __future__ import annotations
+
 import os
-from typing import Dict, Iterable, Tuple
+
+from daggy.launcher.program.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Iterable
 
 
-def processes() -> Dict[int, Tuple[int, int, int]]:
+def processes() -> dict[int, tuple[int, int, int]]:
     """Return parent, session and start time (clock ticks since boot) of every process that is not a zombie."""
     found = {}
     for name in os.listdir("/proc"):
@@ -20,7 +25,7 @@ def processes() -> Dict[int, Tuple[int, int, int]]:
     return found
 
 
-def carriers(tickets: Dict[bytes, int], sessions: Dict[int, int]) -> Dict[int, int]:
+def carriers(tickets: dict[bytes, int], sessions: dict[int, int]) -> dict[int, int]:
     """Return which processes belong to which task: by ticket, by session, or as a descendant of one that does.
 
     Args:
@@ -54,5 +59,7 @@ def signal_all(pids: Iterable[int], *numbers: int) -> None:
     """Send signals to processes; some may have ended already."""
     for pid in pids:
         for number in numbers:
-            with contextlib.suppress(OSError):
+            try:
                 os.kill(pid, number)
+            except OSError:
+                pass

@@ -1,14 +1,20 @@
 """What happened, on its way to the engine: outputs are kept, then records written, and only then reports sent."""
 
-import collections
-import json
-import struct
-from typing import Deque, Dict, Iterable, List, Optional, Set, Tuple
+from __future__ import annotations
 
+import struct
+
+from daggy.launcher.program.light import TYPE_CHECKING, deque, dumps
 from daggy.launcher.program.outputs import Outputs
 from daggy.launcher.program.spool import Spool, accepted, recalled, started
-from daggy.launcher.program.task import Key, Queue, Task
+from daggy.launcher.program.task import Queue, Task
 from daggy.launcher.program.wire import FINISHED, RECALLED, STARTED, Stream
+
+if TYPE_CHECKING:
+    from typing import Iterable
+
+    from daggy.launcher.program.task import Key
+
 
 KIND = 8  # position of a REPORT's kind, behind its sequence number
 NO_LANE = -1
@@ -23,23 +29,23 @@ class Reports:
         outputs: Keeps what ended tasks wrote.
     """
 
-    def __init__(self, launcher: int, tasks: Dict[Key, Task], outputs: Outputs) -> None:
+    def __init__(self, launcher: int, tasks: dict[Key, Task], outputs: Outputs) -> None:
         """Begin with nothing to save or send."""
         self.launcher, self.tasks, self.outputs = launcher, tasks, outputs
-        self.spool: Optional[Spool] = None
+        self.spool: Spool | None = None
         self.replays = False  # whether later engines may connect, and are sent what was not acknowledged
         self.sequence = 0
-        self.ended: List[Task] = []  # their outputs are not kept yet
-        self.records: List[bytes] = []  # not in the spool yet
+        self.ended: list[Task] = []  # their outputs are not kept yet
+        self.records: list[bytes] = []  # not in the spool yet
         self.starts = 0  # of them, those of starts
         self.urgent = False  # whether they must be written before anything starts
-        self.unsaved: List[Tuple[bytes, str]] = []  # reports that wait for their records
-        self.outgoing: List[bytes] = []
-        self.messages: Dict[int, str] = {}  # by position in `outgoing`
-        self.narrowed: Set[Queue] = set()  # to be confirmed once everything that ended before is sent
-        self.unacknowledged: Deque[Tuple[bytes, str]] = collections.deque()
+        self.unsaved: list[tuple[bytes, str]] = []  # reports that wait for their records
+        self.outgoing: list[bytes] = []
+        self.messages: dict[int, str] = {}  # by position in `outgoing`
+        self.narrowed: set[Queue] = set()  # to be confirmed once everything that ended before is sent
+        self.unacknowledged: deque[tuple[bytes, str]] = deque()
 
-    def on_accepted(self, run: int, version: int, epoch: int, queue: Queue, tasks: List[Task]) -> None:
+    def on_accepted(self, run: int, version: int, epoch: int, queue: Queue, tasks: list[Task]) -> None:
         """Record tasks, or a larger width, before any task starts because of it."""
         if self.spool:
             self.records.append(accepted(run, version, epoch, queue, tasks))
@@ -47,9 +53,8 @@ class Reports:
 
     def on_started(self, task: Task) -> None:
         """Record that a task has just started; it is reported only if it still runs a little later."""
-        if self.spool:
-            self.records.append(started(task, self.launcher))
-            self.starts += 1
+        self.records.append(started(task, self.launcher))
+        self.starts += 1
 
     def on_running(self, task: Task) -> None:
         """Report that a task has started."""
@@ -85,7 +90,7 @@ class Reports:
         self._queue(self.unsaved)
         self.unsaved.clear()
 
-    def _queue(self, reports: Iterable[Tuple[bytes, str]]) -> None:
+    def _queue(self, reports: Iterable[tuple[bytes, str]]) -> None:
         for row, message in reports:
             if message:
                 self.messages[len(self.outgoing)] = message
@@ -94,13 +99,13 @@ class Reports:
     def send(self, stream: Stream) -> None:
         """Send what is saved as one frame, then confirm lowered widths; without an engine it is dropped."""
         if self.outgoing and stream.sink >= 0:
-            extra = json.dumps(self.messages).encode() if self.messages else b""
+            extra = dumps(self.messages) if self.messages else b""
             stream.send(b"R", struct.pack("<I", len(self.outgoing)) + b"".join(self.outgoing) + extra)
         self.outgoing.clear()
         self.messages.clear()
         if not self.ended and not self.unsaved:
             for queue in self.narrowed:
-                stream.send(b"W", json.dumps([queue.lane, queue.width, queue.running]).encode())
+                stream.send(b"W", dumps([queue.lane, queue.width, queue.running]))
             self.narrowed.clear()
 
     def acknowledge(self, sequence: int) -> None:
@@ -110,7 +115,7 @@ class Reports:
         while self.unacknowledged and int.from_bytes(self.unacknowledged[0][0][:KIND], "little") <= sequence:
             self.unacknowledged.popleft()
 
-    def replay(self) -> Tuple[int, ...]:
+    def replay(self) -> tuple[int, ...]:
         """Replace what was to be sent by what a new engine needs: unacknowledged ends, then a start of each task.
 
         A task whose end could not be saved is reported as running; its end follows once it is saved.

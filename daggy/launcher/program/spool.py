@@ -1,14 +1,19 @@
 """The spool: a log on disk of what was accepted, started and finished, which survives this launcher and its engine."""
 
+from __future__ import annotations
+
 import fcntl
-import json
 import os
 import struct
 import zlib
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
+from daggy.launcher.program.light import TYPE_CHECKING, dumps
 from daggy.launcher.program.task import WAITING, Queue, Task
 from daggy.launcher.program.wire import STARTED
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Sequence
+
 
 RECORD = struct.Struct("<II")  # length and crc32 of a record
 ACCEPTED = struct.Struct("<IIIII")  # run, version, epoch, lane, width; then pairs of index and attempt
@@ -46,7 +51,7 @@ def recalled(task: Task) -> bytes:
     return b"R" + TICKET.pack(*task.key)
 
 
-def restated(tasks: Iterable[Task], launcher: int) -> List[bytes]:
+def restated(tasks: Iterable[Task], launcher: int) -> list[bytes]:
     """Return records of tasks that were accepted, some of them started."""
     records = []
     for task in tasks:
@@ -66,7 +71,7 @@ class Spool:
         restate: Gives the records that each segment begins with: all that was accepted and has not finished.
     """
 
-    def __init__(self, folder: str, header: Dict[str, Any], restate: Callable[[], List[bytes]]) -> None:
+    def __init__(self, folder: str, header: dict[str, Any], restate: Callable[[], list[bytes]]) -> None:
         """Lock the folder for as long as this process lives; OSError if another process holds the lock.
 
         The lock file is made with the folder. An engine that finds it unlocked removes it, and from then on this
@@ -78,8 +83,8 @@ class Spool:
             raise FileNotFoundError("'%s/lock' was removed: this launcher was taken for dead" % folder)
         os.makedirs(folder + "/spool", mode=0o700, exist_ok=True)
         self.folder, self.restate = folder, restate
-        self.header = b"H" + json.dumps(header).encode()
-        self.segments: List[Tuple[str, int]] = []  # closed ones, and the last sequence number of each
+        self.header = b"H" + dumps(header)
+        self.segments: list[tuple[str, int]] = []  # closed ones, and the last sequence number of each
         self.path, self.number, self.descriptor, self.size, self.last, self.acked = "", 0, -1, SEGMENT, 0, 0
         self.note(0.0)
 
@@ -97,7 +102,7 @@ class Spool:
             self.size += len(data)
         self.last = last
 
-    def roll(self, payloads: List[bytes]) -> None:
+    def roll(self, payloads: list[bytes]) -> None:
         """Begin a segment that restates what runs and waits, so that older ones can be deleted; add these records."""
         path = "%s/spool/%08d" % (self.folder, self.number + 1)
         data = b"".join(

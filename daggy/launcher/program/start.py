@@ -1,12 +1,14 @@
 """Start an attempt as a process in a session of its own, or give the reason why it cannot start."""
 
+from __future__ import annotations
+
 import errno
 import os
 import resource
-import signal
+import sys
 import time
-from typing import Dict, List
 
+from daggy.launcher.program.light import signal
 from daggy.launcher.program.outputs import Outputs
 from daggy.launcher.program.spool import write_whole
 from daggy.launcher.program.task import Task
@@ -22,17 +24,27 @@ class UnstartableError(Exception):
     """A task cannot be started; the text is for its author."""
 
 
-def find(name: str, environment: Dict[str, str]) -> str:
+def encoded(environment: dict[str, str]) -> dict[bytes, bytes]:
+    """Return an environment as the system has it."""
+    code = sys.getfilesystemencoding()
+    return {
+        name.encode(code, "surrogateescape"): value.encode(code, "surrogateescape")
+        for name, value in environment.items()
+    }
+
+
+def find(name: str, environment: dict[bytes, bytes]) -> str:
     """Find a program in a task's own PATH; relative folders count from the current directory."""
     if "/" in name:
         return name
-    for folder in environment.get("PATH", os.defpath).split(":"):
+    places = os.fsdecode(environment.get(b"PATH", os.defpath))
+    for folder in places.split(":"):
         path = (folder or ".") + "/" + name
         if os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
     if not name:
         raise UnstartableError("empty command: its first word is the program to run")
-    raise UnstartableError("no such file: '%s' (PATH=%s)" % (name, environment.get("PATH", os.defpath)))
+    raise UnstartableError("no such file: '%s' (PATH=%s)" % (name, places))
 
 
 def reason(error: Exception, path: str, task: Task) -> str:
@@ -52,7 +64,7 @@ def reason(error: Exception, path: str, task: Task) -> str:
     return "cannot run '%s': %s" % (path, error)
 
 
-def base_environment(settings: Dict[str, str], inherit: bool) -> Dict[str, str]:
+def base_environment(settings: dict[str, str], inherit: bool) -> dict[str, str]:
     """Return the variables that every task has: the settings', and below them those of this process if it inherits.
 
     Those are read as they were given to this process: an interpreter that finds no locale sets LC_CTYPE in its own.
@@ -72,42 +84,45 @@ class Starter:
         base: Variables of every task's environment, which the task's own override.
     """
 
-    def __init__(self, outputs: Outputs, instance: str, base: Dict[str, str]) -> None:
+    def __init__(self, outputs: Outputs, instance: str, base: dict[str, str]) -> None:
         """Find out which signals children would inherit as ignored."""
-        self.outputs, self.instance, self.base = outputs, instance, base
-        self.null = os.open(os.devnull, os.O_RDONLY)
+        self.outputs, self.instance, self.base = outputs, instance, encoded(base)
         self.ignored = [one for one in signal.valid_signals() if signal.getsignal(one) is signal.SIG_IGN]
 
-    def environment(self, task: Task) -> Dict[str, str]:
-        """Return the whole environment of a task."""
+    def environment(self, task: Task) -> dict[bytes, bytes]:
+        """Return the whole environment of a task, as bytes: that of all tasks is encoded once."""
         run, _, index, _, attempt = task.key
-        whole = {
-            **self.base, **task.environment, "DAGGY_RUN_ID": str(run), "DAGGY_TASK_INDEX": str(index),
-            "DAGGY_ATTEMPT": str(attempt), "DAGGY_TICKET": "%s:%d.%d.%d.%d.%d" % (self.instance, *task.key),
+        own = {
+            **task.environment, "DAGGY_RUN_ID": "%d" % run, "DAGGY_TASK_INDEX": "%d" % index,
+            "DAGGY_ATTEMPT": "%d" % attempt, "DAGGY_TICKET": "%s:%d.%d.%d.%d.%d" % (self.instance, *task.key),
         }  # fmt: skip
         if task.generator:
-            whole["DAGGY_GENERATE"] = self.outputs.answer(task)
-        if None in whole.values():
-            whole = {name: value for name, value in whole.items() if value is not None}
-        return whole
+            own["DAGGY_GENERATE"] = self.outputs.answer(task)
+        if None in own.values():
+            unset = encoded({name: "" for name, value in own.items() if value is None})
+            own = {name: value for name, value in own.items() if value is not None}
+            return {**{name: value for name, value in self.base.items() if name not in unset}, **encoded(own)}
+        return {**self.base, **encoded(own)}
 
     def start(self, task: Task) -> None:
         """Start a task, or set its reason to SPAWN. OSError: the machine has no room for it at the moment."""
         self.outputs.open(task)
-        given: List[int] = []
+        files: list[tuple[int, int, int]] = []
         path = ""
         try:
             if task.generator:
                 self.outputs.clear_answer(task)
             environment = self.environment(task)
-            given = [self.source(task), self.outputs.reopened(task.out), self.outputs.reopened(task.err)]
+            if task.stdin:  # else it inherits ours, which is empty
+                files.append((os.POSIX_SPAWN_DUP2, self.source(task, task.stdin), 0))
+            files.append((os.POSIX_SPAWN_DUP2, self.outputs.reopened(task.out), 1))
+            files.append((os.POSIX_SPAWN_DUP2, self.outputs.reopened(task.err), 2))
             enter(task.directory)
             path = find(task.argv[0] if task.argv else "", environment)
             task.started = time.time()
             task.pid = os.posix_spawn(
-                path, task.argv, environment, setsid=True, setsigmask=(), setsigdef=self.ignored,
-                file_actions=[(os.POSIX_SPAWN_DUP2, one, to) for to, one in enumerate(given)],
-            )  # fmt: skip
+                path, task.argv, environment, file_actions=files, setsid=True, setsigmask=(), setsigdef=self.ignored
+            )
         except (UnstartableError, ValueError, OSError) as error:
             if getattr(error, "errno", 0) in NO_ROOM:
                 self.outputs.close(task)
@@ -115,16 +130,17 @@ class Starter:
             task.reason, task.started = SPAWN, 0.0
             task.message = str(error) if isinstance(error, UnstartableError) else reason(error, path, task)
         finally:
-            for one in given:
-                if one != self.null:
-                    os.close(one)
+            for _, descriptor, _ in files:
+                os.close(descriptor)
 
-    def source(self, task: Task) -> int:
-        """Open what a task reads as standard input."""
-        if not task.stdin:
-            return self.null
+    def source(self, task: Task, text: str) -> int:
+        """Open a file with what a task reads as standard input."""
         source = self.outputs.unnamed(task.key[0])
-        write_whole(source, task.stdin.encode("utf-8", "surrogateescape"), 0)
+        try:
+            write_whole(source, text.encode("utf-8", "surrogateescape"), 0)
+        except (OSError, ValueError):
+            os.close(source)
+            raise
         os.lseek(source, 0, os.SEEK_SET)
         return source
 

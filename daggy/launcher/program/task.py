@@ -1,14 +1,18 @@
 """One attempt as the launcher keeps it, and the queue in which attempts of one lane wait."""
 
-import collections
-from typing import Any, Deque, Optional, Sequence, Tuple
+from __future__ import annotations
 
+from daggy.launcher.program.light import TYPE_CHECKING, deque
 from daggy.launcher.program.wire import OK, REPORT
 
-WAITING, RUNNING, ENDED = range(3)
+if TYPE_CHECKING:
+    from typing import Any, Sequence
 
-Key = Tuple[int, int, int, int, int]
-"""A ticket: run, version, index, epoch, attempt."""
+    Key = tuple[int, int, int, int, int]
+    """A ticket: run, version, index, epoch, attempt."""
+
+
+WAITING, RUNNING, ENDED = range(3)
 
 
 class Queue:
@@ -20,7 +24,7 @@ class Queue:
         """Begin empty."""
         self.lane = lane
         self.width = self.running = 0
-        self.waiting: Deque[Task] = collections.deque()
+        self.waiting: deque[Task] = deque()
 
 
 class Task:
@@ -46,7 +50,7 @@ class Task:
         self.out = self.err = -1
         self.linked = False
         self.message = ""
-        self.data: Optional[Tuple[bytes, bytes]] = None
+        self.data: tuple[bytes, bytes] | None = None
 
     def row(self, kind: int, sequence: int, launcher: int) -> bytes:
         """Return this attempt as a REPORT."""

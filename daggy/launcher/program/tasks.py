@@ -1,13 +1,21 @@
 """The tasks of a launcher: those that wait in queues, and those that run."""
 
+from __future__ import annotations
+
 import os
 import time
-from typing import Any, Dict, Iterable, Iterator, List, Sequence
 
+from daggy.launcher.program.light import TYPE_CHECKING
 from daggy.launcher.program.reports import Reports
 from daggy.launcher.program.start import Starter, make_room
-from daggy.launcher.program.task import ENDED, RUNNING, WAITING, Key, Queue, Task
+from daggy.launcher.program.task import ENDED, RUNNING, WAITING, Queue, Task
 from daggy.launcher.program.wire import EXIT, SIGNAL
+
+if TYPE_CHECKING:
+    from typing import Any, Iterable, Iterator, Sequence
+
+    from daggy.launcher.program.task import Key
+
 
 SPARE_DESCRIPTORS = 400  # packs, clean outputs, and everything else
 
@@ -21,11 +29,11 @@ class Tasks:
         reports: Where each event goes.
     """
 
-    def __init__(self, table: Dict[Key, Task], starter: Starter, reports: Reports) -> None:
+    def __init__(self, table: dict[Key, Task], starter: Starter, reports: Reports) -> None:
         """Begin without tasks."""
         self.table, self.starter, self.reports = table, starter, reports
-        self.queues: Dict[int, Queue] = {}
-        self.running: Dict[int, Task] = {}  # by process id
+        self.queues: dict[int, Queue] = {}
+        self.running: dict[int, Task] = {}  # by process id
         self.waiting = self.slots = 0
         self.is_init = os.getpid() == 1  # the first process of a container, which every orphan becomes a child of
 
@@ -41,7 +49,7 @@ class Tasks:
             make_room(2 * slots + SPARE_DESCRIPTORS)
         return queue
 
-    def add(self, run: int, version: int, epoch: int, queue: Queue, entries: List[List[Any]]) -> List[Task]:
+    def add(self, run: int, version: int, epoch: int, queue: Queue, entries: list[list[Any]]) -> list[Task]:
         """Put tasks at the end of a queue."""
         tasks = [Task((run, version, entry[0], epoch, entry[1]), queue, entry) for entry in entries]
         self.table.update((task.key, task) for task in tasks)
@@ -49,12 +57,12 @@ class Tasks:
         self.waiting += len(tasks)
         return tasks
 
-    def chosen(self, tickets: Iterable[Sequence[int]]) -> List[Task]:
+    def chosen(self, tickets: Iterable[Sequence[int]]) -> list[Task]:
         """Return those of these tasks that have not ended."""
         found = (self.table.get((t[0], t[1], t[2], t[3], t[4])) for t in tickets)
         return [task for task in found if task and task.state != ENDED]
 
-    def not_ended(self) -> List[Task]:
+    def not_ended(self) -> list[Task]:
         """Return all tasks that wait or run."""
         return [task for task in self.table.values() if task.state != ENDED]
 

@@ -1,12 +1,15 @@
 """What a running task gets as time passes: a report of its start, names for its output, a check of its size."""
 
-import collections
-import contextlib
-from typing import Deque, Iterable, List
+from __future__ import annotations
 
+from daggy.launcher.program.light import TYPE_CHECKING, deque
 from daggy.launcher.program.outputs import Outputs
 from daggy.launcher.program.reports import Reports
 from daggy.launcher.program.task import ENDED, RUNNING, Task
+
+if TYPE_CHECKING:
+    from typing import Iterable
+
 
 REPORT_START = 0.05  # shorter tasks are reported once, when they have ended
 NAME_OUTPUT = 1.0
@@ -19,8 +22,8 @@ class Watch:
     def __init__(self, outputs: Outputs, reports: Reports) -> None:
         """Begin without tasks."""
         self.outputs, self.reports = outputs, reports
-        self.unreported: Deque[Task] = collections.deque()
-        self.unnamed: Deque[Task] = collections.deque()
+        self.unreported: deque[Task] = deque()
+        self.unnamed: deque[Task] = deque()
         self.fifths = 0  # of seconds, at which sizes are looked at
 
     def add(self, task: Task) -> None:
@@ -37,18 +40,22 @@ class Watch:
         while self.unnamed and (self.unnamed[0].state == ENDED or self.unnamed[0].since <= now - NAME_OUTPUT):
             task = self.unnamed.popleft()
             if task.state == RUNNING and not task.linked:
-                with contextlib.suppress(OSError):  # no room: tried again when it ends
+                try:
                     self.outputs.link(task)
+                except OSError:
+                    pass  # no room: tried again when it ends
 
-    def oversized(self, now: float, tasks: Iterable[Task]) -> List[Task]:
+    def oversized(self, now: float, tasks: Iterable[Task]) -> list[Task]:
         """Return, five times a second, the tasks that have written more than they may, and cut what they wrote."""
-        if not self.outputs.limit or now * 5 < self.fifths:
+        if now * 5 < self.fifths:
             return []
         self.fifths = int(now * 5) + 1
         found = [task for task in tasks if self.outputs.exceeds(task)]
         for task in found:  # again and again until it ends: its grace is time enough to fill a disk
-            with contextlib.suppress(OSError):
+            try:
                 self.outputs.cut(task)
+            except OSError:
+                pass
         return found
 
     def due(self) -> float:

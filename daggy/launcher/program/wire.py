@@ -5,9 +5,10 @@ l(aunch), r(ecall), k(ill), a(cknowledge), d (read output), s(top). Answers: H(e
 was lowered), D(ata), T(rouble).
 """
 
+from __future__ import annotations
+
 import os
 import struct
-from typing import List, Tuple
 
 VERSION = 2  # a launcher and an engine of another release can talk only if they have the same
 PIPE = 1 << 16  # what a pipe holds; a larger buffer would be mapped and unmapped for each read
@@ -36,7 +37,7 @@ class Stream:
         self.open = False
         self.outbox.clear()
 
-    def receive(self) -> List[Tuple[int, bytes]]:
+    def receive(self) -> list[tuple[int, bytes]]:
         """Return the complete frames that have arrived; `open` is False afterwards if no more can."""
         try:
             data = os.read(self.source, PIPE)
