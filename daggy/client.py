@@ -33,7 +33,7 @@ from daggy.errors import (
     UnavailableError,
     UsageError,
 )
-from daggy.places import DIRECTORY, default_directory
+from daggy.places import DIRECTORY, default_directory, process_using
 
 ENDED = ("completed", "errored", "killed")
 """States of runs that have ended."""
@@ -98,6 +98,11 @@ class Client:
         place = directory or Path(os.environ.get(DIRECTORY, "") or default_directory())
         address = address or _read(place / "address")
         if not address:
+            if process := process_using(place):
+                raise UnavailableError(
+                    f"'{place}' is used by process {process}, a 'daggy run' that takes no commands; "
+                    f"'kill -INT {process}' ends it gracefully"
+                )
             raise UnavailableError(
                 f"no server uses '{place}'; start one with 'daggy serve --dir {place}', or name one with --server"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -22,6 +23,19 @@ def current_directory() -> Path:
     except OSError as error:
         reason = "has been removed" if isinstance(error, FileNotFoundError) else (error.strerror or "").lower()
         raise UsageError(f"the current directory cannot be used: it {reason}; change to another one") from None
+
+
+def process_using(directory: Path) -> str:
+    """Return the process that has a state directory locked; empty if there is none."""
+    try:
+        with (directory / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read(32).decode(errors="replace").strip()
+    except OSError:
+        pass
+    return ""
 
 
 def absolute(path: Path) -> Path:

@@ -73,9 +73,9 @@ def moment(text: str, now: float) -> float:
     """
     age = _AGE.fullmatch(text)
     if age:
-        return now - float(age[1]) * _SECONDS[age[2]]
+        return max(0.0, now - float(age[1]) * _SECONDS[age[2]])
     try:
         return dt.datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         mend = "write an age such as 90s, 2h or 3d, or a date such as 2026-01-02"
         raise UsageError(f"'{text}' is neither an age nor a date; {mend}") from None

@@ -31,6 +31,18 @@ class Text(click.types.StringParamType):
         return value
 
 
+class Place(click.Path):
+    """A path that has a name: an empty one, as of a variable that is not set, would be the current directory."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path."""
+        if not os.fspath(value):
+            self.fail("it is empty; name a path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def pair(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
     """Return `name=value` options as a mapping."""
     del ctx
@@ -47,7 +59,7 @@ def directory_option(command: Command) -> Command:
     """Add `--dir`, for commands that read or act; None is the default directory."""
     return click.option(
         "--dir", "directory", envvar=DIRECTORY, metavar="DIR",
-        type=click.Path(path_type=Path, file_okay=False), help=f"The state directory ({DIRECTORY}).",
+        type=Place(path_type=Path, file_okay=False), help=f"The state directory ({DIRECTORY}).",
         show_default="$XDG_STATE_HOME/daggy",
     )(command)  # fmt: skip
 
@@ -55,7 +67,7 @@ def directory_option(command: Command) -> Command:
 def config_option(command: Command) -> Command:
     """Add `--config`."""
     return click.option(
-        "--config", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+        "--config", metavar="FILE", type=Place(path_type=Path, dir_okay=False),
         help="Read pools and tracker from this file, JSON or TOML.",
     )(command)  # fmt: skip
 
@@ -96,7 +108,7 @@ def document_options(command: Command) -> Command:
             "-p", "--param", "parameters", metavar="NAME=V[,V…]", multiple=True, callback=pair,
             help="Set the values of a parameter. May be repeated.",
         ),
-        click.argument("spec", metavar="SPEC", type=click.Path()),
+        click.argument("spec", metavar="SPEC", type=Place()),
     ):  # fmt: skip
         command = option(command)
     return command

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from daggy.cli.options import config_option, document_options, json_option, pair
+from daggy.cli.options import Place, config_option, document_options, json_option, pair
 from daggy.errors import UsageError
 from daggy.places import DIRECTORY
 
@@ -19,7 +19,7 @@ from daggy.places import DIRECTORY
     "directory",
     envvar=DIRECTORY,
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Place(path_type=Path, file_okay=False),
     help=f"Keep the run in this directory; the same command continues it ({DIRECTORY}).",
 )
 @click.option("-j", "--workers", type=click.IntRange(1), metavar="N", help="Use up to N cores. Default: all.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from daggy.cli.options import config_option
+from daggy.cli.options import Place, config_option
 from daggy.cli.streams import droppable_messages
 from daggy.places import DIRECTORY, absolute, default_directory
 
@@ -26,7 +26,7 @@ from daggy.places import DIRECTORY, absolute, default_directory
     "directory",
     envvar=DIRECTORY,
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Place(path_type=Path, file_okay=False),
     help=f"Keep runs in this directory, in SQLite ({DIRECTORY}). Without it they are kept in memory.",
 )
 @click.option("--leave-running", is_flag=True, help="On shutdown, leave running tasks to the next server.")

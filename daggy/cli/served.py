@@ -58,6 +58,8 @@ class ServedRun(RunSource):
         """Yield the tasks that selectors choose."""
         seen: set[int] = set()
         wanted = split(states)
+        if "" in selectors:
+            raise NotFoundError("no task named ''")
         for selector in selectors or [""]:
             for task in self._chosen(selector, where, wanted, after):
                 if task["index"] not in seen and task["index"] >= after and (not wanted or task["state"] in wanted):

@@ -26,7 +26,7 @@ from daggy.engine.configuration import Configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
 from daggy.engine.process import tune
-from daggy.errors import TrackerError
+from daggy.errors import DirectoryError, TrackerError
 from daggy.run.run import Run
 from daggy.signals import stop_signals
 from daggy.tracker import RunState, Tracker
@@ -185,7 +185,10 @@ def _directory(kept: Path | None) -> Iterator[StateDirectory]:
         with StateDirectory.open(kept) as directory:
             yield directory
         return
-    path = Path(tempfile.mkdtemp(prefix="daggy-"))
+    try:
+        path = Path(tempfile.mkdtemp(prefix="daggy-"))
+    except OSError as error:
+        raise DirectoryError(f"no temporary directory can be used: {error.strerror}; set TMPDIR") from error
     try:
         with StateDirectory.open(path) as directory:
             yield directory

@@ -1,4 +1,4 @@
-"""Target a command looks or acts: a server, or a directory that no server uses."""
+"""Where a command reads or acts: a server, or a directory that no server uses."""
 
 from __future__ import annotations
 

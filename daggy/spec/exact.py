@@ -43,6 +43,8 @@ class Exact:
             text = data.decode("utf-8-sig")
             value: object = self._decoder.decode(text)
         except json.JSONDecodeError as error:
+            if not error.doc.strip():
+                raise _wrong("is empty") from None
             raise _wrong(f"line {error.lineno}, column {error.colno}: {error.msg[:1].lower()}{error.msg[1:]}") from None
         except UnicodeDecodeError as error:
             raise _wrong(f"byte {error.start}: not UTF-8") from None

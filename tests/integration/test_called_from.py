@@ -183,3 +183,31 @@ def test_words_in_utf8_are_read_in_every_locale(call: Call, tmp_path: Path, spec
     ended = call("ls", "--tag", "month=März", "--dir", "state", **plain)
     assert ended.returncode == 0
     assert "month=März" in ended.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "--dir", "", "spec.json"], ["ls", "--dir", ""], ["serve", "--dir", ""], ["check", ""]]
+)
+def test_an_empty_path_is_bad_usage(call: Call, tmp_path: Path, spec: str, command: list[str]) -> None:
+    ended = call(*command)
+    assert ended.returncode == 2
+    assert b"it is empty; name a path" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.json"]
+
+
+def test_an_empty_spec_says_so(call: Call) -> None:
+    ended = call("check", "/dev/null")
+    assert (ended.returncode, ended.stderr) == (2, b"/dev/null: is empty\n")
+
+
+@pytest.mark.parametrize("age", ["99999999999d", "9" * 50 + "w", "1d"])
+def test_any_age_is_an_age(call: Call, spec: str, age: str) -> None:
+    assert call("run", "--dir", "state", spec).returncode == 0
+    assert len(json.loads(call("ls", "--json", "--since", age, "--dir", "state").stdout)["items"]) == 1
+
+
+def test_a_temporary_directory_that_cannot_be_made_is_named(call: Call, spec: str) -> None:
+    ended = call("run", spec, before="ulimit -f 0;")
+    assert ended.returncode == 3
+    assert b"no temporary directory can be used" in ended.stderr
+    assert b"bug" not in ended.stderr
