@@ -1,4 +1,4 @@
-"""What every test may use: how long hypothesis searches, locally and in CI, and the command line as users run it."""
+"""What every test may use: profiles of hypothesis, a worker for each core, and the command line as users run it."""
 
 import os
 import subprocess
@@ -14,6 +14,28 @@ settings.register_profile("local", max_examples=50, deadline=None, suppress_heal
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.register_profile("deep", settings.get_profile("local"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "local"))
+
+# The tests start hundreds of interpreters: without bytecode each would compile Daggy again, for half of its time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+MOST_WORKERS = 8
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Spread folders over one worker process a core, unless the command line says otherwise.
+
+    A file or a test that is named runs in this process, where `-s` and a debugger work.
+    """
+    options = config.option
+    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
+        return
+    if options.numprocesses is not None or options.usepdb:
+        return
+    if any("::" in name or name.endswith(".py") for name in config.args):
+        return
+    options.numprocesses = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    options.dist = "worksteal"
 
 
 @pytest.fixture

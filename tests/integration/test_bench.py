@@ -19,7 +19,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.mill
 def test_every_row_is_measured(tmp_path: Path) -> None:
     done = bench("--quick", "--dir", str(tmp_path), *GOALS)
     assert done.returncode == 0, done.stderr
