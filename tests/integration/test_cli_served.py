@@ -178,7 +178,7 @@ def test_what_is_wrong_is_said_in_a_line_with_the_right_code(sh: Shell, tmp_path
     refused = sh("ls", "--token", "wrong", code=3)
     assert "token" in refused.stderr
     assert "does not answer" in sh("ls", "--server", "http://127.0.0.1:1", code=3).stderr
-    assert "is no address" in sh("ls", "--server", "nowhere", code=2).stderr
+    assert "is not a server address" in sh("ls", "--server", "nowhere", code=2).stderr
     gone = command("submit", "spec.json", "--dir", str(tmp_path / "none"), cwd=tmp_path)
     assert gone.returncode == 3
     assert "daggy serve --dir" in gone.stderr

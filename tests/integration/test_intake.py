@@ -290,7 +290,7 @@ async def opened(directory: StateDirectory) -> AsyncIterator[Engine]:
 async def test_a_run_that_was_read_apart_is_edited_and_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daggy.engine.engine.LARGE", 0)
+    monkeypatch.setattr("daggy.engine.archive.LARGE", 0)
     reader, raw = Intake(), document()
     edited = raw.replace(b'["echo", "150"]', b'["echo", "other"]').replace(b'"t4999"', b'"added"')
     with StateDirectory.open(tmp_path) as directory:

@@ -104,7 +104,7 @@ def test_a_directory_of_passing_runs_can_be_kept_from_then_on(tmp_path: Path) ->
 
 
 REFUSED = [
-    (["--ip", "nowhere"], 2, "'nowhere' is no IP address"),
+    (["--ip", "nowhere"], 2, "'nowhere' is not an IP address"),
     (["--ip", "203.0.113.7", "--allow-remote"], 3, "cannot listen on 203.0.113.7"),
     (["--config", "missing.json"], 2, "missing.json"),
     (["--leave-running"], 2, "--leave-running needs runs that are kept"),

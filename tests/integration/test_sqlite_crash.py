@@ -244,7 +244,7 @@ def test_a_damaged_file_is_told_with_the_mend(tmp_path: Path, sound: bytes, dama
         "zeroed pages": sound[:4096] + bytes(len(sound) - 4096),
     }[damage]
     (tmp_path / "daggy.db").write_bytes(broken)
-    with pytest.raises(DirectoryError, match=r"is damaged .* put a backup in its place, or start in another --dir"):
+    with pytest.raises(DirectoryError, match=r"is damaged .* restore a backup, or use another --dir"):
         look_everywhere(tmp_path)
 
 
