@@ -98,8 +98,10 @@ _ESCAPED = re.compile(rb"\\u00(?:22|3[aA]|20|09|0[aAdD])")
 
 def count_keys(data: bytes) -> int:
     """Return how many keys a JSON text seems to have: never fewer than it has, more where strings look like keys."""
-    spaced = any(pattern in data for pattern in _BLANK_COLON)
-    return data.count(b'":') + (len(_SPACED.findall(data)) if spaced else 0)
+    keys = data.count(b'":')
+    if data.count(b":") == keys or not any(pattern in data for pattern in _BLANK_COLON):
+        return keys
+    return keys + len(_SPACED.findall(data))
 
 
 def countable(data: bytes) -> bool:

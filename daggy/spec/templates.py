@@ -92,25 +92,28 @@ class Reader:
     def _add_plain(self, batch: list[tuple[str, bytes, Any]]) -> None:
         """Add valid plain tasks: the loop that a million tasks go through."""
         base = self._policy(NO_POLICY, {})
-        details, templating, described = self._details, self._templating, self._described
-        dependencies = self._dependencies
+        details, described, limits = self._details, self._described, self.spec.limits
+        templating = None if self._templating is Templating.JINJA else self._templating
+        dependency, add = self._dependencies.__getitem__, self.templates.append
         for name, raw, task in batch:
-            parents: tuple[Dependency, ...] = ()
-            children: tuple[Dependency, ...] = ()
-            if task.parents:
-                parents = tuple([dependencies[parent] for parent in task.parents])
-            if task.children:
-                children = tuple([dependencies[child] for child in task.children])
+            parents, children = task.parents, task.children
             policy = base
             if (key := policy_of(task)) != NO_POLICY or task.resources:
                 policy = self._plain_policy(key, task)
-            if self.spec.limits:
+            if limits:
                 self._check_limits(policy, join("tasks", name))
-            description = described if task.description is UNSET else task.description
-            draft = Draft(name, Written(raw, details), policy, parents, children)
-            if templating is not Templating.JINJA or description:
-                draft.templating, draft.description = templating, description
-            self.templates.append(freeze(draft))
+            draft = Draft(
+                name,
+                Written(raw, details),
+                policy,
+                tuple(map(dependency, parents)) if parents else (),
+                tuple(map(dependency, children)) if children else (),
+            )
+            if templating:
+                draft.templating = templating
+            if (description := task.description) is not UNSET or described:
+                draft.description = described if description is UNSET else description
+            add(freeze(draft))
         self.read += len(batch)
 
     def _plain_policy(self, key: Any, task: Any) -> Policy:
