@@ -132,8 +132,11 @@ class _Plain:
             if not isinstance(key, yaml.ScalarNode):
                 raise _wrong(path, "a key that is no text")
             name: str = key.value
+            line = key.start_mark.line + 1
+            if name == "<<" and key.style is None:
+                mend = "write its members out, or put what tasks share in 'defaults'"
+                raise _wrong(path, f"the merge key '<<' (line {line}) is not part of YAML 1.2", mend)
             if name in members:
-                line = key.start_mark.line + 1
                 raise _wrong(join(path, name), f"the key {quote(name)} is given twice (line {line})", "keep one")
             members[name] = self.read(value, join(path, name), depth + 1)
         return members
@@ -148,14 +151,31 @@ def _scalar(text: str, tag: str, path: str) -> object:
                 return None
             case "bool":
                 return text.lower() == "true"
+            case "int" | "float" if _CHANGED.match(text):
+                raise _wrong(path, *_altered(text))
             case "int":
-                based = text.startswith(("0o", "0x"))
-                return int(text, 0) if based and len(text) < 100 else whole(text)
+                return whole(text)
             case "float":
                 return _yaml_float(text)
     except ValueError as error:
         raise _wrong(path, str(error)) from None
     raise _wrong(path, f"the tag {quote(tag)}", "leave it out")
+
+
+_CHANGED = re.compile(r"[-+]?0[0-9ox]")
+"""Numbers that would lose their text: leading zeros, octal and hexadecimal ones. They are mostly names."""
+
+
+def _altered(text: str) -> tuple[str, str]:
+    """Return what is wrong with a number that would be kept as another text, and the mend."""
+    if text.startswith(("0o", "0x")):
+        number = str(int(text, 0)) if len(text) < 100 else "the number in decimal"
+        return f"{quote(text)} is a number that JSON has in decimal only", f'write "{text}" for the text, or {number}'
+    digits = text.lstrip("+-")
+    sign = text[: len(text) - len(digits)].replace("+", "")
+    plain = digits.lstrip("0")
+    plain = plain if plain[:1].isdigit() else f"0{plain}"
+    return f"{quote(text)} is a number with leading zeros", f'write "{text}" for the text, or {sign}{plain}'
 
 
 def _yaml_float(text: str) -> Number:
