@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from attrs import frozen
 
-from daggy.cli.document import Call, first_directory, plan_of
+from daggy.cli.document import Call, plan_of
+from daggy.cli.origin import Origin
 from daggy.engine.engine import Engine
 from daggy.errors import Problem, SpecError, UsageError
 from daggy.plan import Plan
@@ -29,12 +30,14 @@ class Beginning:
         how: "new", "resumed", "edited", or "done" if all of it was completed before.
         source: What the spec's file is called.
         difference: What the edit did.
+        elsewhere: Where relative directories start, if that is not the current directory.
     """
 
     run: Run
     how: str
     source: str
     difference: DifferenceShape | None = None
+    elsewhere: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -58,7 +61,7 @@ async def begin(engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, 
         records = tracker.runs(RunFilter(limit=1))
         if records:
             return await _take_up(engine, tracker, records[0], call, rerun)
-        spec, raw = call.spec()
+        spec, raw = call.spec(call.origin(engine.directory.path) if tracker.durable else None)
         _check_name(spec, tracker)
         made = plan_of(spec, call.document.source)
         chosen_of(made, rerun)
@@ -90,11 +93,23 @@ def refuse_other(record: RunRecord, spec: RunSpec, directory: Path) -> None:
         )
 
 
+def origin_of(stored: bytes, call: Call, state: Path) -> Origin | None:
+    """Return where a kept run was started, moved with its project.
+
+    Raises:
+        UsageError: its parts have moved apart, or it does not exist any more.
+    """
+    origin = Origin.kept(stored)
+    return None if origin is None else origin.moved(state, call.path)
+
+
 async def _take_up(
     engine: Engine, tracker: Tracker, record: RunRecord, call: Call, rerun: tuple[str, ...]
 ) -> Beginning:
     stored = tracker.history(record.run).versions[-1].spec
-    spec, raw = call.spec(first_directory(stored))
+    origin = origin_of(stored, call, engine.directory.path)
+    elsewhere = "" if origin is None or origin.is_here() else str(origin.path)
+    spec, raw = call.spec(origin)
     _check_name(spec, tracker)
     refuse_other(record, spec, engine.directory.path)
     is_edit = raw != stored
@@ -102,7 +117,7 @@ async def _take_up(
     run = await engine.runs.load(record.run, hold=True)
     again = chosen_of(run.plan if made is None else replan(run, spec, made), rerun)
     if not is_edit and run.state is RunState.COMPLETED and not len(again):
-        return Beginning(run, "done", call.document.source)
+        return Beginning(run, "done", call.document.source, elsewhere=elsewhere)
     difference = None
     if is_edit:
         known = len(run.moves)
@@ -113,8 +128,8 @@ async def _take_up(
     if len(again):
         await engine.commands.requeue(record.run, again)
     if run.state is RunState.COMPLETED:
-        return Beginning(run, "done", call.document.source, difference)
-    return Beginning(run, "edited" if is_edit else "resumed", call.document.source, difference)
+        return Beginning(run, "done", call.document.source, difference, elsewhere)
+    return Beginning(run, "edited" if is_edit else "resumed", call.document.source, difference, elsewhere)
 
 
 def chosen_of(plan: Plan, rerun: tuple[str, ...]) -> Indexes:

@@ -126,13 +126,14 @@ def _selector(selectors: Sequence[str], where: dict[str, str], states: Sequence[
 
 def _change(client: Client, run: int, document: dict[str, Any], options: dict[str, Any], *, dry_run: bool) -> Any:
     """Send a new version of a run's spec: relative directories stay relative to where it was first called."""
-    from daggy.cli.document import first_directory, read_document
+    from daggy.cli.document import read_document
+    from daggy.cli.origin import Origin
     from daggy.errors import SpecError
 
     call = read_document(document["spec"], document["parameters"], document["tags"], document["templating"])
-    first = first_directory(client.spec(run))
+    origin = Origin.kept(client.spec(run))
     try:
-        return client.change(run, options, spec=call.raw(first), dry_run=dry_run)
+        return client.change(run, options, spec=call.raw(origin), dry_run=dry_run)
     except SpecError as error:
         raise SpecError(error.problems, call.document.source) from None
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
+from daggy.cli.origin import Origin
 from daggy.cli.streams import read_input
 from daggy.errors import Problem, SpecError, UsageError
 from daggy.places import current_directory
 from daggy.plan import Plan, plan
-from daggy.spec import CALLED_FROM, Document, RunSpec, load_file, overlay, parse
+from daggy.spec import Document, RunSpec, load_file, overlay, parse
 
 
 @frozen
@@ -23,34 +24,45 @@ class Call:
     Args:
         document: The document with parameters, tags and templating of the command line put in.
         max_failures: Instead of the document's; None: as it says.
+        path: The spec's file; None for standard input.
     """
 
     document: Document = field(repr=False)
     max_failures: int | None = None
+    path: Path | None = None
 
-    def spec(self, first: Path | None = None) -> tuple[RunSpec, bytes]:
+    def origin(self, state: Path | None) -> Origin | None:
+        """Return where the command line is called, for a run that is kept in a state directory; None if nowhere.
+
+        Raises:
+            UsageError: it is needed and cannot be kept.
+        """
+        called_from = _called_from(self.document)
+        return Origin.of(Path(called_from), state, self.path) if called_from else None
+
+    def spec(self, origin: Origin | None = None) -> tuple[RunSpec, bytes]:
         """Return the run spec, and the JSON that a tracker keeps of it, which includes what the options say.
 
         Args:
-            first: Where the command line was first called for this run; None: it is now.
+            origin: Where the command line was first called for this run; None: it is now.
 
         Raises:
             SpecError: everything that is wrong with it.
         """
-        raw = self.raw(first)
+        raw = self.raw(origin)
         return parse(raw, source=self.document.source, directory="/"), raw  # it names an absolute one
 
-    def raw(self, first: Path | None = None) -> bytes:
+    def raw(self, origin: Origin | None = None) -> bytes:
         """Return the JSON that is kept of the spec, whatever is wrong with it.
 
         Args:
-            first: Where the command line was first called for this run; None: it is now.
+            origin: Where the command line was first called for this run; None: it is now.
         """
-        called_from = str(first) if first is not None else _called_from(self.document)
-        document = overlay(self.document, directory=called_from)
+        origin = origin or self.origin(None)
+        document = overlay(self.document, directory=str(origin.path) if origin else "")
         members: dict[str, object] = msgspec.json.decode(document.raw, type=dict[str, msgspec.Raw])
-        if called_from:
-            members[CALLED_FROM] = called_from
+        if origin:
+            members |= origin.members()
         if self.document.name:
             members.setdefault("name", self.document.name)
         if self.max_failures is not None:
@@ -63,7 +75,7 @@ class Call:
         Raises:
             SpecError: everything that is wrong with it.
         """
-        spec, _ = self.spec(Path("/"))
+        spec, _ = self.spec(Origin(Path("/")))
         return plan_of(spec, self.document.source)
 
 
@@ -113,7 +125,8 @@ def read_document(
     values = {name: text.split(",") for name, text in parameters.items()}
     stdin = _read_input() if path == "-" else None
     document = load_file(path, values, stdin=stdin)
-    return Call(overlay(document, tags=tags, templating=templating or ""), max_failures)
+    place = None if stdin is not None else Path(path)
+    return Call(overlay(document, tags=tags, templating=templating or ""), max_failures, place)
 
 
 def _read_input() -> bytes:
@@ -124,9 +137,3 @@ def _read_input() -> bytes:
             "", f"cannot be read: {(error.strerror or str(error)).lower()}", "give a file, or pipe one in"
         )
         raise SpecError([problem], "standard input") from None
-
-
-def first_directory(raw: bytes) -> Path | None:
-    """Return where the command line was called when the run that keeps this spec was made."""
-    said = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get(CALLED_FROM)
-    return None if said is None else Path(msgspec.json.decode(said, type=str))

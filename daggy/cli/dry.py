@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from daggy.cli import text
-from daggy.cli.beginning import chosen_of, refuse_other
-from daggy.cli.document import Call, first_directory, plan_of
+from daggy.cli.beginning import chosen_of, origin_of, refuse_other
+from daggy.cli.document import Call, plan_of
 from daggy.cli.kept import Kept
 from daggy.cli.planned import difference_lines, show_plan, show_warnings, to_run_line
 from daggy.errors import DirectoryError
@@ -39,7 +39,7 @@ def dry(call: Call, directory: Path | None, config: Path | None, rerun: tuple[st
         return
     kept, record = opened
     stored = kept.tracker.history(record.run).versions[-1].spec
-    spec, raw = call.spec(first_directory(stored))
+    spec, raw = call.spec(origin_of(stored, call, kept.directory.path))
     refuse_other(record, spec, kept.directory.path)
     made = plan_of(spec, call.document.source)
     show_warnings(made, call.document.source)

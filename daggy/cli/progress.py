@@ -91,6 +91,8 @@ class Lines(Display):
                 click.echo(f"{title}: nothing to do, all {tasks} are completed", err=True)
             case how:
                 click.echo(f"{title}: {how}, {total - ended:,} of {tasks} to do", err=True)
+        if beginning.elsewhere and not beginning.is_done:
+            click.echo(f"  in '{beginning.elsewhere}', where it was started", err=True)
         if beginning.difference is not None:
             for line in difference_lines(beginning.difference):
                 click.echo(f"  {line}", err=True)

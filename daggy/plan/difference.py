@@ -149,7 +149,7 @@ def _unchanged(block: Block) -> tuple[Changed, Why]:
 
 
 def _product_change(versions: Versions, old: Block, new: Block) -> tuple[Changed, Why]:
-    before = definition(old.templates[0], versions.old.spec)
+    before = definition(old.templates[0], versions.before)
     after = definition(new.templates[0], versions.new.spec)
     parts = [differences(before, after), product_change(versions, old, new)]
     cause = ", ".join(part for part in parts if part)
@@ -171,7 +171,7 @@ def _definition_changes(
     versions: Versions, rows: Indexes, old: Sequence[Template], new: Sequence[Template]
 ) -> Iterator[tuple[int, str]]:
     """Yield rows of the new block whose definitions differ, with what does; `rows` is by row of the old block."""
-    before, after = versions.old.spec, versions.new.spec
+    before, after = versions.before, versions.new.spec
     alike = Similar(before, after)
     for place in _perhaps_changed(alike, rows, old, new).tolist():
         template, other = old[place], new[int(rows[place])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
 from daggy.plan.blocks import Block, Indexes
@@ -14,7 +14,7 @@ from daggy.plan.linked import JoinedGates, LinkedGates
 from daggy.plan.lookup import same_set
 from daggy.plan.plans import Plan
 from daggy.plan.translation import RowTranslation
-from daggy.spec.model import On
+from daggy.spec.model import On, RunSpec
 
 _NAMED = 3  # parents named in a text, and rows whose differences are described one by one
 _TOLD = 1000
@@ -30,6 +30,13 @@ class Versions:
     old: Plan
     new: Plan
     translate: Translate
+    before: RunSpec = field(init=False)
+    """The old spec; if it has moved with its project, in its new place."""
+
+    @before.default
+    def _in_place(self) -> RunSpec:
+        old, new = self.old.spec, self.new.spec
+        return evolve(old, directory=new.directory) if old.has_moved_to(new) else old
 
 
 def _full_name(block: Block) -> str:

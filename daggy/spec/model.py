@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
@@ -169,7 +170,8 @@ class RunSpec:
     """A whole run spec. `tasks` keeps the order in which they were written.
 
     `parameters` are keyed by their names without braces; `spellings` gives, in literal mode, the text that is replaced.
-    `directory` is absolute: relative `details.directory` resolve against it, after rendering.
+    `directory` is absolute: relative `details.directory` resolve against it, after rendering. `called_from` is where
+    the command line was called, if it lies there: both move with a project.
     """
 
     tasks: Sequence[Template]
@@ -183,12 +185,20 @@ class RunSpec:
     max_failures: int | None = None
     warnings: tuple[str, ...] = ()
     directory: str = ""
+    called_from: str = ""
     defaults: Defaults = Defaults()
 
     def values(self, template: Template, parameter: str) -> Values:
         """Return the values that a parameter has for a template."""
         own = template.parameters.get(parameter)
         return self.parameters[parameter] if own is None else own
+
+    def has_moved_to(self, other: RunSpec) -> bool:
+        """Return whether the directory of another spec is this one's, moved with where the command line was called."""
+        here, there = self.called_from, other.called_from
+        if not here or not there or here == there:
+            return False
+        return posixpath.relpath(self.directory, here) == posixpath.relpath(other.directory, there)
 
     def __iter__(self) -> Iterator[Template]:
         """Iterate over the templates."""

@@ -69,6 +69,7 @@ def _parse(document: Source, source: str, directory: str | None, name: str) -> R
         limits=amounts(data.get("limits", {}), "limits", problems),
         max_failures=_given(data, "max_failures", integer(1, 2**32 - 1), None, problems),
         directory=_directory(data.get("directory"), directory, data.get(CALLED_FROM), templating, problems),
+        called_from=_called_from(data.get("directory"), data.get(CALLED_FROM)),
         defaults=defaults,
     )
     return _with_tasks(document, spec, inherited, parameters, problems, source)
@@ -135,6 +136,14 @@ def _directory(value: object, base: str | None, called_from: object, templating:
         problems.add("directory", "no absolute directory", "give the directory in which tasks run")
         return ""
     return posixpath.join(base or "", given or "").rstrip("/") or "/"
+
+
+def _called_from(directory: object, called_from: object) -> str:
+    """Return where the command line was called, if the spec's directory lies there."""
+    if not isinstance(called_from, str) or not isinstance(directory, str) or not posixpath.isabs(called_from):
+        return ""
+    inside = posixpath.normpath(directory) == called_from or posixpath.normpath(directory).startswith(f"{called_from}/")
+    return called_from if inside else ""
 
 
 def parse_fragment(data: bytes, run: RunSpec, *, source: str = "") -> RunSpec:

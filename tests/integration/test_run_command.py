@@ -298,18 +298,6 @@ def test_another_spec_is_refused_in_a_directory_that_holds_a_run(daggy: Daggy, t
         assert "holds the run 'flaky', and this spec is 'spec'; keep it in another one with --dir" in ended.stderr
 
 
-def test_a_kept_run_goes_on_in_the_directory_where_it_was_first_called(daggy: Daggy, tmp_path: Path) -> None:
-    spec = write(tmp_path, {"t": {"details": {"shell": "pwd >> {{ task.name }}.txt; test -e go"}}}, directory="work")
-    (tmp_path / "work").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    assert daggy("run", "-q", "--dir", "state", spec).returncode == 1
-    (tmp_path / "work" / "go").touch()
-    again = daggy("run", "--dir", "../state", f"../{spec}", cwd=tmp_path / "elsewhere")
-    assert again.returncode == 0, again.stderr
-    assert "resumed" in again.stderr
-    assert (tmp_path / "work" / "t.txt").read_text().split() == [str(tmp_path / "work")] * 2
-
-
 def test_a_directory_in_use_is_refused_and_still_readable(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
     assert daggy("run", "-q", "--dir", "state", flaky).returncode == 1
     with (tmp_path / "state" / "lock").open("r+") as lock:

@@ -167,6 +167,20 @@ def test_causes_name_what_changed() -> None:
     assert why(before, one(echo("{{A}}"), templating=Templating.NONE)) == ["templating changed"]
 
 
+def test_a_project_that_moves_changes_nothing_and_another_directory_within_it_does() -> None:
+    tasks = (Template("a", ECHO), Template("b", Details(command=("b",), directory="inner"), uses=("N",)))
+    parameters = {"N": ListValues((1, 2))}
+    here = RunSpec(tasks, parameters=parameters, directory="/here/work", called_from="/here")
+    moved = evolve(here, directory="/there/work", called_from="/there")
+    for new, changed in (
+        (moved, False),
+        (evolve(moved, directory="/there/play"), True),
+        (evolve(moved, called_from=""), True),
+    ):
+        rows = difference(plan(here), plan(new)).rows()
+        assert [(row.kept, row.changed) for row in rows] == [(0, 1), (0, 2)] if changed else [(1, 0), (2, 0)]
+
+
 def test_a_tag_counts_where_it_is_used() -> None:
     uses, other = Template("uses", echo("{{ run.tags.env }}")), Template("other", echo("x"))
     found = difference(run(uses, other, tags={"env": "a", "x": "1"}), run(uses, other, tags={"env": "b", "x": "1"}))
