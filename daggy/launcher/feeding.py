@@ -32,6 +32,8 @@ class Account:
         seq: The last sequence number that it reported.
         acked: The last one that it may forget.
         is_greeted: Whether it has answered.
+        is_apart: Whether it gets suspects, one at a time, and nothing else.
+        is_gone: Whether its stream has ended.
         trouble: Why it cannot write down what happens, and report it, at this moment; empty if it can.
     """
 
@@ -43,6 +45,8 @@ class Account:
     seq: int = 0
     acked: int = 0
     is_greeted: bool = False
+    is_apart: bool = False
+    is_gone: bool = False
     trouble: str = ""
 
     def of_lane(self, lane: Lane) -> list[Key]:
@@ -72,27 +76,34 @@ class Feeder:
     Args:
         occupied: Gives how much of a lane's width survivors use.
         lanes: By the engine's number.
-        accounts: By the launcher's number.
+        accounts: By the launcher's number; without those of launchers that run a suspect apart.
+        suspected: Tasks (run, version, index) that were lost with a launcher: one of them may have killed it.
     """
 
     occupied: Callable[[int], int]
     lanes: dict[int, Lane] = field(factory=dict)
     accounts: dict[int, Account] = field(factory=dict)
+    suspected: set[tuple[int, int, int]] = field(factory=set)
 
     def put(self, batch: Launches) -> tuple[Lane, bool]:
         """Put tasks in their lane; return it, and whether its width has changed. An empty batch only sets the width."""
         lane = self.lanes.get(batch.lane) or self.lanes.setdefault(batch.lane, Lane(batch.lane))
         run, version, epoch = batch.run, batch.version, batch.epoch
         for one in batch.launches:
-            lane.waiting[run, version, one.index, epoch, one.attempt] = batch, one
+            queue = lane.suspects if (run, version, one.index) in self.suspected else lane.waiting
+            queue[run, version, one.index, epoch, one.attempt] = batch, one
         before = lane.width
         lane.asked, lane.epoch = batch.width, epoch
         self._set_room(lane)
         return lane, lane.width != before
 
     def _set_room(self, lane: Lane) -> None:
-        """Give a lane what survivors leave of its width."""
-        lane.width = max(0, lane.asked - self.occupied(lane.number))
+        """Give a lane what survivors and suspects leave of its width."""
+        lane.width = max(0, lane.asked - self.occupied(lane.number) - lane.apart)
+
+    def _free_apart(self, lane: Lane) -> None:
+        lane.apart -= 1
+        self._set_room(lane)
 
     def is_slow(self, lane: Lane, count: int) -> bool:
         """Return whether the tasks of a lane are so short that `count` launchers cannot keep up."""
@@ -184,6 +195,11 @@ class Feeder:
         account.started.discard(key)
         account.moving.discard(key)
         account.withdrawn.discard(key)
+        if account.is_apart:
+            if ended:
+                self.suspected.discard(key[:3])
+            self._free_apart(lane)
+            return True
         if ended:
             return lane.ended(account.channel.number)
         lane.shares[account.channel.number].out -= 1
@@ -205,6 +221,11 @@ class Feeder:
         return lanes
 
     def _requeue(self, account: Account, lane: Lane, keys: Sequence[Key]) -> None:
+        if account.is_apart:
+            for key in keys:
+                lane.suspects[key] = account.out.pop(key)[1]
+                self._free_apart(lane)
+            return
         lane.give_back([(key, account.out.pop(key)[1]) for key in keys])
         account.moving.difference_update(keys)
         share = lane.shares.get(account.channel.number)
@@ -218,12 +239,14 @@ class Feeder:
 
     def drop(self, number: int) -> None:
         """Close the account of a launcher that has gone."""
-        del self.accounts[number]
+        self.accounts.pop(number, None)
         for lane in self.lanes.values():
             lane.shares.pop(number, None)
 
     def suspects(self, account: Account) -> set[Key]:
         """Return what a launcher may have been running: what it had started, and what it had the width for."""
+        if account.is_apart:
+            return set(account.out)
         suspects = set(account.started)
         for lane in self.lanes.values():
             share = lane.shares.get(account.channel.number)
@@ -233,8 +256,23 @@ class Feeder:
     def take_waiting(self, keys: set[Key] | None = None) -> list[Key]:
         """Remove what waits for a launcher, or those of these tasks that do, and return it."""
         taken = []
-        for lane in self.lanes.values():
-            for key in [key for key in lane.waiting if keys is None or key in keys]:
-                del lane.waiting[key]
+        for queue in [queue for lane in self.lanes.values() for queue in (lane.waiting, lane.suspects)]:
+            for key in [key for key in queue if keys is None or key in keys]:
+                del queue[key]
                 taken.append(key)
         return taken
+
+    def used(self, lane: Lane) -> int:
+        """Return how much of a lane's width may be in use or is kept for suspects."""
+        return sum(share.most for share in lane.shares.values()) + self.occupied(lane.number) + lane.apart
+
+    def send_suspect(self, lane: Lane, account: Account) -> None:
+        """Send the first suspect of a lane to a launcher of its own."""
+        key, (batch, launch) = lane.suspects.popitem(last=False)
+        account.out[key] = lane, (batch, launch)
+        account.channel.send(frames.launch(batch, [launch], 1))
+
+    def acquit(self, lane: Lane) -> None:
+        """Let the suspects of a lane run among the others."""
+        lane.waiting.update(lane.suspects)
+        lane.suspects.clear()

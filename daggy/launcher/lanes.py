@@ -45,6 +45,9 @@ class Lane:
         width: The most that may run at once, all launchers together.
         asked: What the engine asked for: with it, what launchers run that outlived an earlier executor.
         waiting: Not yet sent to any launcher, first come first.
+        suspects: Those of them that each wait for a launcher of their own.
+        apart: How much of the width is kept for launchers of one suspect.
+        is_reserving: Whether the last of that may still be in use elsewhere.
         shares: By launcher's number.
         pace: Seconds that a task takes, a moving mean.
         epoch: Of the last batch.
@@ -54,6 +57,9 @@ class Lane:
     width: int = 0
     asked: int = 0
     waiting: OrderedDict[Key, Waiting] = field(factory=OrderedDict)
+    suspects: OrderedDict[Key, Waiting] = field(factory=OrderedDict)
+    apart: int = 0
+    is_reserving: bool = False
     shares: dict[int, Share] = field(factory=dict)
     pace: float = UNKNOWN
     epoch: int = 0

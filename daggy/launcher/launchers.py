@@ -16,9 +16,10 @@ from daggy.launcher import frames
 from daggy.launcher.dead_launchers import all_lost
 from daggy.launcher.feeding import Account, Feeder
 from daggy.launcher.frames import Key
-from daggy.launcher.host import Channel, Found, Host
+from daggy.launcher.host import Channel, Found, Host, Remains
 from daggy.launcher.lanes import Lane
 from daggy.launcher.survivors import Survivors
+from daggy.launcher.suspects import Suspects
 
 LOG = logging.getLogger("daggy.launcher")
 
@@ -85,10 +86,13 @@ class Launchers:
         """
         self._host, self._site, self._epoch = host, site, epoch
         self._claim, self._nursery, self._report = claim, nursery, report
-        self._remains = {one.launcher: one for one in found.dead}
+        self._remains: dict[int, Remains] = {}
         self._reads = Reads()
-        self._survivors = Survivors(host, epoch, report, self._remains, self._reads.answer, self._on_rested)
+        self._survivors = Survivors(host, epoch, report, self._on_buried, self._reads.answer, self._on_rested)
         self._feeder = Feeder(self._survivors.occupied)
+        self._suspects = Suspects(self._feeder, host.most, nursery, self._start_channel, self._take)
+        self.accounts: dict[int, Account] = {}
+        """Launchers started by this executor, by number."""
         self._most = host.most
         self._starting = self._stillborn = 0
         self._stopping = self._ending = False
@@ -96,32 +100,37 @@ class Launchers:
         """Set when a stop is done, or what runs is left alone."""
         self.gone = trio.Event()
         """Set when all launchers have been let go."""
+        for remains in found.dead:
+            self._on_buried(remains)
         for met in found.alive:
             self._survivors.take(met, nursery)
-
-    @property
-    def accounts(self) -> dict[int, Account]:
-        """Launchers that get tasks, by number."""
-        return self._feeder.accounts
 
     async def start_one(self) -> None:
         """Start a launcher and give it its share of every lane."""
         self._starting += 1
         try:
-            number = self._claim()
-            channel = await self._host.start(number, self._epoch)
+            channel = await self._start_channel()
         finally:
             self._starting -= 1
-        account = self.accounts[number] = Account(channel)
-        if self._stopping:  # one that lingers would wait for another engine
-            channel.send(frames.stop(immediate=True))
-            channel.close()
-        self._nursery.start_soon(self._serve, account)
+        account = self._feeder.accounts[channel.number] = Account(channel)
+        self._take(account)
         self._feeder.feed_all()
+
+    async def _start_channel(self) -> Channel:
+        return await self._host.start(self._claim(), self._epoch)
+
+    def _take(self, account: Account) -> None:
+        """Serve a launcher that has been started."""
+        self.accounts[account.channel.number] = account
+        if self._stopping:  # one that lingers would wait for another engine
+            account.channel.send(frames.stop(immediate=True))
+            account.channel.close()
+        self._nursery.start_soon(self._serve, account)
 
     async def _serve(self, account: Account) -> None:
         channel = account.channel
         await channel.serve(partial(self._hear, account))
+        account.is_gone = True
         if not account.is_greeted and not self._stopping:
             self._check_birth(channel)
         if channel.is_left:
@@ -130,12 +139,15 @@ class Launchers:
             await self._bury(account)
         elif not self._site.durable or account.acked >= account.seq:
             self._host.forget(channel.number)
+        del self.accounts[channel.number]
         self._feeder.drop(channel.number)
+        self._suspects.gone(account)
         if self._stopping:
             self._rest()
-        elif not self.accounts and not self._starting:
+        elif not self._feeder.accounts and not self._starting:
             await self.start_one()
         self._feeder.feed_all()
+        self._go_on()
 
     def _check_birth(self, channel: Channel) -> None:
         """A launcher died before it answered: give up if the machine cannot run any."""
@@ -153,10 +165,16 @@ class Launchers:
             found = await self._host.end(account.out) | self._feeder.suspects(account)
             reports = all_lost([key for key in account.out if key in found], number)
         self._on_reports(account, frames.Told(reports, frames.kinds_and_keys(reports.rows.tobytes())))
+        self._suspects.suspect(reports.rows)
         self._feeder.requeue_all(account)
         self._recall_waiting(account.withdrawn)  # it died before it could give them back itself
         if self._stopping:
             self._recall_waiting()
+
+    def _on_buried(self, remains: Remains) -> None:
+        """Keep in mind what a dead launcher left, until all of it is acknowledged."""
+        self._remains[remains.launcher] = remains
+        self._suspects.suspect(remains.reports.rows)
 
     def on_launches(self, batch: Launches) -> None:
         """Hand out tasks; a batch of none only sets the lane's width."""
@@ -166,10 +184,11 @@ class Launchers:
             return
         self._feeder.feed(lane, reshare=is_changed)
         self._grow(lane)
+        self._go_on()
 
     def _grow(self, lane: Lane) -> None:
         """Start another launcher where those there cannot keep up."""
-        count = len(self.accounts) + self._starting
+        count = len(self._feeder.accounts) + self._starting
         if count < self._most and self._feeder.is_slow(lane, count):
             self._starting += 1
             self._nursery.start_soon(self._start_another)
@@ -179,8 +198,9 @@ class Launchers:
         try:
             await self.start_one()
         except (OSError, ValueError) as error:  # those that are there go on
-            LOG.warning("no other launcher can be started beside %d: %s", len(self.accounts), error)
-            self._most = max(1, len(self.accounts) + self._starting)
+            count = len(self._feeder.accounts)
+            LOG.warning("no other launcher can be started beside %d: %s", count, error)
+            self._most = max(1, count + self._starting)
 
     def _hear(self, account: Account, answers: list[frames.Answer]) -> None:
         for answer in answers:
@@ -189,6 +209,7 @@ class Launchers:
                     self._on_reports(account, answer)
                 case frames.Narrowed():
                     self._feeder.narrowed(account, answer)
+                    self._go_on()
                 case frames.Excerpt():
                     self._reads.answer(answer)
                 case frames.Hello():
@@ -198,13 +219,18 @@ class Launchers:
                     account.trouble = message
                     number = account.channel.number
                     LOG.warning("launcher %d %s", number, f"cannot go on: {message}" if message else "goes on")
-                    if self._stopping:
-                        self._rest()
+                    self._go_on()
 
     def _on_rested(self, lanes: set[int]) -> None:
         self._feeder.rested(lanes)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Start what is to run apart; while stopping, see whether that is done."""
         if self._stopping:
             self._rest()
+        else:
+            self._suspects.start()
 
     @property
     def trouble(self) -> str:
@@ -221,8 +247,8 @@ class Launchers:
         self._pass_on(told.reports, heard.unwanted)
         for lane in self._feeder.go_on(account, heard):
             self._grow(lane)
-        if self._stopping:
-            self._rest()
+        self._suspects.release(account, is_kept=not self._site.durable)
+        self._go_on()
 
     def _pass_on(self, reports: Reports, unwanted: Sequence[int]) -> None:
         """Give the engine what concerns it: all but what was moved or was reported before."""
@@ -264,6 +290,7 @@ class Launchers:
         elif account is not None:
             account.acked = max(seq, account.acked)
             account.channel.send(frames.ack(seq))
+            self._suspects.release(account, is_kept=account.acked >= account.seq)
         else:
             self._survivors.ack(number, seq)
 
@@ -300,7 +327,8 @@ class Launchers:
         busy = any(account.out and not account.trouble for account in self.accounts.values())
         if not busy and not self._survivors.running:
             self.idle.set()
-        if not self.accounts and not self._starting and not len(self._survivors):
+        starting = self._starting or self._suspects.is_starting
+        if not self.accounts and not starting and not len(self._survivors):
             self.gone.set()
 
     async def read(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes | None:

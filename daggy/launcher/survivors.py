@@ -44,21 +44,21 @@ class Survivors:
         host: Host,
         epoch: int,
         report: Callable[[Reports], None],
-        remains: dict[int, Remains],
+        buried: Callable[[Remains], None],
         excerpt: Callable[[frames.Excerpt], None],
         rested: Callable[[set[int]], None],
     ) -> None:
-        """Begin without any; what dead ones leave behind is added to `remains`.
+        """Begin without any.
 
         Args:
             host: Where they are.
             epoch: The engine's.
             report: Takes their reports.
-            remains: What dead launchers left, by number.
+            buried: Takes what dead ones left.
             excerpt: Takes the answers to reads.
             rested: Called with the lanes in which tasks have ended, and with none when one has gone.
         """
-        self._host, self._epoch, self._report, self._remains = host, epoch, report, remains
+        self._host, self._epoch, self._report, self._buried = host, epoch, report, buried
         self._excerpt, self._rested = excerpt, rested
         self._survivors: dict[int, Survivor] = {}
 
@@ -92,7 +92,8 @@ class Survivors:
         self._release(survivor)
         await survivor.channel.serve(partial(self._hear, survivor))
         if not survivor.channel.is_closing:
-            left = self._remains[number] = await self._host.bury(number, survivor.seq)
+            left = await self._host.bury(number, survivor.seq)
+            self._buried(left)
             self._take_reports(survivor, left.reports, frames.kinds_and_keys(left.reports.rows.tobytes()))
         elif not survivor.running and survivor.acked >= survivor.seq:
             with trio.CancelScope(shield=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -64,13 +65,17 @@ async def check_executor(
     for number, check in enumerate(checks):
         place = directory / f"{number}-{check.__name__.strip('_')}"
         place.mkdir(parents=True)
-        await check(Bench(make, Site("default", place.absolute(), f"check{number}", durable=False), seconds))
+        await check(Bench(make, _site(place), seconds))
     for name, is_wanted, check in (("durable", durable, survives_its_end), ("linger", linger, goes_on_when_left)):
         if is_wanted:
             place = directory / name
             place.mkdir(parents=True)
-            site = Site("default", place.absolute(), f"check{name}", durable=True, linger=name == "linger")
-            await check(Bench(make, site, seconds))
+            await check(Bench(make, _site(place, durable=True, linger=name == "linger"), seconds))
+
+
+def _site(place: Path, *, durable: bool = False, linger: bool = False) -> Site:
+    """Return a site of its own: whatever carries its tickets may be killed."""
+    return Site("default", place.absolute(), f"check-{os.urandom(8).hex()}", durable=durable, linger=linger)
 
 
 async def _tells_what_it_is(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -79,9 +80,14 @@ class Rig:
         return Ticket(7, 1, index, 1, 1)
 
 
+def site(directory: Path, *, durable: bool, **more: Any) -> Site:
+    """Return a site of this directory; its instance is its own, for launchers kill whatever carries their tickets."""
+    return Site(more.pop("pool", "default"), directory, f"tests-{directory.name}-{os.getpid()}", durable, **more)
+
+
 @asynccontextmanager
 async def rig(directory: Path, *, durable: bool = False, **settings: Any) -> AsyncIterator[Rig]:
-    executor = ForkExecutor(ForkSettings(**{"workers": 4, **settings}), Site("default", directory, "tests", durable))
+    executor = ForkExecutor(ForkSettings(**{"workers": 4, **settings}), site(directory, durable=durable))
     await executor.recover(1)
     send, receive = trio.open_memory_channel[Request](1000)
     at_work = Rig(executor, directory, send)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from daggy.executor import ANSWER, LINKED, STOPPED, Kill, Kind, Reason, Recall, Request, Site, Stop
+from daggy.executor import ANSWER, LINKED, STOPPED, Kill, Kind, Reason, Recall, Request, Stop
 from daggy_fork import ForkExecutor, ForkSettings
-from tests.integration.fork_rig import DEADLINE, Rig, alive, appears, becomes, gone, python, rig
+from tests.integration.fork_rig import DEADLINE, Rig, alive, appears, becomes, gone, python, rig, site
 
 
 @pytest.mark.trio
@@ -100,7 +100,7 @@ async def test_environment_is_inherited_overlaid_and_unset(tmp_path: Path, monke
             *lines
         }
         assert "DAGGY_ATTEMPT=1" in lines
-        assert "DAGGY_TICKET=tests:7.1.5.1.1" in lines
+        assert f"DAGGY_TICKET={site(tmp_path, durable=False).instance}:7.1.5.1.1" in lines
         assert not [line for line in lines if line.startswith(("UNSET", "DAGGY_TOKEN", "DAGGY_GENERATE"))]
 
 
@@ -449,7 +449,7 @@ async def test_a_kill_is_not_queued_behind_work_and_waiting_tasks_come_back(tmp_
 
 @pytest.mark.trio
 async def test_stop_gives_back_what_waits_and_says_that_daggy_stopped(tmp_path: Path) -> None:
-    executor = ForkExecutor(ForkSettings(workers=2), Site("default", tmp_path, "tests", durable=False))
+    executor = ForkExecutor(ForkSettings(workers=2), site(tmp_path, durable=False))
     send, receive = trio.open_memory_channel[Request](100)
     at_work = Rig(executor, tmp_path, send)
     with trio.fail_after(DEADLINE):

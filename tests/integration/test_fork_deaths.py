@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import trio
 
-from daggy.executor import LINKED, STOPPED, Ack, Kill, Kind, Reason, Reports, Request, Site, Ticket
+from daggy.executor import LINKED, STOPPED, Ack, Kill, Kind, Reason, Reports, Request, Ticket
 from daggy.launcher.local_channel import LocalChannel
 from daggy.launcher.program.spool import RECORD
 from daggy_fork import ForkExecutor, ForkSettings
-from tests.integration.fork_rig import Rig, alive, appears, becomes, gone, rig
+from tests.integration.fork_rig import Rig, alive, appears, becomes, gone, rig, site
 
 DURABLE = pytest.mark.parametrize("durable", [False, True])
 
@@ -30,7 +30,7 @@ def launcher_pids(executor: ForkExecutor) -> list[int]:
 
 
 def fresh(directory: Path) -> ForkExecutor:
-    return ForkExecutor(ForkSettings(workers=2), Site("default", directory, "tests", durable=True))
+    return ForkExecutor(ForkSettings(workers=2), site(directory, durable=True))
 
 
 def by_index(reports: Reports) -> dict[int, Reason]:
@@ -143,7 +143,7 @@ from daggy.executor import Launch, Launches, Site
 
 async def main():
     directory, durable = Path(sys.argv[1]), sys.argv[2] == "True"
-    executor = ForkExecutor(ForkSettings(workers=2), Site("default", directory, "tests", durable))
+    executor = ForkExecutor(ForkSettings(workers=2), Site("default", directory, sys.argv[3], durable))
     await executor.recover(1)
     send, receive = trio.open_memory_channel(10)
     done = 0
@@ -167,7 +167,14 @@ trio.run(main)
 
 
 def engine(directory: Path, *, durable: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", textwrap.dedent(ENGINE), str(directory), str(durable)]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(ENGINE),
+        str(directory),
+        str(durable),
+        site(directory, durable=durable).instance,
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True)
 

@@ -12,17 +12,15 @@ from typing import Any
 import pytest
 import trio
 
-from daggy.executor import Ack, Kill, Kind, Launch, Reason, Reports, Request, Site, Stop, Ticket
+from daggy.executor import Ack, Kill, Kind, Launch, Reason, Reports, Request, Stop, Ticket
 from daggy_fork import ForkExecutor, ForkSettings
-from tests.integration.fork_rig import Rig, alive, becomes
+from tests.integration.fork_rig import Rig, alive, becomes, site
 
 pytestmark = pytest.mark.trio
 
 
 def executor(directory: Path, pool: str = "default", others: frozenset[str] = frozenset()) -> ForkExecutor:
-    return ForkExecutor(
-        ForkSettings(workers=4), Site(pool, directory, "tests", durable=True, others=others, linger=True)
-    )
+    return ForkExecutor(ForkSettings(workers=4), site(directory, durable=True, pool=pool, others=others, linger=True))
 
 
 @pytest.fixture(autouse=True)
