@@ -129,7 +129,11 @@ class Dispatcher:
         for ticket, place in tickets:
             needs = pool_needs(run, _needs_of(run, ticket))
             machine, share = link.pool.adopting(self.places.host(place), needs)
-            self.flights.adopted((run.id, ticket.version), ticket.index, Slot(link.pool, machine, share))
+            slot = Slot(link.pool, machine, share)
+            if ticket in run.launched:
+                self.flights.adopted((run.id, ticket.version), ticket.index, slot)
+            else:
+                self.flights.strayed(ticket, slot)
 
     def drop(self, run_id: int) -> None:
         """Forget a run that leaves memory."""

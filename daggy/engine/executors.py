@@ -72,22 +72,31 @@ class Executors:
         state.places.begin(name)
         recovered = state.placed(name, recovered)
         state.acks.forget_told(name)
-        running = {((one.run, one.version), one.index) for one in tickets_of(recovered.rows, Kind.STARTED)}
-        unheard = state.held_reports.waiting(name)  # what earlier engines launched of these is known from the first
+        unheard = state.held_reports.waiting(name)  # runs that have not taken their part of the first report yet
         rows, said = recovered.rows, recovered.messages
-        is_news = np.fromiter(map(self._is_current, tickets_of(rows)), np.bool_, len(rows))
-        is_heard = ~np.isin(rows["run"], list(unheard))
-        if state.tracker.durable:
-            state.acks.note(name, rows[is_heard & ~is_news])
-        chosen = np.flatnonzero(is_heard & is_news)
+        known = state.held_reports.finished(name)
+        is_news = np.fromiter(
+            (self._is_current(one) and one not in known for one in tickets_of(rows)), np.bool_, len(rows)
+        )
+        is_known_start = np.isin(rows["run"], list(unheard)) & (rows["kind"] == Kind.STARTED)
+        chosen = np.flatnonzero(is_news & ~is_known_start)
         messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
         state.report(name, Reports(rows[chosen], messages))
+        state.note_applied(name, rows[~is_news], in_order=not unheard)
+        self._lose(link, set(tickets_of(rows, Kind.STARTED)), unheard, message)
+
+    def _lose(self, link: PoolLink, alive: set[Ticket], unheard: set[int], message: str) -> None:
+        """Report as lost what a pool's executor had and its successor does not name, but for runs not yet read back."""
+        state = self.state
+        strays = [one for one, slot in state.flights.strays.items() if slot.pool is link.pool]
+        state.flights.release(one for one in strays if one not in alive)
+        running = {((one.run, one.version), one.index) for one in alive}
         gone = [
-            (key, index, state.places.number(name, host))
+            (key, index, state.places.number(link.pool.name, host))
             for key, index, host in state.flights.of_pool(link.pool)
-            if (key, index) not in running
+            if (key, index) not in running and key[0] not in unheard
         ]
-        state.report(name, lost(gone, state.runs, message, state.clock()))
+        state.report(link.pool.name, lost(gone, state.runs, message, state.clock()))
 
     def _is_current(self, ticket: Ticket) -> bool:
         """Return whether a report may bring news: a successor repeats what has not been acknowledged."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from attrs import define, field, frozen
@@ -37,10 +37,15 @@ Key = tuple[int, int]
 
 @define(eq=False)
 class Flights:
-    """Every task that an executor has and has not answered for, by (run, version) and index."""
+    """Every task that an executor has and has not answered for, by (run, version) and index.
+
+    `strays` are attempts that an earlier engine launched, that still run and that nobody wants any more: another
+    attempt of the same task may be in flight, so they go by their tickets.
+    """
 
     waiting: dict[Key, dict[int, Slot]] = field(factory=dict)
     running: dict[Key, dict[int, Slot]] = field(factory=dict)
+    strays: dict[Ticket, Slot] = field(factory=dict)
 
     def sent(self, key: Key, indexes: Sequence[int], slot: Slot) -> None:
         """Note that these were handed out."""
@@ -53,15 +58,29 @@ class Flights:
         self.running.setdefault(key, {})[index] = slot
         slot.share.running += 1
 
+    def strayed(self, ticket: Ticket, slot: Slot) -> None:
+        """Note that an attempt which nobody wants any more still runs."""
+        self.strays[ticket] = slot
+        slot.share.running += 1
+
+    def release(self, tickets: Iterable[Ticket]) -> None:
+        """Free what those of these that are strays have held: they have ended."""
+        for ticket in tickets:
+            if slot := self.strays.pop(ticket, None):
+                slot.share.running -= 1
+
     def has(self, run: int) -> bool:
         """Return whether an executor has anything of a run."""
-        return any(slots and key[0] == run for table in (self.waiting, self.running) for key, slots in table.items())
+        return any(ticket.run == run for ticket in self.strays) or any(
+            slots and key[0] == run for table in (self.waiting, self.running) for key, slots in table.items()
+        )
 
     def drop(self, run: int) -> None:
         """Forget a run that leaves memory; an executor has nothing of it."""
         for table in (self.waiting, self.running):
             for key in [key for key in table if key[0] == run]:
                 del table[key]
+        self.release([ticket for ticket in self.strays if ticket.run == run])
 
     def reported(self, key: Key, rows: Rows, now: float) -> None:
         """Note what reports of one run and version say: who started, who is no longer there."""
@@ -146,6 +165,8 @@ class Flights:
 
     def pool_of(self, ticket: Ticket) -> Pool | None:
         """Return the pool that has a ticket; None if it has been answered for."""
+        if slot := self.strays.get(ticket):
+            return slot.pool
         key = (ticket.run, ticket.version)
         slot = self.waiting.get(key, {}).get(ticket.index) or self.running.get(key, {}).get(ticket.index)
         return slot.pool if slot else None

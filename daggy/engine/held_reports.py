@@ -40,6 +40,16 @@ class HeldReports:
         """Return the runs that have not taken their reports of a pool."""
         return set().union(*(batch.runs for batch in self._batches if batch.pool == pool))
 
+    def finished(self, pool: str) -> set[Ticket]:
+        """Return the tickets of the finishes that a pool's executor reported at the start and that are still held."""
+        held = (batch for batch in self._batches if batch.pool == pool)
+        return {
+            ticket
+            for batch in held
+            for ticket in tickets_of(batch.reports.rows, Kind.FINISHED)
+            if ticket.run in batch.runs
+        }
+
     def postpone(self, pool: str, reports: Reports, in_memory: Container[int]) -> tuple[Reports, bool]:
         """Set aside reports of runs that have not taken theirs yet: an adopted task may end at any moment.
 

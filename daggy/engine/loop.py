@@ -95,6 +95,8 @@ class Loop:
         rows = reports.rows
         reasons = rows["row"]["reason"][rows["kind"] == Kind.FINISHED]
         self.ended_attempts[name] += np.bincount(reasons, minlength=len(Reason))[: len(Reason)]
+        if state.flights.strays:
+            state.flights.release(tickets_of(rows, Kind.FINISHED))
         for (run_id, version), chosen in by_run(reports):
             run = state.runs.get(run_id)
             freeing = chosen.rows if run is None else _without_earlier(run, version, chosen.rows)
@@ -104,10 +106,7 @@ class Loop:
                 state.due.touch(run)
                 for answer in run.outbox.answers:
                     state.acks.hold(answer.ticket)
-        if not in_order:
-            state.held_reports.told(name, rows)
-        elif state.tracker.durable:
-            state.acks.note(name, rows)
+        state.note_applied(name, rows, in_order=in_order)
 
     def _collect(self, run: Run) -> None:
         """Carry out a run's instructions: keep entries, kill attempts, read answers, announce its end."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
-from daggy.attempt import Reports
+from daggy.attempt import Reports, Rows
 from daggy.engine.acks import Acks
 from daggy.engine.batches import checked
 from daggy.engine.directory import StateDirectory
@@ -97,3 +97,10 @@ class EngineState:
         executor = self.dispatcher.links[pool].executor
         assert executor is not None
         return Reports(self.places.placed(pool, executor.machines, reports.rows), reports.messages)
+
+    def note_applied(self, pool: str, rows: Rows, *, in_order: bool) -> None:
+        """Have reports acknowledged once all that was given is kept, and never before earlier ones of a launcher."""
+        if not in_order:
+            self.held_reports.told(pool, rows)
+        elif self.tracker.durable:
+            self.acks.note(pool, rows)

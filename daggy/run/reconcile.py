@@ -53,11 +53,11 @@ def on_unfollowed(run: Run, rest: Reports, now: Now) -> None:
     """Treat what did not follow as ended by a command, or by the loss of what it depended on.
 
     Attempts that have ended are only recorded; those that run are killed before their tasks start again. New attempts
-    are numbered above all of them.
+    are numbered above all of them, and above those that a command has recorded.
     """
     while chosen := _first_of_each(run, rest):
         _set_aside(run, chosen, rest, now)
-    for index, number in _numbers(run, rest):
+    for index, number in [*_numbers(run, rest), *run.spent.items()]:
         if run.frontier.state[index] not in states.IN_FLIGHT:
             run.frontier.attempt[index] = max(number, int(run.frontier.attempt[index]))
     run.superseded.clear()

@@ -115,6 +115,7 @@ def _apply_move(run: Run, entry: Moved) -> None:
         for index in indexes.tolist():
             run.superseded.pop(index, None)
     run.superseded.update(entry.flying.tolist())
+    run.spent.update(entry.flying.tolist())
     if entry.state is State.KILLED:
         run.killed = run.killed or entry.cause.startswith(RUN_KILLED)
         return

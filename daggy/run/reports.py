@@ -238,12 +238,17 @@ def place_by_gates(run: Run, index: int) -> None:
 
 
 def on_recalled(run: Run, index: int) -> None:
-    """Take back a task that was handed out and has not started."""
+    """Take back a task that was handed out and has not started.
+
+    Its attempt's number is free again, unless a command that ended the attempt has recorded it: the next engine would
+    take another attempt of that number for the one that was ended.
+    """
     frontier = run.frontier
     number, queue = frontier.block_number(index), frontier.queue_of(index)
     doom = run.doomed.get(index)
     run.forget_flight(index)
-    frontier.mv_attempt[index] -= 1
+    if run.spent.get(index) != frontier.mv_attempt[index]:
+        frontier.mv_attempt[index] -= 1
     frontier.land(queue)
     if doom is Doom.AGAIN:
         place_by_gates(run, index)

@@ -66,7 +66,8 @@ class Run:
     one's; `orphans` are tickets in flight whose tasks are no longer part of the run. `answers` is what the generators
     answered whose tasks are in the plan. `superseded` is of a run read back: tasks with an attempt that was in flight
     when a command ended it, whose end is not known yet, and that attempt's number; `discarded` those among them that
-    do not count even if they completed.
+    do not count even if they completed. `spent` has the last number of each task's attempts that a command has recorded
+    as ended: no other attempt gets it.
     """
 
     def __init__(self, run_id: int, plan: Plan, *, created: float, epoch: int, version: int = 1) -> None:
@@ -99,6 +100,7 @@ class Run:
         self.answers: dict[int, bytes] = {}
         self.superseded: dict[int, int] = {}
         self.discarded: dict[int, int] = {}
+        self.spent: dict[int, int] = {}
         self.moves: list[Moved] = []
         self.stale = 0
 
@@ -154,6 +156,7 @@ class Run:
         if len(indexes):
             flying = indexes[states.IS_IN_FLIGHT[self.frontier.state[indexes]]]
             ending = [(index, self.ticket(index).attempt) for index in flying.tolist() if index in self.doomed]
+            self.spent.update(ending)
             pairs = np.array(ending, np.int64).reshape(-1, 2)
             moved = Moved(self.id, self.version, state, as_ranges(indexes), cause, actor, now.wall, pairs)
             self.moves.append(moved)

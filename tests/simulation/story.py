@@ -119,6 +119,9 @@ class Plot:
         is_sqlite: Whether the tracker is that one, in memory.
         follows: Whether events are told.
         threads: Whether commits and reads take their time while the loop goes on, as in threads.
+        relapses: How likely an engine that has just begun sees an executor fail or its disk fill up: it may still be
+            taking up what its predecessor left.
+        reckless: How likely an engine is killed soon after a command, while that is being carried out.
     """
 
     lives: list[tuple[float, str]]
@@ -132,6 +135,8 @@ class Plot:
     is_sqlite: bool
     follows: bool
     threads: bool
+    relapses: float
+    reckless: float
 
     @classmethod
     def draw(cls, rng: Random) -> Plot:
@@ -154,6 +159,8 @@ class Plot:
             is_sqlite=rng.random() < 0.15,
             follows=rng.random() < 0.7,
             threads=rng.random() < 0.7,
+            relapses=rng.choice([0.0, 0.2, 0.6]) if grim else 0.0,
+            reckless=rng.choice([0.0, 0.1, 0.3]) if grim else 0.0,
         )
 
 
@@ -242,6 +249,19 @@ class Story:
             self.say("failed: executor")
             self.rng.choice(self.life.executors).failed.set()
 
+    def _relapse(self) -> None:
+        """Let something fail while an engine takes up what its predecessor left."""
+        rng = self.rng
+        if rng.random() >= self.plan.relapses:
+            return
+        begins = trio.current_time()
+        if rng.random() < 0.7:
+            self.world.at(begins + rng.uniform(0, 0.4), self._fail_executor)
+        if rng.random() < 0.5:
+            full = begins + rng.uniform(0, 0.1)
+            self.world.at(full, partial(setattr, self, "is_full", True))
+            self.world.at(full + rng.uniform(0.01, 2), partial(setattr, self, "is_full", False))
+
     def _make(self, life: list[Life], site: Site) -> Executor:
         executor = SimExecutor(self.world, site)
         if life:
@@ -270,6 +290,7 @@ class Story:
             self.life = Life(engine, scope, self._early)
             self.say(f"engine {engine.epoch} begins")
             born.append(self.life)
+            self._relapse()
             with contextlib.suppress(TrackerError):
                 async with engine.open():
                     await self._use(engine, seconds, how, make)
@@ -324,6 +345,12 @@ class Story:
                 await ask(engine, run)
                 self._check_answered(engine, run)
             self._check_shown(engine)
+            if self.rng.random() < self.plan.reckless:
+                self.world.later(self.rng.uniform(0, 1), partial(self._crash_life, self.life))
+
+    def _crash_life(self, life: Life | None) -> None:
+        if life is self.life:
+            self.crash()
 
     def _check_answered(self, engine: Engine, run_id: int) -> None:
         """Note it if what was asked last of a run is answered and not kept."""
@@ -403,6 +430,9 @@ class Story:
     async def _requeue(self, engine: Engine, run_id: int) -> None:
         run = await engine.runs.find(run_id)
         chosen, at = self._some(run), trio.current_time()
+        if self.rng.random() < 0.4:  # a whole template, as people do
+            block = run.plan.block_of(int(chosen[0]))
+            chosen = np.arange(block.start, block.start + block.size, dtype=np.int64)
         there = chosen[run.frontier.state[chosen] != REMOVED]  # not what a generator's later answer took away
         names = [run.plan.name(index) for index in there.tolist()]
         await engine.commands.requeue(run_id, chosen, "user", keep_downstream=self._keeps(run_id))

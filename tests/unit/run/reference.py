@@ -35,6 +35,7 @@ class Task:
     answering: bool = False
     superseded: bool = False
     discarded: int = 0  # attempts up to this one do not count
+    spent: int = 0  # the last number that a command recorded
     alive: bool = True
 
     def __repr__(self) -> str:
@@ -233,7 +234,7 @@ class Reference:
         return "delayed" if template.get("retry_delay") else "again"
 
     def recall(self, task: Task) -> None:
-        task.attempt -= 1
+        task.attempt -= task.spent != task.attempt
         task.state = "killed" if task.doom in {"kill", "halt", "discard"} else None
         task.doom = ""
 
@@ -254,9 +255,9 @@ class Reference:
             if not task.is_in_flight() and states[task] in {State.WAITING, State.QUEUED}:
                 task.state = "killed"
             elif task.doom == "again":
-                task.doom = "discard"
+                task.doom, task.spent = "discard", task.attempt
             elif task.state == "sent" and not task.answering and not task.doom:
-                task.doom = "halt"
+                task.doom, task.spent = "halt", task.attempt
 
     def final(self) -> RunState:
         if all(state is State.COMPLETED for state in self.states().values()):
@@ -271,6 +272,7 @@ class Reference:
         for task in self.tasks.values() if chosen is None else chosen:
             if task.is_in_flight():
                 task.doom = "discard" if task.doom in {"again", "discard"} else "kill"
+                task.spent = task.attempt
             elif states[task] in {State.WAITING, State.QUEUED}:
                 task.state = "killed"
         self.settle()
@@ -288,6 +290,7 @@ class Reference:
             task.failures = task.crashes = 0
             if task.is_in_flight():
                 task.doom, task.superseded, task.discarded = "again", True, task.attempt
+                task.spent = task.attempt
             else:
                 task.state = None
         if told or is_edit:
@@ -344,6 +347,7 @@ class Reference:
                     "answering",
                     "superseded",
                     "discarded",
+                    "spent",
                 ):
                     setattr(task, column, getattr(before, column))
                 if task.state == "delayed":
@@ -369,6 +373,13 @@ class Reference:
             task.attempt = attempt
             self.finish(task, *end)
         task.attempt = attempt
+
+    def recovered(self) -> None:
+        """All that was heard has been applied: no number that a command has recorded is given again."""
+        self.is_recovering = False
+        for task in self.tasks.values():
+            if not task.is_in_flight():
+                task.attempt = max(task.attempt, task.spent)
 
     def crash(self) -> None:
         """The engine died: what was in flight is queued, or as it was told to become."""

@@ -370,7 +370,7 @@ class Machine(RuleBasedStateMachine):
         on_unfollowed(self.run, rest, now)
         for ticket, end in heard.items():
             self.reference.set_aside(flying[ticket], ticket.attempt, end)
-        self.reference.is_recovering = False
+        self.reference.recovered()
         for index in np.flatnonzero(self.run.frontier.state == states.DELAYED).tolist():
             task = self.task(index)
             if task.state is None:  # read back: some of its delay was left
