@@ -10,7 +10,7 @@ import numpy as np
 from daggy.errors import TemplateError
 from daggy.executor import Launch
 from daggy.plan import Block
-from daggy.plan.names import quote_all
+from daggy.plan.names import quote_all, quote_key
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 from daggy.spec import Builtins, Recipe, recipe
@@ -79,8 +79,9 @@ class Renderer:
         variables = [f"DAGGY_PARAM_{name}" for name in names]
         columns = [list(map(values.value, digits[axis].tolist())) for _, axis, values in block.columns]
         texts = [list(map(str, column)) for column in columns]
+        keys = [quote_key(name).replace("%", "%%") for name in names]
         labels = [quote_all(column) for column in texts]
-        form = block.full(template.name).replace("%", "%%") + "".join(f".{name}:%s" for name in names)
+        form = block.full(template.name).replace("%", "%%") + "".join(f".{key}:%s" for key in keys)
         rows = zip(
             indexes.tolist(),
             attempts,

@@ -8,14 +8,23 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from urllib.parse import unquote
 
-_SPECIAL = re.compile(r"[.:/%\s\x00-\x1f\x7f-\x9f]")
+_SPECIAL = re.compile(r"[:/%\s\x00-\x1f\x7f-\x9f]")
+_SPECIAL_IN_KEYS = re.compile(r"[.:/%\s\x00-\x1f\x7f-\x9f]")
 _CANDIDATES = 20_000  # a closest match is looked up among so many names at most: each costs microseconds
 _PATIENCE = 4_000_000  # and among fewer if the name is long: the cost is quadratic in its length
 
 
 def quote(text: str) -> str:
-    """Return a value's text as it appears in a name: separators of names and white space are percent-encoded."""
+    """Return a value's text as it appears in a name: what could be mistaken, and white space, is percent-encoded.
+
+    A dot cannot be mistaken: what follows it is another parameter only if there is a colon before the next dot.
+    """
     return _SPECIAL.sub(_encode, text)
+
+
+def quote_key(name: str) -> str:
+    """Return a parameter's name as it appears in a task's name; only literal templating has any that need encoding."""
+    return _SPECIAL_IN_KEYS.sub(_encode, name)
 
 
 def quote_all(texts: list[str]) -> list[str]:
@@ -29,19 +38,36 @@ def _encode(found: re.Match[str]) -> str:
 
 def join(template: str, texts: Mapping[str, str]) -> str:
     """Return the name of a task from its template's full name and its values' texts, sorted by parameter."""
-    return ".".join([template, *(f"{name}:{quote(text)}" for name, text in texts.items())])
+    return ".".join([template, *(f"{quote_key(name)}:{quote(text)}" for name, text in texts.items())])
 
 
 def split(name: str) -> tuple[str, str, dict[str, str]]:
-    """Return scope, template and parameter texts of a task's name.
+    """Return scope, template and parameter texts of a task's name, more encoded than it needs to be or not.
 
-    Template names may hold dots but no colons, so that the parts with a colon are the parameters.
+    Template names may hold dots but no colons, so that the part before the first colon begins the parameters; a later
+    part without a colon belongs to the value before it.
     """
     scope, _, own = name.rpartition("/")
+    template, texts = _split_own(own)
+    return canonical(scope), template, texts
+
+
+def canonical(scope: str) -> str:
+    """Return a scope, a path of names of generator tasks, with each name encoded as `join` does it."""
+    return "/".join(join(*_split_own(own)) for own in scope.split("/"))
+
+
+def _split_own(own: str) -> tuple[str, dict[str, str]]:
     parts = own.split(".")
     first = next((place for place, part in enumerate(parts) if ":" in part), len(parts))
-    pairs = (part.partition(":") for part in parts[first:])
-    return scope, ".".join(parts[:first]), {key: unquote(text) for key, _, text in pairs}
+    pairs: list[list[str]] = []
+    for part in parts[first:]:
+        key, colon, text = part.partition(":")
+        if colon:
+            pairs.append([key, text])
+        else:
+            pairs[-1][1] += f".{part}"
+    return ".".join(parts[:first]), {unquote(key): unquote(text) for key, text in pairs}
 
 
 def suggest(name: str, names: Iterable[str]) -> str:

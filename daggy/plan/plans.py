@@ -147,7 +147,7 @@ class Plan:
             UsageError: there is none.
         """
         scope, _, own = full.rpartition("/")
-        siblings = self.scopes.get(scope)
+        siblings = self.scopes.get(scope) or self.scopes.get(names.canonical(scope))
         place = None if siblings is None else siblings.place(own)
         if place is None:
             mend = names.suggest(scope, self.scopes) if siblings is None else names.suggest(own, siblings)

@@ -75,7 +75,7 @@ Edge = tuple[str, str, On]
 
 
 def encode(text: str) -> str:
-    special = ".:/%"
+    special = ":/%"
     return "".join(
         "".join(f"%{byte:02X}" for byte in char.encode())
         if char in special or char.isspace() or ord(char) < 32 or 127 <= ord(char) < 160

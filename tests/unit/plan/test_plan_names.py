@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 from daggy.errors import UsageError
 from daggy.plan import Plan, names, plan
 from daggy.spec.model import RunSpec, Template
+from daggy.spec.numbers import Number
 from daggy.spec.parameters import ListValues
 from tests.unit.plan.naive import ECHO, encode
 
@@ -17,14 +18,40 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 def test_quoting_is_as_documented(text: str) -> None:
     quoted = names.quote(text)
     assert quoted == encode(text)
-    assert not any(char in ".:/" or char.isspace() or ord(char) < 32 for char in quoted)
+    assert not any(char in ":/" or char.isspace() or ord(char) < 32 for char in quoted)
 
 
-@given(st.dictionaries(st.sampled_from(["A", "B", "C"]), TEXT), st.sampled_from(["t", "a.b", "x.y.z", "."]))
+KEYS = st.one_of(st.sampled_from(["A", "B", "C"]), TEXT.filter(bool))
+TEMPLATES = st.sampled_from(["t", "a.b", "x.y.z", "."])
+
+
+@given(st.dictionaries(KEYS, st.one_of(TEXT, st.text("ab.:", max_size=6)), max_size=3), TEMPLATES)
 def test_any_text_reads_back(texts: dict[str, str], template: str) -> None:
     texts = dict(sorted(texts.items()))
-    assert names.split(names.join(template, texts)) == ("", template, texts)
-    assert names.split(names.join(f"gen.A:1/{template}", texts)) == ("gen.A:1", template, texts)
+    name = names.join(template, texts)
+    assert names.split(name) == ("", template, texts)
+    assert names.split(names.join(f"gen.A:1.5/{template}", texts)) == ("gen.A:1.5", template, texts)
+    assert names.canonical(name) == name
+
+
+@given(st.dictionaries(st.sampled_from(["A", "B", "C"]), TEXT, max_size=3), TEMPLATES)
+def test_a_name_is_understood_with_dots_encoded_and_with_characters_that_need_not_be(
+    texts: dict[str, str], template: str
+) -> None:
+    texts = dict(sorted(texts.items()))
+    more = ".".join([template, *(f"{key}:{names.quote(text).replace('.', '%2E')}" for key, text in texts.items())])
+    assert names.split(more) == ("", template, texts)
+    assert names.canonical(more) == names.join(template, texts)
+    typed = {key: text.replace("/", "").replace("%", "").replace(".", "").strip() for key, text in texts.items()}
+    assert names.split(".".join([template, *(f"{key}:{text}" for key, text in typed.items())])) == ("", template, typed)
+
+
+def test_names_keep_dots_and_read_back_in_a_plan() -> None:
+    parameters = {"OMEGA": ListValues((Number("2.0"), "a.b")), "x.y": ListValues(("1.5",))}
+    made = plan(RunSpec((Template("fit", ECHO, uses=("OMEGA", "x.y")),), parameters=parameters))
+    assert made.names(range(2)) == ["fit.OMEGA:2.0.x%2Ey:1.5", "fit.OMEGA:a.b.x%2Ey:1.5"]
+    assert [made.index(name) for name in made.names(range(2))] == [0, 1]
+    assert made.index("fit.OMEGA:2%2E0.x%2Ey:1%2E5") == 0
 
 
 def zipped() -> Plan:
