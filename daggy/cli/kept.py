@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,15 +45,14 @@ class Kept(Source):
     _executors: dict[str, Executor] = field(factory=dict, repr=False)
 
     @classmethod
-    def look(cls, directory: Path, config: Path | None = None) -> Kept:
-        """Open a state directory for reading.
+    def look(cls, directory: Path, configuration: Configuration) -> Kept:
+        """Open a state directory for reading, with the tracker and the pools that are configured.
 
         Raises:
             DirectoryError: there is nothing, or it cannot be read.
             UsageError: its tracker keeps nothing that another process could read.
         """
         opened = StateDirectory.look(directory)
-        configuration = read_configuration(config, os.environ)
         return cls(opened, configuration, configuration.look(opened.path, TRACKER))
 
     def runs(self, tags: Mapping[str, str], states: Sequence[str], name: str, since: float | None, limit: int) -> Json:

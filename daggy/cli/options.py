@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from daggy.places import DIRECTORY
 
@@ -19,7 +20,9 @@ class Text(click.types.StringParamType):
     """Text, which is kept and sent as UTF-8; the group of commands gives it to every option and argument of text."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text; bytes that the locale could not read are read as UTF-8."""
+        """Return the text, if it is not empty; bytes that the locale could not read are read as UTF-8."""
+        if not value and _is_given(param, ctx):
+            self.fail("it is empty; give a value, or leave it out", param, ctx)
         try:
             value.encode()
         except UnicodeEncodeError:
@@ -32,15 +35,20 @@ class Text(click.types.StringParamType):
 
 
 class Place(click.Path):
-    """A path that has a name: an empty one, as of a variable that is not set, would be the current directory."""
+    """A path that is not empty: an empty one, of a variable that is not set, would be the current directory."""
 
-    def convert(
-        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | bytes | os.PathLike[str]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
-        if not os.fspath(value):
-            self.fail("it is empty; name a path", param, ctx)
+        if value == "":
+            self.fail("it is empty; give a path, or leave it out", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def _is_given(param: click.Parameter | None, ctx: click.Context | None) -> bool:
+    """Return whether a parameter is on the command line: a default may be empty."""
+    if param is None or ctx is None or param.name is None:
+        return True
+    return ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
 
 
 def pair(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -57,11 +65,22 @@ def pair(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...])
 
 def directory_option(command: Command) -> Command:
     """Add `--dir`, for commands that read or act; None is the default directory."""
+    return directory(f"The state directory ({DIRECTORY}).", show_default="$XDG_STATE_HOME/daggy")(command)
+
+
+def directory(text: str, **more: Any) -> Callable[[Command], Command]:
+    """Return what adds `--dir` with this help; the command gets None if nothing names a directory."""
     return click.option(
-        "--dir", "directory", envvar=DIRECTORY, metavar="DIR",
-        type=Place(path_type=Path, file_okay=False), help=f"The state directory ({DIRECTORY}).",
-        show_default="$XDG_STATE_HOME/daggy",
-    )(command)  # fmt: skip
+        "--dir", "directory", envvar=DIRECTORY, metavar="DIR", callback=_refuse_empty_variable,
+        type=Place(path_type=Path, file_okay=False), help=text, **more,
+    )  # fmt: skip
+
+
+def _refuse_empty_variable(ctx: click.Context, parameter: click.Parameter, named: Path | None) -> Path | None:
+    del parameter
+    if named is None and os.environ.get(DIRECTORY) == "" and not ctx.resilient_parsing:
+        raise click.UsageError(f"{DIRECTORY} is empty; set it to a directory, or unset it", ctx)
+    return named
 
 
 def config_option(command: Command) -> Command:

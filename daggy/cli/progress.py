@@ -89,6 +89,7 @@ class Lines(Display):
                 click.echo(f"{title}: {tasks}", err=True)
             case "done":
                 click.echo(f"{title}: nothing to do, all {tasks} are completed", err=True)
+                click.echo("(programs and files that tasks use are not compared; --rerun runs tasks again)", err=True)
             case how:
                 click.echo(f"{title}: {how}, {total - ended:,} of {tasks} to do", err=True)
         if beginning.elsewhere and not beginning.is_done:

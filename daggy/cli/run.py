@@ -7,21 +7,14 @@ from pathlib import Path
 
 import click
 
-from daggy.cli.options import Place, config_option, document_options, json_option, pair
+from daggy.cli.options import config_option, directory as directory_option, document_options, json_option, pair
 from daggy.errors import UsageError
 from daggy.places import DIRECTORY
 
 
 @click.command()
 @document_options
-@click.option(
-    "--dir",
-    "directory",
-    envvar=DIRECTORY,
-    metavar="DIR",
-    type=Place(path_type=Path, file_okay=False),
-    help=f"Keep the run in this directory; the same command continues it ({DIRECTORY}).",
-)
+@directory_option(f"Keep the run in this directory; the same command continues it ({DIRECTORY}).")
 @click.option("-j", "--workers", type=click.IntRange(1), metavar="N", help="Use up to N cores. Default: all.")
 @click.option(
     "-k", "--max-failures", type=click.IntRange(1), metavar="N", help="Start no more tasks once N are errored."
@@ -73,17 +66,17 @@ def run(
     from daggy.engine.configuration import read_configuration
 
     call = read_document(spec, parameters, tags, templating, max_failures=max_failures)
+    amounts = {name: _amount(name, text) for name, text in resources.items()}
+    configuration = read_configuration(config, os.environ, workers=workers, resources=amounts)
     if dry_run:
         from daggy.cli.dry import dry
 
-        dry(call, directory, config, rerun, as_json=as_json)
+        dry(call, directory, configuration, rerun, as_json=as_json)
         return 0
     from daggy.cli.session import Request, Session
 
     if rerun and directory is None:
         raise UsageError("--rerun is for a run that is kept; name its directory with --dir")
-    amounts = {name: _amount(name, text) for name, text in resources.items()}
-    configuration = read_configuration(config, os.environ, workers=workers, resources=amounts)
     wanted = Request(call, directory, configuration, rerun, output, quiet=quiet, as_json=as_json)
     return Session(wanted).run()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from daggy.cli.options import Place, config_option
+from daggy.cli.options import config_option, directory as directory_option
 from daggy.cli.streams import droppable_messages
 from daggy.places import DIRECTORY, absolute, default_directory
 
@@ -21,14 +21,7 @@ from daggy.places import DIRECTORY, absolute, default_directory
     metavar="N",
     help="Listen on this port; 0: any free one. Default: the configuration's, else 2503.",
 )
-@click.option(
-    "--dir",
-    "directory",
-    envvar=DIRECTORY,
-    metavar="DIR",
-    type=Place(path_type=Path, file_okay=False),
-    help=f"Keep runs in this directory, in SQLite ({DIRECTORY}). Without it they are kept in memory.",
-)
+@directory_option(f"Keep runs in this directory, in SQLite ({DIRECTORY}). Without it they are kept in memory.")
 @click.option("--leave-running", is_flag=True, help="On shutdown, leave running tasks to the next server.")
 @click.option(
     "--allow-remote", is_flag=True, help="Allow an address that other machines can reach. Traffic is not encrypted."

@@ -62,7 +62,8 @@ class ServedRun(RunSource):
             raise NotFoundError("no task named ''")
         for selector in selectors or [""]:
             for task in self._chosen(selector, where, wanted, after):
-                if task["index"] not in seen and task["index"] >= after and (not wanted or task["state"] in wanted):
+                is_new = task["index"] >= after and task["index"] not in seen
+                if is_new and (not wanted or task["state"] in wanted) and where.items() <= task["parameters"].items():
                     seen.add(task["index"])
                     yield task
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,9 @@ class Target:
                 if self.server or not (self.directory / "daggy.db").exists():
                     raise
         from daggy.cli.kept import Kept
+        from daggy.engine.configuration import read_configuration
 
-        return Kept.look(self.directory, self.config)
+        return Kept.look(self.directory, read_configuration(self.config, os.environ))
 
 
 def _user() -> str:

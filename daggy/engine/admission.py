@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 from attrs import evolve
 
-from daggy.engine.dispatch import Dispatcher, PoolLink
+from daggy.engine.dispatch import PoolLink
 from daggy.engine.render import options_for
 from daggy.errors import Problem, SpecError
 from daggy.executor import Work
@@ -19,18 +20,28 @@ MOST_TEMPLATES = 10_000
 """Of a block of more hand-written tasks, one for each policy is checked."""
 
 
-def check_needs(plan: Plan, dispatcher: Dispatcher) -> None:
+class Pools(Protocol):
+    """Pools with their executors and machines, by name, and which is meant where none is named."""
+
+    @property
+    def links(self) -> Mapping[str, PoolLink]: ...  # noqa: D102 - see the class
+
+    @property
+    def default_pool(self) -> str: ...  # noqa: D102 - see the class
+
+
+def check_needs(plan: Plan, pools: Pools) -> None:
     """Refuse a plan with tasks that no machine of their pool could ever run.
 
     Raises:
         SpecError: with a problem for each such template.
     """
-    problems = [problem for block in plan.blocks for problem in _check_block(plan.spec, block, dispatcher)]
+    problems = [problem for block in plan.blocks for problem in _check_block(plan.spec, block, pools)]
     if problems:
         raise SpecError(problems)
 
 
-def check_generated(fragment: RunSpec, dispatcher: Dispatcher) -> None:
+def check_generated(fragment: RunSpec, pools: Pools) -> None:
     """Refuse a generator's answer with tasks that no machine of their pool could ever run.
 
     Raises:
@@ -39,24 +50,24 @@ def check_generated(fragment: RunSpec, dispatcher: Dispatcher) -> None:
     templates = fragment.tasks
     if len(templates) > MOST_TEMPLATES:
         templates = list({template.policy: template for template in templates}.values())
-    if problems := list(_check_templates(fragment, templates, dispatcher)):
+    if problems := list(_check_templates(fragment, templates, pools)):
         raise SpecError(problems)
 
 
-def _check_block(spec: RunSpec, block: Block, dispatcher: Dispatcher) -> Iterator[Problem]:
-    yield from _check_templates(spec, _samples(block), dispatcher)
+def _check_block(spec: RunSpec, block: Block, pools: Pools) -> Iterator[Problem]:
+    yield from _check_templates(spec, _samples(block), pools)
 
 
-def _check_templates(spec: RunSpec, templates: Iterable[Template], dispatcher: Dispatcher) -> Iterator[Problem]:
+def _check_templates(spec: RunSpec, templates: Iterable[Template], pools: Pools) -> Iterator[Problem]:
     for template in templates:
-        pool = template.policy.pool or dispatcher.default_pool
+        pool = template.policy.pool or pools.default_pool
         place = f"tasks.{template.name}"
-        if pool not in dispatcher.links:
-            close = difflib.get_close_matches(pool, dispatcher.links, n=1)
-            mend = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(dispatcher.links))}"
+        if pool not in pools.links:
+            close = difflib.get_close_matches(pool, pools.links, n=1)
+            mend = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(pools.links))}"
             yield Problem(f"{place}.pool", f"no pool named '{pool}'", mend)
             continue
-        link = dispatcher.links[pool]
+        link = pools.links[pool]
         yield from _unmet(spec, template.policy, link, place)
         yield from _refused(template, link, place)
 

@@ -37,6 +37,14 @@ class Commands:
     def _read_last_run(self) -> int:
         return self.state.tracker.last_run()
 
+    def check(self, plan: Plan) -> None:
+        """Refuse a plan with tasks that no machine of their pool could ever run.
+
+        Raises:
+            SpecError: with a problem for each such template.
+        """
+        check_needs(plan, self.state.dispatcher)
+
     async def submit(
         self, spec: RunSpec, raw: bytes, *, made: Plan | None = None, key: str = "", body: str = ""
     ) -> int:

@@ -4,7 +4,7 @@ from daggy.plan.blocks import Axis as Axis, Block as Block
 from daggy.plan.build import MAX_TASKS as MAX_TASKS, grow as grow, plan as plan
 from daggy.plan.difference import Difference as Difference, DifferenceRow as DifferenceRow, difference as difference
 from daggy.plan.gates import GateArray as GateArray
-from daggy.plan.plans import PLAN_FORMAT as PLAN_FORMAT, Plan as Plan
+from daggy.plan.plans import PLAN_FORMAT as PLAN_FORMAT, Plan as Plan, examples as examples
 from daggy.plan.summary import (
     ParentRow as ParentRow,
     SummaryRow as SummaryRow,

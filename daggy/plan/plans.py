@@ -179,7 +179,7 @@ class Plan:
             values = block.axes[axis].values[block.axes[axis].names.index(name)]
             position = values.find(text)
             if position < 0:
-                raise UsageError(f"no task of '{template}' has {name} '{text}'; it has {_examples(values)}")
+                raise UsageError(f"no task of '{template}' has {name} '{text}'; it has {examples(values)}")
             empty |= fixed.setdefault(axis, position) != position
         indexes = np.full(1, block.start, dtype=np.int64)
         for axis, (size, stride) in enumerate(zip(block.sizes, block.strides, strict=True)):
@@ -196,7 +196,8 @@ def _listed(parameters: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in parameters) or "none"
 
 
-def _examples(values: Values) -> str:
+def examples(values: Values) -> str:
+    """Return some values of a parameter, as messages list what there is."""
     shown = [f"'{values.text(place)}'" for place in range(min(3, len(values)))]
     more = f", … '{values.text(len(values) - 1)}'" if len(values) > len(shown) else ""
     return ", ".join(shown) + more

@@ -92,6 +92,7 @@ async def submit(
             return _submitted(known[0])
         accepted = await service.intake.read(body.content)
         if dry_run:
+            service.engine.commands.check(accepted.plan)
             return answer(RunId, plan_as_json(accepted.plan), 200)
         run_id = await service.engine.commands.submit(
             accepted.spec,
@@ -251,6 +252,7 @@ async def _previewed(service: Service, run_id: int, accepted: Accepted | None, a
     if accepted is None:
         selected = chosen(copy, asked["requeue"]) if "requeue" in asked else None
         return await trio.to_thread.run_sync(partial(preview_again, copy, selected, now, keep_downstream=keep))
+    service.engine.commands.check(accepted.plan)
     rerun = partial(_chosen_of, asked["requeue"]) if "requeue" in asked else None
     return await trio.to_thread.run_sync(
         partial(preview, copy, accepted.spec, now, keep_downstream=keep, rerun=rerun, made=accepted.plan)

@@ -35,12 +35,19 @@ def select(
     """Return the tasks that any of the selectors chooses and that match, ascending. No selector: all tasks.
 
     Raises:
-        UsageError: a selector chooses something that does not exist.
+        UsageError: a selector chooses something that does not exist, or no task has these values of parameters.
     """
     wanted = Filter(states_named(states), "", where or {})
-    if not selectors:
+    if not selectors and not where:
         return np.fromiter(matches(run, wanted), np.int64)
-    chosen = np.unique(np.concatenate([_chosen(run, selector, wanted.where) for selector in dict.fromkeys(selectors)]))
+    if selectors:
+        found = [_chosen(run, selector, wanted.where) for selector in dict.fromkeys(selectors)]
+        chosen = np.unique(np.concatenate(found))
+    else:
+        chosen = np.fromiter(matches(run, Filter((), "", wanted.where)), np.int64)
+    if not len(chosen):
+        values = " and ".join(f"{name} '{text}'" for name, text in wanted.where.items())
+        raise UsageError(f"none of the tasks has {values}")
     public = PUBLIC[run.frontier.state[chosen]]
     return chosen[np.isin(public, [int(state) for state in (wanted.states or State)])]
 
@@ -81,13 +88,19 @@ def _chosen(run: Run, selector: str, where: Mapping[str, str]) -> Indexes:
         digits = selector.lstrip("0") or "0"
         if len(digits) > DIGITS:
             raise _no_task(run, f"{digits[:DIGITS]}…")
-        return _by_index(run, int(digits))
+        return _with(run, _by_index(run, int(digits)), where)
     if ":" in selector.rpartition("/")[2]:
         try:
-            return _by_index(run, run.plan.index(selector))
+            return _with(run, _by_index(run, run.plan.index(selector)), where)
         except KeyError as error:
             raise UsageError(error.args[0]) from error
     return run.plan.select(selector, where)
+
+
+def _with(run: Run, index: Indexes, where: Mapping[str, str]) -> Indexes:
+    """Return one task if it has these texts of parameters, else none."""
+    has = run.plan.parameters(int(index[0])) if where else {}
+    return index if all(has.get(name) == text for name, text in where.items()) else index[:0]
 
 
 def _by_index(run: Run, index: int) -> Indexes:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from daggy.attempt import Reason, Rows, RunState, State
 from daggy.errors import UsageError
-from daggy.plan import Block, Plan
+from daggy.plan import Block, Plan, examples
 from daggy.run import states
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run, public_counts
@@ -255,7 +255,7 @@ def matches(run: Run, matching: Filter, after: int = 0) -> Iterator[int]:
     if matching.template:
         yield from _of_template(run, matching, table, after)
         return
-    _check_names(run, matching.where)
+    _check_where(run, matching.where)
     for block in run.plan.blocks:
         if block.stop > after and run.frontier.counts[block.number][table].any():
             yield from _of_block(run, block, matching, table, after)
@@ -306,11 +306,15 @@ def _steps(start: int, stop: int) -> Iterator[slice]:
         start, size = start + size, min(4 * size, PIECE)
 
 
-def _check_names(run: Run, where: Mapping[str, str]) -> None:
-    known = {name for block in run.plan.blocks for name, _, _ in block.columns}
-    for name in where:
-        if name not in known:
-            raise UsageError(f"no task has a parameter '{name}'; there are: {', '.join(sorted(known)) or 'none'}")
+def _check_where(run: Run, where: Mapping[str, str]) -> None:
+    """Refuse names of parameters, and texts of their values, that no task has."""
+    for name, text in where.items():
+        known = [values for block in run.plan.blocks for found, _, values in block.columns if found == name]
+        if not known:
+            there = sorted({found for block in run.plan.blocks for found, _, _ in block.columns})
+            raise UsageError(f"no task has a parameter '{name}'; there are: {', '.join(there) or 'none'}")
+        if all(values.find(text) < 0 for values in known):
+            raise UsageError(f"no task has {name} '{text}'; there are: {examples(known[0])}")
 
 
 def _has_values(block: Block, where: Mapping[str, str]) -> bool:

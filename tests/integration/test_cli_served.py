@@ -126,6 +126,8 @@ def test_tasks_are_requeued_killed_and_resumed(sh: Shell) -> None:
     assert sh.json("requeue", run, "a", "--param", "N=0")["state"] in ("queued", "running")
     sh("kill", run)
     assert "name the tasks to run again" in sh("requeue", run, code=2).stderr
+    for name in ("kill", "requeue"):
+        assert "no task has N '9'" in sh(name, run, "--param", "N=9", code=2).stderr
 
 
 def test_output_is_followed_until_the_task_ends(sh: Shell) -> None:
