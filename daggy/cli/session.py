@@ -75,40 +75,43 @@ class Session:
 
     def run(self) -> int:
         """Run it; return the exit code."""
-        with _directory(self._request.directory) as directory:
-            kept = self._request.directory is not None
-            tracker = self._request.configuration.make_tracker(directory.path, "sqlite" if kept else "memory")
-            tune()
-            try:
-                return trio.run(self._main, directory, tracker)
-            finally:
-                tracker.close()
+        tune()
+        return trio.run(self._main)
 
-    async def _main(self, directory: StateDirectory, tracker: Tracker) -> int:
-        configuration = self._request.configuration
-        began = time.monotonic()
+    async def _main(self) -> int:
         code = INTERRUPTED
         async with trio.open_nursery() as nursery:
             await nursery.start(self._listen, nursery.cancel_scope)
-            engine = Engine(tracker, configuration.executors(), directory, default_pool=configuration.default_pool)
-            with droppable_messages():
-                async with engine.open():
-                    beginning = await begin(engine, tracker, self._request.call, self._request.rerun)
-                    self._engine = engine
-                    self._display = display(
-                        quiet=self._request.quiet, plain=self._request.output == "all" or not text.is_terminal()
-                    )
-                    self._display.begin(beginning)
-                    follower = Follower(engine, beginning.run, follows=self._request.output == "all")
-                    if not beginning.is_done:
-                        nursery.start_soon(self._show, beginning.run, follower)
-                        await self._until_end(beginning.run)
-                self._display.end()
-            with trio.move_on_after(UNREAD if self._interrupts else math.inf):
-                await follower.catch_up()
-            code = await self._conclude(beginning, time.monotonic() - began)
+            # A signal from here on removes a temporary directory.
+            with _directory(self._request.directory) as directory:
+                tracker = self._request.configuration.make_tracker(
+                    directory.path, "memory" if self._request.directory is None else "sqlite"
+                )
+                with contextlib.closing(tracker):
+                    code = await self._run(directory, tracker, nursery)
             nursery.cancel_scope.cancel()
         return code
+
+    async def _run(self, directory: StateDirectory, tracker: Tracker, nursery: trio.Nursery) -> int:
+        began = time.monotonic()
+        configuration = self._request.configuration
+        engine = Engine(tracker, configuration.executors(), directory, default_pool=configuration.default_pool)
+        with droppable_messages():
+            async with engine.open():
+                beginning = await begin(engine, tracker, self._request.call, self._request.rerun)
+                self._engine = engine
+                self._display = display(
+                    quiet=self._request.quiet, plain=self._request.output == "all" or not text.is_terminal()
+                )
+                self._display.begin(beginning)
+                follower = Follower(engine, beginning.run, follows=self._request.output == "all")
+                if not beginning.is_done:
+                    nursery.start_soon(self._show, beginning.run, follower)
+                    await self._until_end(beginning.run)
+            self._display.end()
+        with trio.move_on_after(UNREAD if self._interrupts else math.inf):
+            await follower.catch_up()
+        return await self._conclude(beginning, time.monotonic() - began)
 
     async def _listen(
         self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

@@ -14,7 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
         from daggy.cli.init import go_on_in_child
 
         go_on_in_child()
-    signal.signal(signal.SIGINT, _leave)  # until all is imported: an exception inside an import prints a traceback
+    # An exception may be swallowed where it arrives, or print a traceback: an import does both.
+    signal.signal(signal.SIGINT, _leave)
     _own_signals()
     os.umask(os.umask(OWNER) & ~OWNER)  # a mask that locks the owner out would make files that Daggy cannot open
     from daggy.cli.streams import open_streams
@@ -22,10 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     answers = open_streams()
     from daggy.cli.group import call
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = answers.finish(call(arguments))
-    signal.signal(signal.SIGINT, _leave)
-    return code
+    return answers.finish(call(arguments))
 
 
 def _own_signals() -> None:

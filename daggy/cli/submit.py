@@ -7,6 +7,7 @@ import click
 from daggy.cli import text
 from daggy.cli.options import document_options, json_option
 from daggy.cli.target import Target, server_options
+from daggy.signals import interruptible
 
 
 @click.command()
@@ -45,4 +46,6 @@ def submit(
 
     if not as_json:
         click.echo(run)
-    return conclude(client, watch_run(client, run), as_json=as_json)
+    with interruptible():
+        ended = watch_run(client, run)
+    return conclude(client, ended, as_json=as_json)

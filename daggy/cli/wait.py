@@ -6,6 +6,7 @@ import click
 
 from daggy.cli.options import json_option, run_argument
 from daggy.cli.target import Target, server_options
+from daggy.signals import interruptible
 
 
 @click.command()
@@ -33,7 +34,8 @@ def _until_end(target: Target, which: str, *, quiet: bool, as_json: bool) -> int
     client = target.client()
     run = Served(client).open(which).id
     try:
-        told = watch_run(client, run, quiet=quiet)
+        with interruptible():
+            told = watch_run(client, run, quiet=quiet)
     except KeyboardInterrupt:
         click.echo(f"run {run} continues; 'daggy watch {run}' shows it again", err=True)
         raise
