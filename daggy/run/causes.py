@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daggy.plan import Block, GateArray
-from daggy.run.indexes import Indexes
+from daggy.run.indexes import Indexes, distinct
 from daggy.run.run import Run
 
 SEPARATE = 50
@@ -33,7 +33,7 @@ def invalidations(run: Run, again: Indexes, built_on: Indexes) -> dict[str, Inde
     unexplained[built_on] = True
     left, causes = len(built_on), dict[str, list[Indexes]]()
     for name, children in _behind(run, again, unexplained) if left else ():
-        fresh = np.unique(children[unexplained[children]])
+        fresh = children[unexplained[children]]  # distinct: a child is behind one gate of an array
         if len(fresh):
             unexplained[fresh] = False
             causes.setdefault(f"{INVALIDATED}{name} again", []).append(fresh)
@@ -72,7 +72,7 @@ def _children(run: Run, array: GateArray, block: Block, part: Indexes) -> Iterat
             yield f"{run.plan.name(index)} runs", _of_gates(run, array, gates)
         return
     name = _named(run, block, part, matched=bool(array.match))
-    yield name, _of_gates(run, array, np.unique(array.gates(part)))
+    yield name, _of_gates(run, array, distinct(array.gates(part), array.size))
 
 
 def _generated(run: Run, block: Block, part: Indexes) -> Iterator[tuple[str, Indexes]]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from daggy.plan import Block, GateArray
 from daggy.run import states
-from daggy.run.indexes import Indexes
+from daggy.run.indexes import Indexes, distinct
 from daggy.run.run import Run
 
 
@@ -64,7 +64,7 @@ class _Walk:
 
     def _follow_block(self, block: Block, chosen: Indexes) -> None:
         for array in self.plan.out[block.number]:
-            self._pass_gates(array, np.unique(array.gates(chosen)))
+            self._pass_gates(array, distinct(array.gates(chosen), array.size))
         for origin in self.plan.lineage(block):
             for array in self.plan.out[self.frontier.block_number(origin)]:
                 self._pass_gates(array, np.array(array.gates_of(origin), np.int64))

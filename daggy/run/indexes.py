@@ -40,3 +40,12 @@ def indexes_of(where: Where) -> Indexes:
 def shifted(where: Where, by: int) -> Where:
     """Return these tasks' indexes plus an offset."""
     return slice(where.start + by, where.stop + by) if isinstance(where, slice) else where + by
+
+
+def distinct(numbers: Indexes, size: int) -> Indexes:
+    """Return each of these numbers below `size` once, ascending: flags are many times faster than `np.unique`."""
+    if len(numbers) * 64 < size:
+        return np.unique(numbers)
+    flags = np.zeros(size, np.bool_)
+    flags[numbers] = True
+    return np.flatnonzero(flags)
