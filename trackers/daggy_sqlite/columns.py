@@ -36,7 +36,8 @@ def _texts(columns: Sequence[str]) -> str:
 
 
 # One text of numbers a column is read five times as fast as one Python object a number: the sqlite3 module takes the
-# interpreter's lock for each. Columns that are mostly as in a first attempt that completed are read only where not.
+# interpreter's lock for each. Columns that are mostly as in a first attempt that completed are read only where not;
+# those about output only if one of the tasks wrote something.
 _OFTEN = (
     "task_index",
     f"CAST(ended * {_TICKS} AS INTEGER)",
@@ -44,10 +45,8 @@ _OFTEN = (
     "cpu_us",
     "rss_kb",
     "(launcher << 32) | pack",
-    "offset",
-    "stdout",
-    "crc",
 )
+_OUTPUT = ("offset", "stdout", "crc")
 _SELDOM = (
     "version",
     "attempt",
@@ -58,9 +57,10 @@ _SELDOM = (
 _ODD = f"attempt - 1 | code | reason | outcome - {State.COMPLETED:d} | failures | crashes | flags | stderr"
 _SOURCE = "(SELECT * FROM attempts NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id)"
 _SELECT_OFTEN = (
-    f"SELECT count(*), sum(({_ODD}) <> 0), min(version), max(version), min(place), max(place), {_texts(_OFTEN)} "
-    f"FROM {_SOURCE}"
+    f"SELECT count(*), sum(({_ODD}) <> 0), sum(({' | '.join(_OUTPUT)}) <> 0), "
+    f"min(version), max(version), min(place), max(place), {_texts(_OFTEN)} FROM {_SOURCE}"
 )
+_SELECT_OUTPUT = f"SELECT {_texts(_OUTPUT)} FROM {_SOURCE}"
 _SELECT_SELDOM = f"SELECT {_texts(_SELDOM)} FROM {_SOURCE}"
 _SELECT_ODD = f"SELECT id, {', '.join(_SELDOM)} FROM attempts WHERE id BETWEEN ? AND ? AND ({_ODD}) <> 0"
 
@@ -86,11 +86,15 @@ def select(connection: sqlite3.Connection, first: int, last: int) -> tuple[Rows,
         ValueError: some are missing, or what is stored are not numbers.
     """
     found = connection.execute(_SELECT_OFTEN, (first, last)).fetchone()
-    count, odd, version, last_version, place, last_place = found[:6]
+    count, odd, wrote, version, last_version, place, last_place = found[:7]
     if not 0 < count == last - first + 1:
         raise ValueError(f"attempts {first} to {last} are not all there")
     rows = np.zeros(count, ATTEMPT)
-    _fill_often(rows, [_numbers(text, count) for text in found[6:]])
+    _fill_often(rows, [_numbers(text, count) for text in found[7:]])
+    if wrote:
+        texts = connection.execute(_SELECT_OUTPUT, (first, last)).fetchone()
+        rows["offset"], rows["stdout"], crc = (_numbers(text, count) for text in texts)
+        rows["crc"] = crc & 0xFFFFFFFF
     rows["attempt"] = 1
     rows["outcome"] = State.COMPLETED
     rows["place"] = place
@@ -112,7 +116,7 @@ def _numbers(text: str, count: int) -> Integers:
 
 
 def _fill_often(rows: Rows, columns: Sequence[Integers]) -> None:
-    index, ended, elapsed, cpu, rss, pack, offset, stdout, crc = columns
+    index, ended, elapsed, cpu, rss, pack = columns
     rows["index"] = index
     rows["ended"] = ended / _TICKS
     rows["started"] = np.where(elapsed == _NO_PROCESS, 0.0, rows["ended"] - elapsed / 1e6)
@@ -120,9 +124,6 @@ def _fill_often(rows: Rows, columns: Sequence[Integers]) -> None:
     rows["rss_kb"] = rss
     rows["launcher"] = pack >> 32
     rows["pack"] = pack & 0xFFFFFFFF
-    rows["offset"] = offset
-    rows["stdout"] = stdout
-    rows["crc"] = crc & 0xFFFFFFFF
 
 
 def _fill_seldom(rows: Rows, versions: Integers, where: slice | Integers, columns: Iterable[Integers]) -> None:

@@ -13,7 +13,7 @@ from daggy.tracker import Reason, RunState, State
 
 FILE = "daggy.db"
 """The database's name in the state directory."""
-FORMAT = 2
+FORMAT = 3
 """Version of the tables, in `PRAGMA user_version`."""
 APPLICATION = 0x44414759
 """`PRAGMA application_id` of a database of Daggy: "DAGY"."""
@@ -39,6 +39,15 @@ CREATE VIEW told_readable AS
     SELECT number, run, datetime(at, 'unixepoch') AS at, CAST(body AS TEXT) AS body FROM told;
 """
 """What format 2 added."""
+
+SINCE_2 = """
+CREATE TABLE tags ( -- those of `runs.tags`, to find runs by
+    key TEXT NOT NULL, value TEXT NOT NULL, run INTEGER NOT NULL, PRIMARY KEY (key, value, run)
+) WITHOUT ROWID;
+INSERT INTO tags SELECT key, value, run FROM runs, json_each(runs.tags);
+CREATE INDEX runs_by_name ON runs (name, run);
+"""
+"""What format 3 brought."""
 
 TABLES = """
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, at REAL NOT NULL);
@@ -104,7 +113,7 @@ NAMES: tuple[tuple[str, str, type[enum.IntEnum]], ...] = (
 )  # fmt: skip
 """Tables of names, by number."""
 
-MIGRATIONS = {1: SINCE_1}
+MIGRATIONS = {1: SINCE_1, 2: SINCE_2}
 """Statements that migrate each earlier format to the next one."""
 
 
@@ -228,7 +237,7 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA application_id={APPLICATION}")
-    connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {SINCE_1}")
+    connection.executescript("".join(("BEGIN IMMEDIATE;", TABLES, *MIGRATIONS.values())))
     connection.execute(f"PRAGMA user_version={FORMAT}")
     connection.execute("COMMIT")
 

@@ -16,7 +16,7 @@ from daggy.errors import InternalError, TrackerError
 from daggy.tracker import Attempts, Entry, History, NewsItem, RunFilter, RunRecord, Tracker
 from daggy_sqlite.reading import read_attempts, read_attempts_of, read_history, read_places, read_runs, read_told
 from daggy_sqlite.schema import FAULTS, FILE, RUN_SHIFT, damaged, open_readonly, open_writable, translated
-from daggy_sqlite.writing import Counts, Writer, count_attempts
+from daggy_sqlite.writing import Counts, Writer, count_attempts, remove_tags
 
 FORGET = 50_000
 """Attempts that one transaction of `forget` removes, so that the log stays small."""
@@ -146,6 +146,7 @@ class SqliteTracker(Tracker):
         self._counts = None
         with self._translating(), self._transaction("IMMEDIATE"):
             self._connection.execute("INSERT INTO forgetting SELECT run FROM runs WHERE run = ?", (run,))
+            remove_tags(self._connection, run)
             for table in ("runs", "submissions"):  # by these it can be found
                 self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
             pieces = self._pieces(run)

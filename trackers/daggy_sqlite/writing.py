@@ -104,6 +104,7 @@ class Writer:
             "INSERT INTO runs (run, version, name, tags, state, created, digest) VALUES (?, 1, ?, ?, ?, ?, ?)",
             (entry.run, _text(entry.name), json.dumps(dict(entry.tags)), RunState.QUEUED.value, entry.at, entry.digest),
         )
+        self._write_tags(entry)
         self.counts.last_run = entry.run
         self.counts.attempts[entry.run] = 0
         self._write_spec(entry)
@@ -126,10 +127,16 @@ class Writer:
                 self._write_generated(entry)
             case Submitted():
                 self._write_spec(entry)
+                remove_tags(self.connection, entry.run)
+                self._write_tags(entry)
                 self.connection.execute(
                     "UPDATE runs SET version = ?, name = ?, tags = ?, digest = ? WHERE run = ?",
                     (entry.version, _text(entry.name), json.dumps(dict(entry.tags)), entry.digest, entry.run),
                 )
+
+    def _write_tags(self, entry: Submitted) -> None:
+        tags = [(_text(key), _text(value), entry.run) for key, value in entry.tags.items()]
+        self.connection.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?, ?)", tags)
 
     def _write_spec(self, entry: Submitted) -> None:
         try:
@@ -203,6 +210,15 @@ class Writer:
             if batch.messages:
                 told = [(first + place, _text(message)) for place, message in batch.messages.items()]
                 self.connection.executemany("INSERT INTO messages VALUES (?, ?)", told)
+
+
+def remove_tags(connection: sqlite3.Connection, run: int) -> None:
+    """Remove from `tags` those that `runs` says a run has."""
+    connection.execute(
+        "DELETE FROM tags WHERE (key, value, run) IN "
+        "(SELECT key, value, ?1 FROM json_each((SELECT tags FROM runs WHERE run = ?1)))",
+        (run,),
+    )
 
 
 def count_attempts(connection: sqlite3.Connection, run: int) -> int:

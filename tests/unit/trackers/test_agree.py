@@ -32,7 +32,7 @@ from daggy_sqlite import SqliteSettings, SqliteTracker
 RUNS = st.integers(1, 4)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=5)
 TIMES = st.integers(0, 2**31 * 4).map(lambda quarters: quarters / 4)
-TAGS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
+TAGS = st.dictionaries(st.sampled_from(["a", "é\"'"]), st.sampled_from(["x", "0", ""]), max_size=2)
 
 
 @mutable

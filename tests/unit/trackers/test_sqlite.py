@@ -90,6 +90,19 @@ def test_a_user_can_read_it_with_the_shell(tracker: SqliteTracker, tmp_path: Pat
     assert events == [("waiting", "[[0,2]]", "requeued by alice", "alice"), ("errored", None, "", "")]
 
 
+def test_runs_are_found_by_any_number_of_tags(tracker: SqliteTracker) -> None:
+    many = {f"key-{number}": "1" for number in range(3000)}
+    tracker.append([submitted(2, tags=many), submitted(3, tags=many | {"key-2999": "2"})])
+    assert [record.run for record in tracker.runs(RunFilter(many))] == [2]
+
+
+def test_tags_go_with_their_run(tracker: SqliteTracker, tmp_path: Path) -> None:
+    tracker.append([edited(1, 2)])
+    assert query(tmp_path, "SELECT * FROM tags") == [("edit", "2", 1)]
+    tracker.forget(1)
+    assert query(tmp_path, "SELECT * FROM tags") == []
+
+
 def test_every_state_and_reason_has_its_name(tracker: SqliteTracker, tmp_path: Path) -> None:
     assert query(tmp_path, "SELECT * FROM states") == [(state, state.name.lower()) for state in State]
     assert query(tmp_path, "SELECT * FROM run_states") == [(state, state.name.lower()) for state in RunState]

@@ -38,6 +38,7 @@ def test_a_directory_of_format_1_is_brought_up_and_its_run_goes_on(old: Path) ->
     tracker = SqliteTracker(SqliteSettings(), old)
     (record,) = tracker.runs(RunFilter())
     assert (record.name, record.state, dict(record.tags)) == ("kept", RunState.ERRORED, {"env": "test"})
+    assert [one.run for one in tracker.runs(RunFilter({"env": "test"}))] == [1]
     run = replay(record, tracker.history(1), 9, Now(0.0, 0.0))
     states = {task.name: task.state for task in tasks(run, Filter()).items}
     assert states["work.N:3"] == "errored"
@@ -56,7 +57,7 @@ def test_looking_at_a_directory_of_format_1_says_how_to_bring_it_up(old: Path) -
 
 
 def test_an_interrupted_migration_leaves_the_earlier_format(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: schema.SINCE_1 + "SELECT no_such_column;"})
+    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 2: schema.SINCE_2 + "SELECT no_such_column;"})
     with pytest.raises(DirectoryError):
         SqliteTracker(SqliteSettings(), old)
     assert format_of(old) == 1
