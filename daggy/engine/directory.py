@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,6 +41,7 @@ class StateDirectory:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             _refuse_network(path)
+            _make_private(path)
             lock = _lock_file(path / "lock")
             try:
                 for folder in ("runs", "launchers"):
@@ -102,6 +104,19 @@ class StateDirectory:
     ) -> None:
         """Release the lock."""
         self.close()
+
+
+def _make_private(path: Path) -> None:
+    """Close a directory to other users; refuse one that is open to them and holds files that are not Daggy's."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & 0o077:
+        return
+    if any(path.iterdir()) and not (path / "instance").exists():
+        raise DirectoryError(
+            f"directory '{path}' is open to other users (mode {mode:03o}) and holds other files; choose a new one with "
+            f"--dir, or close it: chmod 700 '{path}'"
+        )
+    path.chmod(0o700)
 
 
 def _lock_file(path: Path) -> int:

@@ -424,7 +424,7 @@ def test_max_failures_lets_no_more_begin_than_there_are_slots(daggy: Daggy, tmp_
 def test_a_file_in_the_way_is_refused_at_once(daggy: Daggy, tmp_path: Path, flaky: str) -> None:
     for name in ("runs", "launchers"):
         directory = tmp_path / f"with-{name}"
-        directory.mkdir()
+        directory.mkdir(mode=0o700)
         (directory / name).touch()
         refused = daggy("run", "--dir", str(directory), flaky)
         assert refused.returncode == 3

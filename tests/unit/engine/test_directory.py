@@ -86,3 +86,26 @@ def test_a_network_filesystem_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "read_text", told)
     with pytest.raises(DirectoryError, match=r"is on a network filesystem \(nfs4\)"):
         StateDirectory.open(tmp_path / "state")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
+def test_an_empty_directory_that_others_can_read_is_closed_to_them(tmp_path: Path, mode: int) -> None:
+    place = tmp_path / "state"
+    place.mkdir()
+    place.chmod(mode)
+    StateDirectory.open(place).close()
+    assert place.stat().st_mode & 0o777 == 0o700
+    place.chmod(mode)
+    StateDirectory.open(place).close()
+    assert place.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_of_other_files_that_others_can_read_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    place = tmp_path / "project"
+    place.mkdir()
+    (place / "notes.txt").write_text("mine")
+    place.chmod(0o755)
+    with pytest.raises(DirectoryError, match=r"open to other users \(mode 755\) and holds other files; .*chmod 700"):
+        StateDirectory.open(place)
+    assert [entry.name for entry in place.iterdir()] == ["notes.txt"]
+    assert place.stat().st_mode & 0o777 == 0o755
