@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -486,7 +487,7 @@ async def test_tasks_do_not_wait_behind_long_ones_while_a_launcher_is_idle(tmp_p
             slow = [at_work.task("sh", "-c", meet, str(meeting), index=start + 100 + number) for number in range(4)]
             at_work.launch(*quick)
             at_work.launch(*slow)
-            await at_work.until(lambda: at_work.finished and not len(at_work.finished) % 104)
+            await at_work.until(partial(lambda count: len(at_work.finished) == count, 26 * meeting))
             await at_work.run("true", index=start + 500)
             del at_work.finished[start + 500]
         assert {int(row["reason"]) for row in at_work.finished.values()} == {Reason.OK}

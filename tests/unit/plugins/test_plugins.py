@@ -12,6 +12,7 @@ from daggy import plugins
 from daggy.errors import PluginError
 from daggy.executor import Site
 from daggy.testing import NoopExecutor
+from daggy_memory import MemoryTracker
 
 MODULE = """
 from daggy.testing import NoopExecutor
@@ -99,7 +100,7 @@ def test_local_is_fork(name: str, site: Site) -> None:
 @pytest.mark.usefixtures("odd")
 def test_memory_is_memory_with_a_capital(tmp_path: Path) -> None:
     tracker = plugins.make_tracker("Memory", {}, tmp_path)
-    assert type(tracker).__name__ == "MemoryTracker"
+    assert isinstance(tracker, MemoryTracker)
 
 
 @pytest.mark.usefixtures("odd")
