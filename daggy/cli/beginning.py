@@ -31,6 +31,7 @@ class Beginning:
         source: What the spec's file is called.
         difference: What the edit did.
         elsewhere: Where relative directories start, if that is not the current directory.
+        is_kept: Whether a later call can continue it.
     """
 
     run: Run
@@ -38,6 +39,7 @@ class Beginning:
     source: str
     difference: DifferenceShape | None = None
     elsewhere: str = ""
+    is_kept: bool = True
 
     @property
     def is_done(self) -> bool:
@@ -68,7 +70,7 @@ async def begin(engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, 
         run_id = await engine.commands.submit(spec, raw, made=made)
     except SpecError as error:
         raise SpecError(error.problems, error.source or call.document.source) from None
-    return Beginning(engine.runs[run_id], "new", call.document.source)
+    return Beginning(engine.runs[run_id], "new", call.document.source, is_kept=tracker.durable)
 
 
 def _check_name(spec: RunSpec, tracker: Tracker) -> None:

@@ -97,13 +97,17 @@ def plan(target: Target, which: str, keep_downstream: bool, as_json: bool, **doc
 @run_argument
 @document_options
 @keep_downstream_option
+@dry_run_option
 @server_options
 @json_option
-def edit(target: Target, which: str, keep_downstream: bool, as_json: bool, **document: Any) -> None:
+def edit(target: Target, which: str, keep_downstream: bool, dry_run: bool, as_json: bool, **document: Any) -> None:
     """Replace the spec of RUN by SPEC: changed tasks run again, and the run is resumed."""
     client, run = _run(target, which)
     options = {"keep_downstream": keep_downstream}
-    difference = None if as_json else _change(client, run, document, options, dry_run=True)
+    difference = _change(client, run, document, options, dry_run=True) if dry_run or not as_json else None
+    if dry_run:
+        _print_difference(difference, as_json=as_json)
+        return
     changed = _change(client, run, document, options, dry_run=False)
     if difference is not None:
         _print_difference(difference, as_json=False)

@@ -96,6 +96,11 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON value.")(command)
 
 
+def quiet_option(command: Command) -> Command:
+    """Add `--quiet`."""
+    return click.option("-q", "--quiet", is_flag=True, help="Print failures only.")(command)
+
+
 def run_argument(command: Command) -> Command:
     """Add the argument RUN."""
     return click.argument("which", metavar="RUN")(command)

@@ -14,15 +14,19 @@ from daggy.cli import table, text
 from daggy.cli.beginning import Beginning
 from daggy.cli.pace import Pace, headline, progress
 from daggy.cli.planned import difference_lines, show_warnings
+from daggy.cli.summary import first_errored
 from daggy.run import states
 from daggy.run.run import Run
-from daggy.view.shapes import TemplateShape, separate_blocks, template_shapes
+from daggy.view.shapes import TemplateShape, as_json, last_attempt, separate_blocks, template_shapes
 
 if TYPE_CHECKING:
     from rich.live import Live as Screen
 
 PERIOD = 30.0
 """Seconds between two lines where nothing can be redrawn."""
+
+FAILURES = 20
+"""Failures that are printed as they happen where nothing can be redrawn."""
 
 FRAME = 0.25
 """Seconds between two drawings: the processor is for tasks."""
@@ -76,6 +80,7 @@ class Lines(Display):
         """Print nothing yet."""
         self._printed = time.monotonic()
         self._pace: Pace | None = None
+        self._failures = 0
 
     def begin(self, beginning: Beginning) -> None:
         """Print how the run begins, and what an edit changed."""
@@ -86,7 +91,8 @@ class Lines(Display):
         tasks = text.plural(total, "task")
         match beginning.how:
             case "new":
-                click.echo(f"{title}: {tasks}", err=True)
+                unkept = "" if beginning.is_kept else "; the run is not kept, --dir DIR would keep it"
+                click.echo(f"{title}: {tasks}{unkept}", err=True)
             case "done":
                 click.echo(f"{title}: nothing to do, all {tasks} are completed", err=True)
                 click.echo("(programs and files that tasks use are not compared; --rerun runs tasks again)", err=True)
@@ -99,13 +105,27 @@ class Lines(Display):
                 click.echo(f"  {line}", err=True)
 
     def update(self, run: Run) -> None:
-        """Print how far the run is, if it has been a while."""
+        """Print what has failed, and how far the run is, if it has been a while."""
+        self._print_failures(run)
         now = time.monotonic()
         if now - self._printed < PERIOD or self._pace is None:
             return
         self._printed = now
         counts = run.counts()
         click.echo(f"{headline(counts, self._pace.take(progress(counts)[0], now))}: {text.counts(counts)}", err=True)
+
+    def _print_failures(self, run: Run) -> None:
+        """Print the tasks that have failed since the last call, as long as they are few."""
+        if self._failures == FAILURES or run.counts()["errored"] <= self._failures:
+            return
+        failed = first_errored(run)[self._failures : FAILURES]
+        self._failures += len(failed)
+        for index in failed:
+            ended = as_json(last_attempt(run, index, {}))
+            outcome = "" if ended is None else f": {text.outcome(ended)}"
+            click.echo(f"{run.plan.name(index)} {text.state('errored')}{outcome}", err=True)
+        if self._failures == FAILURES:
+            click.echo("further failures are not printed as they happen", err=True)
 
     def end(self) -> None:
         """Do nothing."""

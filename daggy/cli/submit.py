@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from daggy.cli import text
-from daggy.cli.options import document_options, json_option
+from daggy.cli.options import document_options, json_option, quiet_option
 from daggy.cli.target import Target, server_options
 from daggy.signals import interruptible
 
@@ -13,6 +13,7 @@ from daggy.signals import interruptible
 @click.command()
 @document_options
 @click.option("--wait", is_flag=True, help="Show the progress until the run has ended; exit as daggy run does.")
+@quiet_option
 @click.option("--key", metavar="KEY", default="", help="Submit once: within a day the same key names the same run.")
 @server_options
 @json_option
@@ -23,6 +24,7 @@ def submit(
     tags: dict[str, str],
     templating: str | None,
     wait: bool,
+    quiet: bool,
     key: str,
     as_json: bool,
 ) -> int:
@@ -47,5 +49,5 @@ def submit(
     if not as_json:
         click.echo(run)
     with interruptible():
-        ended = watch_run(client, run)
-    return conclude(client, ended, as_json=as_json)
+        ended = watch_run(client, run, quiet=quiet)
+    return conclude(client, ended, quiet=quiet, as_json=as_json)

@@ -48,13 +48,13 @@ async def summarise(ending: Ending) -> None:
     state = "interrupted" if ending.interrupted else run.state.name.lower()
     counted = text.counts(run.counts())
     click.echo(f"{title}{text.state(state)} after {text.duration(ending.seconds)}: {counted}", err=True)
-    errored = _first_errored(run)
+    errored = first_errored(run)
     shown = await print_failures([_failure(ending, index) for index in errored[:COMPARED]])
     for line in _directions(ending, len(errored), shown):
         click.echo(line, err=True)
 
 
-def _first_errored(run: Run) -> list[int]:
+def first_errored(run: Run) -> list[int]:
     """Return the errored tasks in the order in which they ended."""
     errored = run.frontier.where(states.mask(states.ERRORED))
     ordered: list[int] = errored[np.argsort(run.frontier.last[errored], kind="stable")].tolist()

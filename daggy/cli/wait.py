@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import click
 
-from daggy.cli.options import json_option, run_argument
+from daggy.cli.options import json_option, quiet_option, run_argument
 from daggy.cli.target import Target, server_options
 from daggy.signals import interruptible
 
 
 @click.command()
 @run_argument
+@quiet_option
 @server_options
 @json_option
-def wait(target: Target, which: str, as_json: bool) -> int:
+def wait(target: Target, which: str, quiet: bool, as_json: bool) -> int:
     """Wait until RUN, an id or 'last', has ended, and exit as daggy run does. Ctrl-C leaves the run alone."""
-    return _until_end(target, which, quiet=True, as_json=as_json)
+    return _until_end(target, which, is_shown=False, quiet=quiet, as_json=as_json)
 
 
 @click.command()
@@ -24,10 +25,10 @@ def wait(target: Target, which: str, as_json: bool) -> int:
 @json_option
 def watch(target: Target, which: str, as_json: bool) -> int:
     """Show the progress of RUN, an id or 'last', until it has ended. Ctrl-C leaves the run alone."""
-    return _until_end(target, which, quiet=False, as_json=as_json)
+    return _until_end(target, which, is_shown=True, quiet=False, as_json=as_json)
 
 
-def _until_end(target: Target, which: str, *, quiet: bool, as_json: bool) -> int:
+def _until_end(target: Target, which: str, *, is_shown: bool, quiet: bool, as_json: bool) -> int:
     from daggy.cli.served import Served  # help must not wait for these
     from daggy.cli.watching import conclude, watch_run
 
@@ -35,8 +36,8 @@ def _until_end(target: Target, which: str, *, quiet: bool, as_json: bool) -> int
     run = Served(client).open(which).id
     try:
         with interruptible():
-            told = watch_run(client, run, quiet=quiet)
+            told = watch_run(client, run, quiet=not is_shown)
     except KeyboardInterrupt:
         click.echo(f"run {run} continues; 'daggy watch {run}' shows it again", err=True)
         raise
-    return conclude(client, told, as_json=as_json)
+    return conclude(client, told, quiet=quiet, as_json=as_json)

@@ -76,10 +76,12 @@ def _drawing(title: str, run: Mapping[str, Any]) -> Any:
     return table.drawing(title, run["counts"], shown, len(templates))
 
 
-def conclude(client: Client, run: Mapping[str, Any], *, as_json: bool) -> int:
+def conclude(client: Client, run: Mapping[str, Any], *, quiet: bool = False, as_json: bool) -> int:
     """Print how a run ended, and what failed; return the exit code."""
     if as_json:
         text.print_json(run)
+    if quiet and run["state"] == "completed":
+        return 0
     title = f"{run['name']}: " if run["name"] else ""
     click.echo(f"{title}run {run['run_id']} {text.state(run['state'])}: {text.counts(run['counts'])}", err=True)
     if run["state"] == "completed":

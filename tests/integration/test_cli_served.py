@@ -54,6 +54,7 @@ def test_a_spec_is_submitted_waited_for_and_looked_at(sh: Shell) -> None:
     spec = sh.write({"a": shell("echo {{ N }}"), "b": task("true", parents=["a"])}, parameters={"N": ["1"]})
     run = sh("submit", spec, "-p", "N=1,2", "--tag", "env=test").stdout.strip()
     assert sh("wait", run).stderr.endswith("3 completed\n")
+    assert sh("wait", "-q", run).stderr == ""
     shown = sh.json("show", "last")
     assert (shown["run_id"], shown["name"], shown["tags"]) == (int(run), "spec", {"env": "test"})
     assert "spec" in sh("show", run).stdout
@@ -104,6 +105,7 @@ def test_an_edit_is_shown_and_done(sh: Shell) -> None:
     planned = sh("plan", run, spec).stdout
     assert "command changed (1)" in planned
     assert {row["name"]: row["added"] for row in sh.json("plan", run, spec)["templates"]}["c"] == 1
+    assert "command changed (1)" in sh("edit", "-n", run, spec).stdout
     assert sh.json("show", run)["version"] == 1
     assert "command changed (1)" in sh("edit", run, spec).stdout
     assert sh.json("wait", run)["version"] == 2

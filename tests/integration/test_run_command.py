@@ -4,6 +4,7 @@ import fcntl
 import json
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def test_a_good_run_says_what_it_did_and_leaves_nothing_behind(daggy: Daggy, tmp
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == ""
     first, last = ended.stderr.splitlines()
-    assert first == "flaky: 4 tasks"
+    assert first == "flaky: 4 tasks; the run is not kept, --dir DIR would keep it"
     assert last.startswith("flaky: completed after ")
     assert last.endswith(": 4 completed")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flaky.json", "mended", "ran"]
@@ -444,3 +445,19 @@ def test_a_spec_from_standard_input_is_kept_only_with_a_name(daggy: Daggy, tmp_p
     refused = daggy("run", "--dir", "state", "-", stdin='{"tasks": {"a": {"details": {"command": ["true"]}}}}')
     assert refused.returncode == 2
     assert "give it a 'name' to keep it" in refused.stderr
+
+
+def test_failures_are_printed_as_they_happen_where_nothing_is_redrawn(daggy: Daggy, tmp_path: Path) -> None:
+    tasks = {
+        "bad": {"details": {"shell": "exit 7"}},
+        # ends once the failure of the other is on standard error
+        "wait": {"details": {"shell": "until grep -q 'bad errored: exit 7' said; do sleep 0.05; done"}},
+    }
+    write(tmp_path, tasks)
+    program = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
+    with (tmp_path / "said").open("w") as said:
+        ended = subprocess.run(
+            [*program, "run", "-j", "2", "spec.json"], cwd=tmp_path, stderr=said, timeout=60, check=False
+        )
+    assert ended.returncode == 1
+    assert (tmp_path / "said").read_text().count("bad errored: exit 7") == 2, "when it happens, and at the end"
