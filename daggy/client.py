@@ -47,6 +47,9 @@ CONNECT = 5.0
 ANSWER = 600.0
 """Seconds for an answer: a large spec takes its time."""
 
+RESTART = 60.0
+"""Seconds for which a server that went away is waited for."""
+
 RECONNECT = 1.0
 """Seconds before a stream of events that broke is opened again."""
 
@@ -72,6 +75,7 @@ class Client:
         if actor:
             headers["X-Daggy-Actor"] = _header("the actor", actor)
         self.url = url.rstrip("/")
+        self._place: Path | None = None
         self._http = httpx.Client(
             base_url=self.url,
             headers=headers,
@@ -96,6 +100,7 @@ class Client:
         if address and shown:
             return cls(address, shown, actor)
         place = directory or Path(os.environ.get(DIRECTORY, "") or default_directory())
+        is_named = bool(address)
         address = address or _read(place / "address")
         if not address:
             if process := process_using(place):
@@ -109,7 +114,16 @@ class Client:
         shown = shown or _read(place / "token")
         if not shown:
             raise UnavailableError(f"no token for {address}: give it with --token, or as DAGGY_TOKEN")
-        return cls(address, shown, actor)
+        client = cls(address, shown, actor)
+        client._place = None if is_named else place
+        return client
+
+    def find_again(self) -> None:
+        """Take the address that the state directory names: a server that was started again may have another one."""
+        address = "" if self._place is None else _read(self._place / "address")
+        if address:
+            self.url = address
+            self._http.base_url = address
 
     def close(self) -> None:
         """Close its connections."""
@@ -259,13 +273,13 @@ class Client:
     def events(self, run: int | None = None, after: int | None = None) -> Iterator[Event]:
         """Yield events of one run, or of all: first the present state, or what came after an event.
 
-        A stream that breaks is resumed where it broke.
+        A stream that breaks is resumed where it broke, also by a server that was started again meanwhile.
 
         Raises:
-            UnavailableError: the server has gone.
+            UnavailableError: the server cannot be reached, or has been gone for a minute.
         """
         path = f"{API}/events" if run is None else f"{API}/runs/{run}/events"
-        failures = 0
+        met, has_met = time.monotonic(), False
         while True:
             headers = {} if after is None else {"Last-Event-ID": str(after)}
             try:
@@ -274,14 +288,15 @@ class Client:
                         got.read()
                     _check(got)
                     for event in _events(got.iter_lines()):
-                        failures = 0
+                        met, has_met = time.monotonic(), True
                         after = event.number if event.number is not None else after
                         yield event
-            except httpx.TransportError as error:
-                failures += 1
-                if failures > 3:
-                    raise self._unreachable(error) from error
+                met = time.monotonic()
+            except (httpx.TransportError, UnavailableError) as error:
+                if time.monotonic() - met > (RESTART if has_met else 3 * RECONNECT):
+                    raise error if isinstance(error, UnavailableError) else self._unreachable(error) from error
             time.sleep(RECONNECT)
+            self.find_again()
 
     def following(self, run: int) -> Iterator[Event]:
         """Yield the events of a run until it has ended, or is no more."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
+import trio
 from attrs import frozen
 
+from daggy.cli import text
 from daggy.cli.document import Call, plan_of
 from daggy.cli.origin import Origin
 from daggy.engine.engine import Engine
 from daggy.errors import Problem, SpecError, UsageError
-from daggy.plan import Plan
+from daggy.plan import Plan, difference
 from daggy.run.edit import replan
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
@@ -52,7 +57,9 @@ class Beginning:
         return self.run.plan.spec.name or self.source
 
 
-async def begin(engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, ...]) -> Beginning:
+async def begin(
+    engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, ...], *, assume_yes: bool = False
+) -> Beginning:
     """Submit a run, or take up the one that the directory holds.
 
     Raises:
@@ -62,7 +69,7 @@ async def begin(engine: Engine, tracker: Tracker, call: Call, rerun: tuple[str, 
     try:
         records = tracker.runs(RunFilter(limit=1))
         if records:
-            return await _take_up(engine, tracker, records[0], call, rerun)
+            return await _take_up(engine, tracker, records[0], call, rerun, assume_yes=assume_yes)
         spec, raw = call.spec(call.origin(engine.directory.path) if tracker.durable else None)
         _check_name(spec, tracker)
         made = plan_of(spec, call.document.source)
@@ -105,8 +112,27 @@ def origin_of(stored: bytes, call: Call, state: Path) -> Origin | None:
     return None if origin is None else origin.moved(state, call.path)
 
 
+async def _confirm_removal(before: Plan, after: Plan, *, assume_yes: bool) -> None:
+    """Ask whoever is at the terminal about an edit that removes tasks: a `-p` of the last call may have been forgotten.
+
+    Raises:
+        UsageError: the answer is no.
+    """
+    rows = [row for row in await trio.to_thread.run_sync(lambda: difference(before, after).rows()) if row.removed]
+    if not rows:
+        return
+    count = sum(row.removed for row in rows)
+    removed = f"this edit removes {text.plural(count, 'task')} of {', '.join(repr(row.name) for row in rows[:3])}"
+    if assume_yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        click.echo(f"{removed}; was a parameter (-p) forgotten?", err=True)
+        return
+    ask = partial(click.confirm, f"{removed}; continue?", err=True)
+    if not await trio.to_thread.run_sync(ask, abandon_on_cancel=True):
+        raise UsageError("the run is left as it was; -y edits without asking")
+
+
 async def _take_up(
-    engine: Engine, tracker: Tracker, record: RunRecord, call: Call, rerun: tuple[str, ...]
+    engine: Engine, tracker: Tracker, record: RunRecord, call: Call, rerun: tuple[str, ...], *, assume_yes: bool
 ) -> Beginning:
     stored = tracker.history(record.run).versions[-1].spec
     origin = origin_of(stored, call, engine.directory.path)
@@ -117,21 +143,23 @@ async def _take_up(
     is_edit = raw != stored
     made = plan_of(spec, call.document.source) if is_edit else None  # before anything is taken up: it may be refused
     run = await engine.runs.load(record.run, hold=True)
-    again = chosen_of(run.plan if made is None else replan(run, spec, made), rerun)
+    after = run.plan if made is None else replan(run, spec, made)
+    again = chosen_of(after, rerun)
     if not is_edit and run.state is RunState.COMPLETED and not len(again):
         return Beginning(run, "done", call.document.source, elsewhere=elsewhere)
-    difference = None
+    changed = None
     if is_edit:
+        await _confirm_removal(run.plan, after, assume_yes=assume_yes)
         known = len(run.moves)
         changes = await engine.commands.edit(record.run, spec, raw, made=made)
-        difference = shape(run, changes, run.moves[known:])
+        changed = shape(run, changes, run.moves[known:])
     else:
         await engine.commands.resume(record.run)
     if len(again):
         await engine.commands.requeue(record.run, again)
     if run.state is RunState.COMPLETED:
-        return Beginning(run, "done", call.document.source, difference, elsewhere)
-    return Beginning(run, "edited" if is_edit else "resumed", call.document.source, difference, elsewhere)
+        return Beginning(run, "done", call.document.source, changed, elsewhere)
+    return Beginning(run, "edited" if is_edit else "resumed", call.document.source, changed, elsewhere)
 
 
 def chosen_of(plan: Plan, rerun: tuple[str, ...]) -> Indexes:

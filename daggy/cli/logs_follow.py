@@ -12,7 +12,8 @@ from attrs import define, field
 from daggy.cli.logs import INCOMPLETE, Request
 from daggy.cli.source import RunSource, Source, split
 from daggy.cli.transcript import Transcript, running
-from daggy.client import ENDED
+from daggy.client import ENDED, RESTART
+from daggy.errors import UnavailableError
 
 PAUSE = 0.3
 """Seconds between two looks, at least."""
@@ -52,15 +53,26 @@ class Follower:
 
     async def follow(self) -> int:
         """Show what comes until the run has ended; return the exit code."""
+        met = trio.current_time()
         while True:
             began = trio.current_time()
-            run = self._source.open(self._which)
-            told = run.run()
-            is_ended = told["state"] in ENDED
-            await self._show(run, told["version"], is_ended=is_ended)
-            if is_ended:
-                return 0 if self._transcript.is_whole else INCOMPLETE
+            try:
+                if await self._look():
+                    return 0 if self._transcript.is_whole else INCOMPLETE
+                met = trio.current_time()
+            except UnavailableError:
+                if trio.current_time() - met > RESTART:
+                    raise
+                self._source.find_again()
             await trio.sleep(max(PAUSE, SHARE * (trio.current_time() - began)))
+
+    async def _look(self) -> bool:
+        """Show what is new; return whether the run has ended."""
+        run = self._source.open(self._which)
+        shown = run.run()
+        is_ended = shown["state"] in ENDED
+        await self._show(run, shown["version"], is_ended=is_ended)
+        return is_ended
 
     async def _show(self, run: RunSource, version: int, *, is_ended: bool) -> None:
         """Show what is new. The last look is at all tasks: some may have run twice between two looks."""

@@ -39,6 +39,7 @@ from daggy.places import DIRECTORY
     help="failed: the last lines of the first failures, at the end. all: the output of each task when it ends.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before an edit that removes tasks.")
 @config_option
 @json_option
 def run(
@@ -54,6 +55,7 @@ def run(
     resources: dict[str, str],
     output: str,
     quiet: bool,
+    yes: bool,
     config: Path | None,
     as_json: bool,
 ) -> int:
@@ -77,7 +79,7 @@ def run(
 
     if rerun and directory is None:
         raise UsageError("--rerun is for a run that is kept; name its directory with --dir")
-    wanted = Request(call, directory, configuration, rerun, output, quiet=quiet, as_json=as_json)
+    wanted = Request(call, directory, configuration, rerun, output, quiet=quiet, as_json=as_json, assume_yes=yes)
     return Session(wanted).run()
 
 

@@ -31,6 +31,10 @@ class Served(Source):
             raise UsageError(f"no run '{which}'; name it by its id, or 'last'")
         return ServedRun(self.client, int(which))
 
+    def find_again(self) -> None:
+        """Take the address of a server that was started again."""
+        self.client.find_again()
+
 
 @frozen
 class ServedRun(RunSource):

@@ -50,6 +50,7 @@ class Request:
         rerun: Selectors of tasks to run again.
         output: "none", "failed" or "all".
         quiet: Whether only failures are printed.
+        assume_yes: Whether an edit that removes tasks is made without asking.
         as_json: Whether the final run is printed on standard output.
     """
 
@@ -60,6 +61,7 @@ class Request:
     output: str = "failed"
     quiet: bool = field(default=False, kw_only=True)
     as_json: bool = field(default=False, kw_only=True)
+    assume_yes: bool = field(default=False, kw_only=True)
 
 
 class Session:
@@ -98,7 +100,9 @@ class Session:
         engine = Engine(tracker, configuration.executors(), directory, default_pool=configuration.default_pool)
         with droppable_messages():
             async with engine.open():
-                beginning = await begin(engine, tracker, self._request.call, self._request.rerun)
+                beginning = await begin(
+                    engine, tracker, self._request.call, self._request.rerun, assume_yes=self._request.assume_yes
+                )
                 self._engine = engine
                 self._display = display(
                     quiet=self._request.quiet, plain=self._request.output == "all" or not text.is_terminal()

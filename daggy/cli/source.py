@@ -27,6 +27,9 @@ class Source(abc.ABC):
             UsageError: there is no such run.
         """
 
+    def find_again(self) -> None:  # noqa: B027 - most sources stay where they are
+        """Look for a source that could not be reached where it may be by this time."""
+
 
 class RunSource(abc.ABC):
     """One run; `id` is its number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from itertools import islice
@@ -15,7 +16,7 @@ from daggy.cli.pace import Pace, headline, progress
 from daggy.cli.served import ServedRun
 from daggy.cli.transcript import reader
 from daggy.client import Client
-from daggy.errors import NotFoundError
+from daggy.errors import NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -59,7 +60,8 @@ def _watch(client: Client, run: int, period: float, screen: Live | None) -> None
         if screen is None:
             click.echo(f"{line}: {text.counts(counts)}", err=True)
         else:
-            screen.update(_drawing(line, client.run(run)), refresh=True)
+            with contextlib.suppress(UnavailableError):  # it may be starting again
+                screen.update(_drawing(line, client.run(run)), refresh=True)
 
 
 def _require(kind: str, run: int) -> None:

@@ -211,3 +211,65 @@ def test_a_server_in_memory_is_found_without_a_word(tmp_path: Path) -> None:
         assert command("logs", "last", "a", cwd=tmp_path, **place).stdout == "hello\n"
         token = command("token", cwd=tmp_path, **place).stdout.strip()
         assert token == server.token
+
+
+def test_wait_and_logs_follow_a_run_across_a_restart_of_the_server(tmp_path: Path) -> None:
+    gate, place = tmp_path / "gate", {"DAGGY_DIR": str(tmp_path / "state")}
+    script = f"echo begun; while ! test -e {gate}; do sleep 0.05; done; echo over"
+    with serving(tmp_path / "state") as server:
+        run = str(server.submit({"a": shell(script)}))
+        server.until(lambda: server.get(f"/runs/{run}")["counts"]["running"] == 1)
+        waiting = subprocess.Popen([*DAGGY, "wait", run], env=environment(**place))
+        logs = subprocess.Popen(
+            [*DAGGY, "logs", run, "-f"], env=environment(**place), stdout=subprocess.PIPE, text=True
+        )
+        assert logs.stdout is not None
+        assert logs.stdout.readline() == "begun\n"
+    with serving(tmp_path / "state") as server:
+        server.until(lambda: server.get(f"/runs/{run}")["counts"]["running"] == 1)
+        gate.touch()
+        assert waiting.wait(60) == 0
+        assert logs.communicate(timeout=60)[0].endswith("over\n")
+        assert logs.returncode == 0
+
+
+def test_logs_follow_a_run_that_has_not_begun_and_each_task_as_it_starts(sh: Shell) -> None:
+    gates = [sh.path / name for name in ("first", "second")]
+    scripts = [
+        f"printf {gate.name}; while ! test -e {gate}; do sleep 0.05; done; echo gone >&2; exit 3" for gate in gates
+    ]
+    tasks = {"a": shell(scripts[0]), "b": shell(scripts[1], parents=[{"task": "a", "on": "ended"}])}
+    run = sh("submit", sh.write(tasks)).stdout.strip()
+    with subprocess.Popen(
+        [*DAGGY, "logs", run, "-f"], env=environment(DAGGY_DIR=str(sh.server.directory)), stdout=subprocess.PIPE
+    ) as following:
+        assert following.stdout is not None
+        seen = b""
+        for gate in gates:
+            while gate.name.encode() not in seen:
+                seen += os.read(following.stdout.fileno(), 4096)
+            gate.touch()
+        seen += following.stdout.read()
+        assert following.wait(30) == 0
+    assert seen == (b"==> a attempt 1 running <==\nfirstgone\n==> b attempt 1 running <==\nsecondgone\n")
+
+
+def test_headers_start_on_a_line_of_their_own_and_a_running_attempt_has_a_tail(sh: Shell) -> None:
+    gate = sh.path / "gate"
+    script = f"seq 1 5; while ! test -e {gate}; do sleep 0.05; done"
+    tasks = {"a": shell("printf x"), "b": shell("printf y", parents=["a"]), "c": shell(script, parents=["b"])}
+    run = sh("submit", sh.write(tasks)).stdout.strip()
+    sh.server.until(lambda: sh.server.get(f"/runs/{run}")["counts"]["running"] == 1)
+    sh.server.until(lambda: "5" in sh("logs", run, "c").stdout)
+    assert sh("logs", run, "c", "--tail", "2").stdout == "4\n5\n"
+    shown = sh("logs", run, "--tail", "1").stdout
+    assert shown == ("==> c attempt 1 running <==\n5\n==> a attempt 1 exit 0 <==\nx\n==> b attempt 1 exit 0 <==\ny")
+    gate.touch()
+    sh("wait", run)
+
+
+def test_output_that_is_gone_is_no_success(sh: Shell) -> None:
+    run = sh("submit", "--wait", sh.write({"a": shell("echo said")})).stdout.strip()
+    for pack in (sh.server.directory / "runs" / run / "packs").iterdir():
+        pack.unlink()
+    assert "stdout of a: " in sh("logs", run, "a", code=1).stderr

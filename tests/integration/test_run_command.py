@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import os
+import pty
 import stat
 import subprocess
 import sys
@@ -461,3 +463,26 @@ def test_failures_are_printed_as_they_happen_where_nothing_is_redrawn(daggy: Dag
         )
     assert ended.returncode == 1
     assert (tmp_path / "said").read_text().count("bad errored: exit 7") == 2, "when it happens, and at the end"
+
+
+def test_an_edit_that_removes_tasks_is_said_and_asked_about_on_a_terminal(daggy: Daggy, tmp_path: Path) -> None:
+    spec = write(tmp_path, {"t": {"details": {"command": ["echo", "{{ N }}"]}}}, parameters={"N": [1, 2]})
+    assert daggy("run", "-q", "--dir", "state", "-p", "N=1,2,3,4", spec).returncode == 0
+    program = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*program, "run", "--dir", "state", spec], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as asking:
+        os.close(theirs)
+        seen = b""
+        while b"[y/N]" not in seen:
+            seen += os.read(ours, 4096)
+        os.write(ours, b"n\n")
+        assert asking.wait(60) == 2
+    os.close(ours)
+    assert b"this edit removes 2 tasks of 't'; continue?" in seen
+    assert json.loads(daggy("show", "last", "--json", "--dir", "state").stdout)["version"] == 1
+    said = daggy("run", "--dir", "state", spec)
+    assert said.returncode == 0
+    assert "this edit removes 2 tasks of 't'; was a parameter (-p) forgotten?" in said.stderr
+    assert json.loads(daggy("show", "last", "--json", "--dir", "state").stdout)["counts"]["completed"] == 2
