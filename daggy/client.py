@@ -255,7 +255,7 @@ class Client:
                 _check(response)
                 yield from response.iter_bytes()
         except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+            raise _unreachable(self.url, error) from error
 
     # The server.
 
@@ -264,7 +264,7 @@ class Client:
         try:
             return self._http.get("/ready").json()
         except (httpx.TransportError, ValueError) as error:
-            raise self._unreachable(error) from error
+            raise _unreachable(self.url, error) from error
 
     def pools(self) -> Json:
         """Return all pools."""
@@ -294,7 +294,7 @@ class Client:
                 met = time.monotonic()
             except (httpx.TransportError, UnavailableError) as error:
                 if time.monotonic() - met > (RESTART if has_met else 3 * RECONNECT):
-                    raise error if isinstance(error, UnavailableError) else self._unreachable(error) from error
+                    raise error if isinstance(error, UnavailableError) else _unreachable(self.url, error) from error
             time.sleep(RECONNECT)
             self.find_again()
 
@@ -330,13 +330,9 @@ class Client:
                 method, API + path, params=_query(query or {}), content=content, headers=dict(headers or {})
             )
         except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+            raise _unreachable(self.url, error) from error
         _check(response)
         return response
-
-    def _unreachable(self, error: Exception) -> UnavailableError:
-        told = str(error) or type(error).__name__
-        return UnavailableError(f"the server at {self.url} does not answer: {told.lower()}; is it running?")
 
 
 ERRORS: Mapping[int, type[DaggyError]] = {
@@ -348,6 +344,11 @@ ERRORS: Mapping[int, type[DaggyError]] = {
     503: UnavailableError,
     507: NoRoomError,
 }
+
+
+def _unreachable(url: str, error: Exception) -> UnavailableError:
+    told = str(error) or type(error).__name__
+    return UnavailableError(f"the server at {url} does not answer: {told.lower()}; is it running?")
 
 
 def _check(response: httpx.Response) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daggy.cli import text
-from daggy.cli.options import document_options, json_option, narrowing_options, run_argument
+from daggy.cli.options import document_options, json_option, narrowing_options, run_argument, selectors_argument
 from daggy.cli.source import split
 from daggy.cli.target import Target, server_options
 
@@ -23,7 +23,7 @@ dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Show what w
 
 @click.command()
 @run_argument
-@click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
+@selectors_argument
 @narrowing_options
 @server_options
 @json_option
@@ -52,7 +52,7 @@ def resume(target: Target, which: str, as_json: bool) -> None:
 
 @click.command()
 @run_argument
-@click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
+@selectors_argument
 @narrowing_options
 @keep_downstream_option
 @dry_run_option

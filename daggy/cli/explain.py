@@ -10,7 +10,7 @@ from typing import Any
 import click
 import trio
 
-from daggy.cli import text
+from daggy.cli import complete, text
 from daggy.cli.options import json_option, narrowing_options, run_argument
 from daggy.cli.outputs import ending
 from daggy.cli.source import RunSource
@@ -22,7 +22,7 @@ MOST = 20
 
 @click.command()
 @run_argument
-@click.argument("selectors", metavar="[SELECTOR...]", nargs=-1)
+@click.argument("selectors", metavar="[SELECTOR...]", nargs=-1, shell_complete=complete.templates)
 @narrowing_options
 @target_options
 @json_option

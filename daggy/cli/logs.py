@@ -10,7 +10,7 @@ import click
 from attrs import frozen
 
 from daggy.cli import text
-from daggy.cli.options import json_option, narrowing_options, run_argument
+from daggy.cli.options import json_option, narrowing_options, run_argument, selectors_argument
 from daggy.cli.target import Target, target_options
 from daggy.errors import NotFoundError, UsageError
 
@@ -42,7 +42,7 @@ class Request:
 
 @click.command()
 @run_argument
-@click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
+@selectors_argument
 @narrowing_options
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Print only this stream, not both.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Print the N-th attempt, not the last one.")

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from daggy.cli import text
+from daggy.cli import complete, text
 from daggy.cli.options import json_option, pair
 from daggy.cli.target import Target, target_options
 from daggy.errors import UsageError
@@ -27,7 +27,12 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
     help="List only runs with this tag. May be repeated.",
 )
 @click.option(
-    "--state", "states", metavar="STATE", multiple=True, help="List only runs in this state. May be repeated."
+    "--state",
+    "states",
+    metavar="STATE",
+    multiple=True,
+    shell_complete=complete.run_states,
+    help="List only runs in this state. May be repeated.",
 )
 @click.option("--name", metavar="NAME", default="", help="List only runs of this name.")
 @click.option("--since", metavar="TIME", help="List only runs created since: an age such as 2h or 3d, or a date.")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from daggy.cli import complete
 from daggy.places import DIRECTORY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -103,14 +104,20 @@ def quiet_option(command: Command) -> Command:
 
 def run_argument(command: Command) -> Command:
     """Add the argument RUN."""
-    return click.argument("which", metavar="RUN")(command)
+    return click.argument("which", metavar="RUN", shell_complete=complete.runs)(command)
+
+
+def selectors_argument(command: Command) -> Command:
+    """Add the argument SELECTOR, which may be given several times."""
+    return click.argument("selectors", metavar="[SELECTOR]...", nargs=-1, shell_complete=complete.templates)(command)
 
 
 def narrowing_options(command: Command) -> Command:
     """Add `--param` and `--state`, which narrow what a selector chooses."""
     by_state = click.option(
-        "--state", "states", metavar="STATE", multiple=True, help="Choose only tasks in this state. May be repeated."
-    )
+        "--state", "states", metavar="STATE", multiple=True, shell_complete=complete.task_states,
+        help="Choose only tasks in this state. May be repeated.",
+    )  # fmt: skip
     by_parameter = click.option(
         "--param", "where", metavar="NAME=VALUE", multiple=True, callback=pair,
         help="Choose only tasks with this value of a parameter. May be repeated.",

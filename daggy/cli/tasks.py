@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from daggy.cli import text
+from daggy.cli import complete, text
 from daggy.cli.options import json_option, narrowing_options, run_argument
 from daggy.cli.target import Target, target_options
 
@@ -12,7 +12,13 @@ from daggy.cli.target import Target, target_options
 @click.command()
 @run_argument
 @narrowing_options
-@click.option("--template", metavar="NAME", default="", help="List only tasks of this template.")
+@click.option(
+    "--template",
+    metavar="NAME",
+    default="",
+    shell_complete=complete.templates,
+    help="List only tasks of this template.",
+)
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), metavar="N", default=100, show_default=True, help="List at most N."
 )

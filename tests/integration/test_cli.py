@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from daggy.attempt import RunState, State
+from daggy.cli.complete import RUN_STATES, TASK_STATES
+
 Daggy = Callable[..., subprocess.CompletedProcess[str]]
 
 NIGHTLY = {
@@ -168,11 +171,33 @@ def test_completion_prints_a_script(daggy: Daggy, shell: str) -> None:
     assert "_DAGGY_COMPLETE" in ended.stdout
 
 
-def test_completion_completes_commands() -> None:
+def completed(words: str, **variables: str) -> list[str]:
+    """Return what bash is offered for the last word: each as `type,value`."""
     said = "import sys; from daggy.cli import main; sys.exit(main())"
-    environment = {**os.environ, "_DAGGY_COMPLETE": "bash_complete", "COMP_WORDS": "daggy ch", "COMP_CWORD": "1"}
+    environment = {**os.environ, "_DAGGY_COMPLETE": "bash_complete", "COMP_WORDS": words, **variables}
+    environment["COMP_CWORD"] = str(words.count(" "))
     ended = subprocess.run([sys.executable, "-c", said], env=environment, capture_output=True, text=True, check=False)
-    assert ended.stdout.split(",")[-1].strip() == "check"
+    assert ended.stderr == ""
+    return ended.stdout.split()
+
+
+def test_completion_offers_commands_files_runs_and_states() -> None:
+    assert completed("daggy ch") == ["plain,check"]
+    assert completed("daggy run sp") == ["file,sp"]
+    assert completed("daggy run --dir sta") == ["dir,sta"]
+    assert completed("daggy show la") == ["plain,last"]
+    assert completed("daggy tasks last --state er") == ["plain,errored"]
+    assert completed("daggy ls --state upstream") == []
+    assert tuple(state.name.lower() for state in RunState) == RUN_STATES
+    assert set(TASK_STATES) == {state.name.lower() for state in State}
+
+
+def test_completion_offers_the_templates_of_a_run(daggy: Daggy, nightly: str, tmp_path: Path) -> None:
+    assert daggy("run", "-q", "--dir", "state", nightly).returncode == 0
+    place = {"DAGGY_DIR": str(tmp_path / "state")}
+    assert completed("daggy logs last pu", **place) == ["plain,pull"]
+    assert completed("daggy tasks last --template re", **place) == ["plain,report"]
+    assert completed("daggy logs last pu", DAGGY_DIR=str(tmp_path / "nowhere")) == []
 
 
 def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path) -> None:
