@@ -92,9 +92,16 @@ class Archive:
         return await self.read_back(await self.record(run_id))
 
     async def attempts(self, run: Run, index: int) -> Sequence[tuple[int, Rows, str]]:
-        """Return all ended attempts of a task, in order: version, row and message of each."""
+        """Return all ended attempts of a task, in order: version, row and message of each.
+
+        Raises:
+            NotFoundError: the run was forgotten meanwhile.
+        """
         await self.state.writer.settled()
-        return await self.state.reader.read(partial(attempts_of, run, index))
+        try:
+            return await self.state.reader.read(partial(attempts_of, run, index))
+        except KeyError:
+            raise _unknown(run.id) from None
 
 
 def attempts_of(run: Run, index: int, tracker: Tracker) -> Sequence[tuple[int, Rows, str]]:

@@ -59,10 +59,12 @@ class Commands:
 
         Raises:
             SpecError: it cannot be planned, or a task needs what no machine can ever give.
+            NoRoomError, UnavailableError: the folder of its outputs cannot be made.
         """
         made = made or plan(spec)
         check_needs(made, self.state.dispatcher)
         self._last_run += 1
+        self.state.directory.make_packs(self._last_run)  # before the run is kept: if this fails there is none
         run = Run(self._last_run, made, created=self.state.clock(), epoch=self.state.epoch)
         entry = Submitted(run.id, 1, raw, made.digest, spec.name, spec.tags, run.created, key=key, body=body)
         await self.state.writer.kept(self.state.writer.give([entry]))

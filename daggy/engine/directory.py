@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -12,7 +13,7 @@ from typing import Self
 
 from attrs import define, field
 
-from daggy.errors import DirectoryError
+from daggy.errors import DirectoryError, NoRoomError, UnavailableError
 from daggy.places import absolute
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "lustre", "gpfs", "beegfs", "afs", "glusterfs"}
@@ -85,9 +86,17 @@ class StateDirectory:
         return False
 
     def make_packs(self, run: int) -> None:
-        """Make the folder of a run's outputs, `runs/<run>/packs`; nobody else may look into it."""
+        """Make the folder of a run's outputs, `runs/<run>/packs`; nobody else may look into it.
+
+        Raises:
+            NoRoomError: there is no space for it, or no inode.
+            UnavailableError: it cannot be made for another reason, such as its owner.
+        """
         for folder in ("runs", f"runs/{run}", f"runs/{run}/packs"):
-            (self.path / folder).mkdir(mode=0o700, exist_ok=True)
+            try:
+                (self.path / folder).mkdir(mode=0o700, exist_ok=True)
+            except OSError as error:
+                raise _not_made(self.path / folder, error) from error
 
     def close(self) -> None:
         """Release the lock."""
@@ -104,6 +113,14 @@ class StateDirectory:
     ) -> None:
         """Release the lock."""
         self.close()
+
+
+def _not_made(folder: Path, error: OSError) -> UnavailableError:
+    """Return the error for a folder that cannot be made."""
+    message = f"'{folder}' cannot be made: {(error.strerror or str(error)).lower()}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoRoomError(f"{message}; make room (space or inodes), and try again")
+    return UnavailableError(f"{message}; let the server make and write folders there, and try again")
 
 
 def _make_private(path: Path) -> None:

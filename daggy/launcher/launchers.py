@@ -10,7 +10,7 @@ import numpy as np
 import trio
 from attrs import define, field
 
-from daggy.errors import DaggyError, InternalError
+from daggy.errors import DaggyError, UnavailableError
 from daggy.executor import Kind, Launches, Reports, Rows, Site, Ticket
 from daggy.launcher import frames
 from daggy.launcher.dead_launchers import all_lost
@@ -41,7 +41,11 @@ class Reads:
     _number: int = 0
 
     async def ask(self, channel: Channel, key: Key, stream: str, offset: int, limit: int) -> bytes | None:
-        """Return a part of a task's output, None if its launcher does not run it."""
+        """Return a part of a task's output, None if its launcher does not run it.
+
+        Raises:
+            UnavailableError: the launcher does not answer.
+        """
         self._number += 1
         number = self._number
         sender, receiver = trio.open_memory_channel[bytes | None](1)
@@ -52,7 +56,10 @@ class Reads:
                 return await receiver.receive()
         finally:
             self._open.pop(number, None)
-        raise InternalError(f"launcher {channel.number} does not answer")
+        raise UnavailableError(
+            f"launcher {channel.number}, which runs the task, has not answered for {ANSWER:.0f} s; "
+            "it is stopped, or its machine is too busy; try again later"
+        )
 
     def answer(self, excerpt: frames.Excerpt) -> None:
         """Pass on an answer."""

@@ -16,7 +16,7 @@ from litestar.response import Stream
 from daggy.attempt import ATTEMPT, Rows, Ticket
 from daggy.engine.engine import Engine
 from daggy.engine.explain import explain as explained
-from daggy.errors import NotFoundError, TemplateError, UsageError
+from daggy.errors import NotFoundError, TemplateError, UnavailableError, UsageError
 from daggy.run import states
 from daggy.run.run import Run
 from daggy.server.description import LARGEST
@@ -252,12 +252,16 @@ async def _pieces(output: Output, first: bytes, offset: int, left: int | None, *
         if left is not None and left <= 0:
             return
         was_over = output.is_over
-        if was_over:
-            output = await output.ended()
         try:
+            if was_over:
+                output = await output.ended()
             piece = await output.read(offset, CHUNK if left is None else min(CHUNK, left))
         except NotFoundError:
             return  # the answer was under way already
+        except UnavailableError:
+            if not follow:
+                raise
+            piece = b""  # its launcher may go on
         offset += len(piece)
         left = None if left is None else left - len(piece)
         if not piece:

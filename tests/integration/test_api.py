@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -265,6 +267,39 @@ def test_output_is_followed_while_a_task_runs(server: Server, tmp_path: Path) ->
             if b"one" in seen:
                 gate.touch()
     assert seen == b"one\ntwo\n"
+
+
+def test_output_of_a_stopped_launcher_is_not_available_until_it_goes_on(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with serving(tmp_path / "state") as server:
+        wait = f"while ! test -e {gate}; do sleep 0.05; done"
+        script = f"echo one; echo $PPID > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/launcher; {wait}"
+        run = server.submit({"a": shell(script)})
+        server.until((tmp_path / "launcher").exists)
+        server.until(lambda: server.get(f"/runs/{run}")["counts"]["running"] == 1)
+        launcher = int((tmp_path / "launcher").read_text())
+        os.kill(launcher, signal.SIGSTOP)
+        try:
+            error = problem(server.api("GET", f"/runs/{run}/tasks/0/logs/stdout"), 503)
+        finally:
+            os.kill(launcher, signal.SIGCONT)
+        assert error["code"] == "unavailable"
+        assert "it is stopped" in error["message"]
+        assert server.api("GET", f"/runs/{run}/tasks/0/logs/stdout").text == "one\n"
+        gate.touch()
+        assert server.ended(run)["state"] == "completed"
+
+
+def test_a_run_whose_folder_cannot_be_made_is_refused_and_not_kept(tmp_path: Path) -> None:
+    with serving(tmp_path / "state") as server:
+        first = server.submit({"a": task("true")})
+        obstacle = tmp_path / "state/runs" / str(first + 1)
+        obstacle.touch()
+        spec = {"directory": str(tmp_path), "tasks": {"a": task("true")}}
+        error = problem(server.api("POST", "/runs", json=spec), 503)
+        assert f"'{obstacle}' cannot be made: file exists" in error["message"]
+        assert [run["run_id"] for run in server.get("/runs")["items"]] == [first]
+        assert server.ended(server.submit({"a": task("true")}))["state"] == "completed"
 
 
 def test_events_begin_with_the_present_and_can_be_taken_up(server: Server, tmp_path: Path) -> None:

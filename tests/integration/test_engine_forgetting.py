@@ -16,6 +16,7 @@ from daggy.engine import retention
 from daggy.engine.configuration import Retention
 from daggy.engine.engine import Engine
 from daggy.engine.retention import retain
+from daggy.errors import NotFoundError
 from daggy.tracker import RunFilter, RunRecord
 from tests.integration.engine_rig import KeptTracker, Scene, at_work, submit, template
 
@@ -97,3 +98,15 @@ async def test_what_is_kept_too_long_is_found_page_by_page_so_that_others_are_an
             found = await retention.overdue(engine, Retention(kept, 1e9), 0.0)
             assert [record.run for record in found] == [*range(10 - kept, 0, -1)]
     assert {limit for limit in asked if limit != retention.AT_ONCE} == {1, 2, 3}
+
+
+async def test_attempts_of_a_run_that_is_forgotten_meanwhile_are_not_found(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with at_work(tmp_path, Scene(), KeptTracker(), follow=True) as engine:
+        await ended(engine, 1)
+        await trio.sleep(1)
+        run = await engine.runs.find(1)
+        await engine.commands.forget(1)
+        with pytest.raises(NotFoundError, match="no run 1"):
+            await engine.archive.attempts(run, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import stat
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from daggy.engine.directory import StateDirectory
-from daggy.errors import DirectoryError
+from daggy.errors import DirectoryError, NoRoomError, UnavailableError
 
 
 def test_it_is_made_private_and_keeps_its_instance(tmp_path: Path) -> None:
@@ -109,3 +111,26 @@ def test_a_directory_of_other_files_that_others_can_read_is_refused_and_left_as_
         StateDirectory.open(place)
     assert [entry.name for entry in place.iterdir()] == ["notes.txt"]
     assert place.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, NoRoomError),
+        (errno.EDQUOT, NoRoomError),
+        (errno.EACCES, UnavailableError),
+        (errno.EROFS, UnavailableError),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[UnavailableError]
+) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with StateDirectory.open(tmp_path / "a") as directory:
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(UnavailableError, match=os.strerror(number).lower()) as caught:
+            directory.make_packs(7)
+    assert type(caught.value) is kind
+    assert f"'{tmp_path}/a/runs'" in str(caught.value)
