@@ -1,4 +1,4 @@
-"""Which launcher of a host gets which tasks: the lanes they share, and what each of them has."""
+"""Which launcher of a host gets which tasks: the lanes of the host, and what each of them has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from daggy.executor import Kind, Launches
 from daggy.launcher import frames
 from daggy.launcher.frames import Key
 from daggy.launcher.host import Channel
-from daggy.launcher.lanes import Lane, Share, Waiting
+from daggy.launcher.lanes import Lane, Quota, Waiting
 
 ONE_KEEPS_UP = 400.0
 """Processes a second that one launcher starts with ease."""
@@ -113,62 +113,62 @@ class Feeder:
         """Use the width that survivors freed in these lanes."""
         for lane in [self.lanes[number] for number in numbers if number in self.lanes]:
             self._set_room(lane)
-            self.feed(lane, reshare=True)
+            self.feed(lane, divide=True)
 
     def narrowed(self, account: Account, answer: frames.Narrowed) -> None:
         """Take in that a launcher has lowered a width: others may have it."""
         lane = self.lanes[answer.lane]
         lane.narrowed(account.channel.number, answer.width, answer.running)
-        self.feed(lane, reshare=True)
+        self.feed(lane, divide=True)
 
     def feed_all(self) -> None:
-        """Share all lanes anew: launchers have come or gone."""
+        """Divide all lanes anew: launchers have come or gone."""
         for lane in self.lanes.values():
-            self.feed(lane, reshare=True)
+            self.feed(lane, divide=True)
 
-    def feed(self, lane: Lane, *, reshare: bool = False) -> None:
+    def feed(self, lane: Lane, *, divide: bool = False) -> None:
         """Send each launcher what it can start, and a little more to go on with."""
         accounts = self.accounts
-        if reshare and accounts:
-            for number, width in lane.reshare([*accounts]):
+        if divide and accounts:
+            for number, width in lane.divide([*accounts]):
                 accounts[number].channel.send(frames.widen(lane.number, width, lane.epoch))
         ahead = lane.ahead
-        shares = [(number, share) for number, share in lane.shares.items() if share.width and number in accounts]
+        quotas = [(number, quota) for number, quota in lane.quotas.items() if quota.width and number in accounts]
         for more in (0, ahead):  # first what can start at once, everywhere
-            for position, (number, share) in enumerate(shares):
-                if lane.waiting and share.out <= share.width + more // 2:
-                    fair = -(-len(lane.waiting) // (len(shares) - position))
-                    room = share.width + more - share.out
-                    self._send(lane, accounts[number], share, min(room, fair) if more else room)
+            for position, (number, quota) in enumerate(quotas):
+                if lane.waiting and quota.out <= quota.width + more // 2:
+                    fair = -(-len(lane.waiting) // (len(quotas) - position))
+                    room = quota.width + more - quota.out
+                    self._send(lane, accounts[number], quota, min(room, fair) if more else room)
         if not lane.waiting and len(accounts) > 1:
             self._level(lane)
 
-    def _send(self, lane: Lane, account: Account, share: Share, count: int) -> None:
+    def _send(self, lane: Lane, account: Account, quota: Quota, count: int) -> None:
         for batch, launches, keys in lane.take(count):
             account.out.update((key, (lane, (batch, one))) for key, one in zip(keys, launches, strict=True))
-            share.out += len(keys)
-            account.channel.send(frames.launch(batch, launches, share.width))
+            quota.out += len(keys)
+            account.channel.send(frames.launch(batch, launches, quota.width))
 
     def _level(self, lane: Lane) -> None:
         """Take tasks back that wait at one launcher while another has nothing to do."""
-        idle = any(share.out < share.width for share in lane.shares.values())
-        for number, share in lane.shares.items():
+        idle = any(quota.out < quota.width for quota in lane.quotas.values())
+        for number, quota in lane.quotas.items():
             account = self.accounts.get(number)
-            surplus = share.out - share.width
-            if surplus <= 0 or account is None or account.moving or (share.width and not idle):
+            surplus = quota.out - quota.width
+            if surplus <= 0 or account is None or account.moving or (quota.width and not idle):
                 continue
             mine = account.of_lane(lane)
             waiting = [key for key in mine if key not in account.started]
             slow = len(waiting) < len(mine) or lane.pace >= SWIFT
-            if slow or surplus >= FEW or not share.width:
-                waiting = waiting[max(0, share.width - (len(mine) - len(waiting))) :]
-                account.moving.update(waiting[len(waiting) // 2 if share.width else 0 :])
+            if slow or surplus >= FEW or not quota.width:
+                waiting = waiting[max(0, quota.width - (len(mine) - len(waiting))) :]
+                account.moving.update(waiting[len(waiting) // 2 if quota.width else 0 :])
                 account.channel.send(frames.recall(account.moving))
 
-    def hear(self, account: Account, told: frames.Told) -> Heard:
+    def hear(self, account: Account, reported: frames.Reported) -> Heard:
         """Take in reports of a launcher."""
         heard = Heard()
-        for at, (kind, *ticket) in enumerate(told.keys):
+        for at, (kind, *ticket) in enumerate(reported.keys):
             key: Key = tuple(ticket)  # type: ignore[assignment]
             known = account.out.get(key)
             if known is None:
@@ -185,8 +185,8 @@ class Feeder:
             else:
                 freed = self._back(account, key, lane, ended=kind == Kind.FINISHED)
             heard.lanes[lane.number] = freed or heard.lanes.get(lane.number, False)
-        if told.keys and told.keys[-1][0] == Kind.FINISHED:
-            self._pace(told, heard.lanes)
+        if reported.keys and reported.keys[-1][0] == Kind.FINISHED:
+            self._pace(reported, heard.lanes)
         return heard
 
     def _back(self, account: Account, key: Key, lane: Lane, *, ended: bool) -> bool:
@@ -202,11 +202,11 @@ class Feeder:
             return True
         if ended:
             return lane.ended(account.channel.number)
-        lane.shares[account.channel.number].out -= 1
+        lane.quotas[account.channel.number].out -= 1
         return False
 
-    def _pace(self, told: frames.Told, lanes: Iterable[int]) -> None:
-        attempts = told.reports.rows["row"]
+    def _pace(self, reported: frames.Reported, lanes: Iterable[int]) -> None:
+        attempts = reported.reports.rows["row"]
         started, ended = float(attempts["started"][-1]), float(attempts["ended"][-1])
         for number in lanes:
             self.lanes[number].paced(ended - started if started else 0.0)
@@ -217,7 +217,7 @@ class Feeder:
             self._requeue(account, self.lanes[number], keys)
         lanes = [self.lanes[number] for number in heard.lanes]
         for lane in lanes:
-            self.feed(lane, reshare=heard.lanes[lane.number])
+            self.feed(lane, divide=heard.lanes[lane.number])
         return lanes
 
     def _requeue(self, account: Account, lane: Lane, keys: Sequence[Key]) -> None:
@@ -228,9 +228,9 @@ class Feeder:
             return
         lane.give_back([(key, account.out.pop(key)[1]) for key in keys])
         account.moving.difference_update(keys)
-        share = lane.shares.get(account.channel.number)
-        if share is not None:
-            share.out -= len(keys)
+        quota = lane.quotas.get(account.channel.number)
+        if quota is not None:
+            quota.out -= len(keys)
 
     def requeue_all(self, account: Account) -> None:
         """Put back in their lanes all tasks of a launcher that has died."""
@@ -241,7 +241,7 @@ class Feeder:
         """Close the account of a launcher that has gone."""
         self.accounts.pop(number, None)
         for lane in self.lanes.values():
-            lane.shares.pop(number, None)
+            lane.quotas.pop(number, None)
 
     def suspects(self, account: Account) -> set[Key]:
         """Return what a launcher may have been running: what it had started, and what it had the width for."""
@@ -249,8 +249,8 @@ class Feeder:
             return set(account.out)
         suspects = set(account.started)
         for lane in self.lanes.values():
-            share = lane.shares.get(account.channel.number)
-            suspects.update(account.of_lane(lane)[: share.most if share else 0])
+            quota = lane.quotas.get(account.channel.number)
+            suspects.update(account.of_lane(lane)[: quota.most if quota else 0])
         return suspects
 
     def take_waiting(self, keys: set[Key] | None = None) -> list[Key]:
@@ -264,7 +264,7 @@ class Feeder:
 
     def used(self, lane: Lane) -> int:
         """Return how much of a lane's width may be in use or is kept for suspects."""
-        return sum(share.most for share in lane.shares.values()) + self.occupied(lane.number) + lane.apart
+        return sum(quota.most for quota in lane.quotas.values()) + self.occupied(lane.number) + lane.apart
 
     def send_suspect(self, lane: Lane, account: Account) -> None:
         """Send the first suspect of a lane to a launcher of its own."""

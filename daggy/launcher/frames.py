@@ -28,7 +28,7 @@ class WireError(DaggyError):
 
 
 @frozen(eq=False)
-class Told:
+class Reported:
     """One frame of reports.
 
     Args:
@@ -48,7 +48,7 @@ class Hello:
         pid: Its process id.
         version: Of its wire.
         epoch: Of the engine that it works for.
-        lanes: Of what it told before to have started, in that order, the lanes; -1: in none any more.
+        lanes: The lanes of the tasks that it reported as started, in that order; -1: the slot is free already.
     """
 
     pid: int
@@ -81,7 +81,7 @@ class Excerpt:
     data: bytes | None
 
 
-Answer = Told | Hello | Narrowed | Trouble | Excerpt
+Answer = Reported | Hello | Narrowed | Trouble | Excerpt
 
 
 def frame(kind: str, order: object) -> bytes:
@@ -186,7 +186,7 @@ def about(kind: Kind, key: Key, launcher: int) -> Rows:
     return rows
 
 
-def reports(payload: bytes | memoryview) -> Told:
+def reports(payload: bytes | memoryview) -> Reported:
     """Return the rows of a frame of reports, as an array of its own that may be written to."""
     (count,) = struct.unpack_from("<I", payload)
     end = 4 + count * REPORT.itemsize
@@ -196,17 +196,17 @@ def reports(payload: bytes | memoryview) -> Told:
     rows = np.frombuffer(own, REPORT)
     keys = kinds_and_keys(memoryview(own))
     messages = msgspec.json.decode(memoryview(payload)[end:], type=dict[int, str]) if len(payload) > end else {}
-    return Told(Reports(rows, messages), keys)
+    return Reported(Reports(rows, messages), keys)
 
 
-def joined(told: Sequence[Told]) -> Reports:
+def joined(batches: Sequence[Reported]) -> Reports:
     """Return several frames of reports as one batch."""
     messages: dict[int, str] = {}
     first = 0
-    for one in told:
+    for one in batches:
         messages.update({first + at: text for at, text in one.reports.messages.items()})
         first += len(one.reports.rows)
-    data = bytearray().join(one.reports.rows.tobytes() for one in told)
+    data = bytearray().join(one.reports.rows.tobytes() for one in batches)
     return Reports(np.frombuffer(data, REPORT), messages)
 
 

@@ -20,11 +20,11 @@ Waiting = tuple[Launches, Launch]
 
 
 @define
-class Share:
+class Quota:
     """One launcher's part of a lane.
 
     Args:
-        width: How many it was last told to run at once.
+        width: How many it may run at once, as it was last sent.
         most: The most that it may be running: above `width` while it has not heard, or has not yet ended enough.
         out: Tasks sent to it and not come back.
         settled: Whether it has confirmed a lowered width.
@@ -38,7 +38,7 @@ class Share:
 
 @define
 class Lane:
-    """Tasks of the same needs in their order, and the launchers' shares of the width.
+    """Tasks of the same needs in their order, and the launchers' quotas of the width.
 
     Args:
         number: The engine's number for it.
@@ -48,7 +48,7 @@ class Lane:
         suspects: Those of them that each wait for a launcher of their own.
         apart: How much of the width is kept for launchers of one suspect.
         is_reserving: Whether the last of that may still be in use elsewhere.
-        shares: By launcher's number.
+        quotas: By launcher's number.
         pace: Seconds that a task takes, a moving mean.
         epoch: Of the last batch.
     """
@@ -60,7 +60,7 @@ class Lane:
     suspects: OrderedDict[Key, Waiting] = field(factory=OrderedDict)
     apart: int = 0
     is_reserving: bool = False
-    shares: dict[int, Share] = field(factory=dict)
+    quotas: dict[int, Quota] = field(factory=dict)
     pace: float = UNKNOWN
     epoch: int = 0
 
@@ -72,42 +72,42 @@ class Lane:
             launcher: whole + ((position - self.number) % count < odd) for position, launcher in enumerate(launchers)
         }
 
-    def reshare(self, launchers: Sequence[int]) -> list[tuple[int, int]]:
-        """Move the shares towards an even division; return what to tell whom: (launcher, width).
+    def divide(self, launchers: Sequence[int]) -> list[tuple[int, int]]:
+        """Move the quotas towards an even division; return those that changed: (launcher, width).
 
         What is taken from one launcher is given to another only when the first can no longer be using it.
         """
-        told = []
+        changed = []
         targets = self.targets(launchers)
         for launcher, target in targets.items():
-            share = self.shares.setdefault(launcher, Share())
-            if target < share.width:
-                share.width, share.settled = target, False
-                told.append((launcher, target))
-        spare = self.width - sum(share.most for share in self.shares.values())
+            quota = self.quotas.setdefault(launcher, Quota())
+            if target < quota.width:
+                quota.width, quota.settled = target, False
+                changed.append((launcher, target))
+        spare = self.width - sum(quota.most for quota in self.quotas.values())
         for launcher, target in targets.items():
-            share = self.shares[launcher]
+            quota = self.quotas[launcher]
             # what it may still be running beyond its width is already counted
-            grown = min(target, max(share.width, share.most) + max(spare, 0))
-            if share.settled and grown > share.width:
-                spare -= max(0, grown - share.most)
-                share.width, share.most = grown, max(grown, share.most)
-                told.append((launcher, grown))
-        return told
+            grown = min(target, max(quota.width, quota.most) + max(spare, 0))
+            if quota.settled and grown > quota.width:
+                spare -= max(0, grown - quota.most)
+                quota.width, quota.most = grown, max(grown, quota.most)
+                changed.append((launcher, grown))
+        return changed
 
     def narrowed(self, launcher: int, width: int, running: int) -> None:
         """Take in that a launcher has heard of its lower width while so many ran there."""
-        share = self.shares[launcher]
-        if width == share.width:
-            share.settled = True
-            share.most = max(width, running)
+        quota = self.quotas[launcher]
+        if width == quota.width:
+            quota.settled = True
+            quota.most = max(width, running)
 
     def ended(self, launcher: int) -> bool:
         """Take in that a task ended there; return whether that frees a part of the width for others."""
-        share = self.shares[launcher]
-        share.out -= 1
-        if share.settled and share.most > share.width:
-            share.most -= 1
+        quota = self.quotas[launcher]
+        quota.out -= 1
+        if quota.settled and quota.most > quota.width:
+            quota.most -= 1
             return True
         return False
 

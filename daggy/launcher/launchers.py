@@ -113,7 +113,7 @@ class Launchers:
             self._survivors.take(met, nursery)
 
     async def start_one(self) -> None:
-        """Start a launcher and give it its share of every lane."""
+        """Start a launcher and give it its quota of every lane."""
         self._starting += 1
         try:
             channel = await self._start_channel()
@@ -171,7 +171,7 @@ class Launchers:
         else:
             found = await self._host.end(account.out) | self._feeder.suspects(account)
             reports = all_lost([key for key in account.out if key in found], number)
-        self._on_reports(account, frames.Told(reports, frames.kinds_and_keys(reports.rows.tobytes())))
+        self._on_reports(account, frames.Reported(reports, frames.kinds_and_keys(reports.rows.tobytes())))
         self._suspects.suspect(reports.rows)
         self._feeder.requeue_all(account)
         self._recall_waiting(account.withdrawn)  # it died before it could give them back itself
@@ -189,7 +189,7 @@ class Launchers:
         if self._stopping:
             self._recall_waiting()
             return
-        self._feeder.feed(lane, reshare=is_changed)
+        self._feeder.feed(lane, divide=is_changed)
         self._grow(lane)
         self._go_on()
 
@@ -212,7 +212,7 @@ class Launchers:
     def _hear(self, account: Account, answers: list[frames.Answer]) -> None:
         for answer in answers:
             match answer:
-                case frames.Told():
+                case frames.Reported():
                     self._on_reports(account, answer)
                 case frames.Narrowed():
                     self._feeder.narrowed(account, answer)
@@ -246,12 +246,12 @@ class Launchers:
         trouble = next(own, self._survivors.trouble)
         return f"a launcher cannot go on: {trouble}; make room, and it goes on by itself" if trouble else ""
 
-    def _on_reports(self, account: Account, told: frames.Told) -> None:
+    def _on_reports(self, account: Account, reported: frames.Reported) -> None:
         """Take in reports, pass them on, and send what there is room for."""
-        heard = self._feeder.hear(account, told)
+        heard = self._feeder.hear(account, reported)
         if self._site.durable:
-            account.seq = max(account.seq, int(told.reports.rows["seq"].max(initial=0)))
-        self._pass_on(told.reports, heard.unwanted)
+            account.seq = max(account.seq, int(reported.reports.rows["seq"].max(initial=0)))
+        self._pass_on(reported.reports, heard.unwanted)
         for lane in self._feeder.go_on(account, heard):
             self._grow(lane)
         self._suspects.release(account, is_kept=not self._site.durable)

@@ -44,7 +44,7 @@ def read(directory: Path, run: int, version: int, row: Rows, stream: str, offset
         return b""
     if flags & LINKED:
         path = home / f"{stem}.{stream}"
-        if path.stat().st_size < int(row[stream]):  # it has no crc: only what is missing can be told
+        if path.stat().st_size < int(row[stream]):  # it has no crc: only a missing end shows
             raise _damaged(row, path)
         return _part(path, offset, limit)
     return _packed(home / stem, row, stream)[offset : offset + limit]

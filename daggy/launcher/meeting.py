@@ -99,22 +99,22 @@ async def _meet(home: Path, hello: bytes, epoch: int) -> Met | None:
 async def _hear_greeting(channel: LocalChannel, home: Path, epoch: int) -> Met | None:
     """Return what a launcher answers to a hello; it greets at the end of it."""
     await channel.flush()
-    told: list[frames.Told] = []
+    reported: list[frames.Reported] = []
     greeting: frames.Hello | None = None
     while greeting is None:
         answers = await channel.receive()
         if not answers:
             return None
         for answer in answers:
-            if greeting is None and isinstance(answer, frames.Told):
-                told.append(answer)
+            if greeting is None and isinstance(answer, frames.Reported):
+                reported.append(answer)
             elif isinstance(answer, frames.Hello):
                 greeting = answer
             else:  # trouble, or what came right behind
                 channel.early.append(answer)
     _check(greeting, home, epoch)
-    started = [tuple(key) for one in told for kind, *key in one.keys if kind == Kind.STARTED]
-    return Met(channel, frames.joined(told), dict(zip(started, greeting.lanes, strict=True)))  # type: ignore[arg-type]
+    started = [tuple(key) for one in reported for kind, *key in one.keys if kind == Kind.STARTED]
+    return Met(channel, frames.joined(reported), dict(zip(started, greeting.lanes, strict=True)))  # type: ignore[arg-type]
 
 
 def _check(greeting: frames.Hello, home: Path, epoch: int) -> None:

@@ -105,7 +105,7 @@ class Survivors:
     def _hear(self, survivor: Survivor, answers: list[frames.Answer]) -> None:
         for answer in answers:
             match answer:
-                case frames.Told(reports, keys):
+                case frames.Reported(reports, keys):
                     self._take_reports(survivor, reports, keys)
                 case frames.Excerpt():
                     self._excerpt(answer)

@@ -43,11 +43,11 @@ def _told(pieces: Sequence[bytes]) -> list[str]:
             answers = cutter.feed(piece)
         except wire.WireError:
             return ["fault"]
-        told += [repr(answer) if not isinstance(answer, wire.Told) else _shown(answer) for answer in answers]
+        told += [repr(answer) if not isinstance(answer, wire.Reported) else _shown(answer) for answer in answers]
     return told
 
 
-def _shown(answer: wire.Told) -> str:
+def _shown(answer: wire.Reported) -> str:
     assert len(answer.keys) == len(answer.reports.rows)
     assert wire.joined([answer, answer]).rows.nbytes == 2 * answer.reports.rows.nbytes
     return f"{answer.keys} {answer.reports.messages} {zlib.crc32(answer.reports.rows.tobytes())}"

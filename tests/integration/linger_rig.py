@@ -64,7 +64,7 @@ class Line:
 
     def reported(self, kind: Kind) -> dict[int, Any]:
         """Return the reports of a kind so far, by index."""
-        rows = [row for answer in self.heard if isinstance(answer, frames.Told) for row in answer.reports.rows]
+        rows = [row for answer in self.heard if isinstance(answer, frames.Reported) for row in answer.reports.rows]
         return {int(row["row"]["index"]): row for row in rows if row["kind"] == kind}
 
     @property

@@ -248,13 +248,13 @@ def test_what_comes_right_behind_the_greeting_is_heard(at: Scene) -> None:
         running = {key[2] for key in one.lanes}
 
         def take(said: list[frames.Answer]) -> None:
-            for told in [answer for answer in said if isinstance(answer, frames.Told)]:
+            for told in [answer for answer in said if isinstance(answer, frames.Reported)]:
                 ended = told.reports.rows[told.reports.rows["kind"] == Kind.FINISHED]
                 heard.update(ended["row"]["index"].tolist())
             if running <= heard.keys():
                 one.channel.close(leave=True)
 
-        take([frames.Told(one.reports, [])])
+        take([frames.Reported(one.reports, [])])
         with trio.fail_after(20):
             await one.channel.serve(take)
 

@@ -59,7 +59,7 @@ class Wire:
 
     def reported(self, kind: Kind) -> dict[int, int]:
         """Return index and reason of all reports of a kind so far."""
-        rows = [row for answer in self.heard if isinstance(answer, frames.Told) for row in answer.reports.rows]
+        rows = [row for answer in self.heard if isinstance(answer, frames.Reported) for row in answer.reports.rows]
         return {int(row["row"]["index"]): int(row["row"]["reason"]) for row in rows if row["kind"] == kind}
 
     def until(self, kind: Kind, *indexes: int) -> None:
@@ -126,7 +126,7 @@ def test_a_launcher_asked_to_terminate_ends_its_tasks_and_says_so(tmp_path: Path
         wire.until(Kind.FINISHED, 0, 1)
         assert wire.reported(Kind.RECALLED) == {2: 0}
         assert wire.reported(Kind.FINISHED) == {0: Reason.KILLED, 1: Reason.KILLED}
-        (last,) = [answer for answer in wire.heard if isinstance(answer, frames.Told)][-1:]
+        (last,) = [answer for answer in wire.heard if isinstance(answer, frames.Reported)][-1:]
         assert (last.reports.rows["row"]["flags"] == STOPPED).all()
         assert set(last.reports.messages.values()) == {"daggy stopped"}
         while wire.hear():

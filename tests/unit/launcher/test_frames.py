@@ -49,7 +49,7 @@ def test_a_stream_may_be_cut_anywhere(batches: list[tuple[bytes, dict[int, str]]
     ]
     assert len(answers) == len(batches)
     for answer, (raw, messages) in zip(answers, batches, strict=True):
-        assert isinstance(answer, frames.Told)
+        assert isinstance(answer, frames.Reported)
         assert answer.reports.rows.tobytes() == rows_of(raw).tobytes()
         assert answer.reports.messages == messages
         for key, row in zip(answer.keys, answer.reports.rows, strict=True):
@@ -91,7 +91,7 @@ def test_tickets_go_through_reports_unchanged(run: int, version: int, index: int
 
 def test_reports_may_be_written_to() -> None:
     (answer,) = frames.Frames().feed(told(b"x", {}))
-    assert isinstance(answer, frames.Told)
+    assert isinstance(answer, frames.Reported)
     answer.reports.rows["row"]["place"] = 7
     assert answer.reports.rows["row"]["place"][0] == 7
 

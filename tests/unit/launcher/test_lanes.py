@@ -46,18 +46,18 @@ class Simulation:
         self.far: dict[int, FarLane] = {}
         self.done = self.sent = 0
 
-    def reshare(self) -> None:
+    def divide(self) -> None:
         if self.far:
-            for launcher, width in self.lane.reshare([*self.far]):
+            for launcher, width in self.lane.divide([*self.far]):
                 self.far[launcher].orders.append(("width", width))
 
     def add(self) -> None:
         self.far[len(self.far) + 1] = FarLane()
-        self.reshare()
+        self.divide()
 
     def widen(self, width: int) -> None:
         self.lane.width = width
-        self.reshare()
+        self.divide()
 
     def submit(self, count: int) -> None:
         batch = Launches(1, 1, 1, "m", self.lane.number, self.lane.width, ())
@@ -67,21 +67,21 @@ class Simulation:
 
     def feed(self) -> None:
         for launcher, far in self.far.items():
-            share = self.lane.shares[launcher]
-            if share.width:
-                count = sum(len(keys) for _, _, keys in self.lane.take(share.width + 1 - share.out))
-                share.out += count
+            quota = self.lane.quotas[launcher]
+            if quota.width:
+                count = sum(len(keys) for _, _, keys in self.lane.take(quota.width + 1 - quota.out))
+                quota.out += count
                 far.orders.append(("tasks", count))
 
     def hear(self, launcher: int) -> None:
         what, width, running = self.far[launcher].answers.popleft()
         if what == "narrowed":
             self.lane.narrowed(launcher, width, running)
-            self.reshare()
+            self.divide()
         else:
             self.done += 1
             if self.lane.ended(launcher):
-                self.reshare()
+                self.divide()
 
     def running(self) -> int:
         return sum(far.running for far in self.far.values())
@@ -133,9 +133,9 @@ def test_never_more_than_the_width_at_once_and_all_is_done_in_the_end(
         simulation.feed()
     stranded = sum(far.waiting for far in simulation.far.values() if not far.width)
     assert simulation.done + stranded == simulation.sent  # those are recalled: the launchers' business, not the lane's
-    shares = [share.width for share in simulation.lane.shares.values()]
-    assert sum(shares) == width
-    assert max(shares) - min(shares) <= 1
+    quotas = [quota.width for quota in simulation.lane.quotas.values()]
+    assert sum(quotas) == width
+    assert max(quotas) - min(quotas) <= 1
 
 
 @given(st.integers(0, 20), st.integers(1, 6), st.integers(0, 9))
