@@ -77,9 +77,9 @@ def test_a_failure_is_told_with_its_reason_last_lines_and_where_the_rest_is(
 ) -> None:
     ended = daggy("run", "--dir", "state", flaky)
     assert ended.returncode == 1
-    lines = ended.stderr.splitlines()
-    assert lines[1].endswith(": 2 completed, 1 errored, 1 upstream_failed")
-    assert lines[2:] == [
+    summary = ended.stderr.partition("flaky: errored after ")[2].splitlines()
+    assert summary[0].endswith(": 2 completed, 1 errored, 1 upstream_failed")
+    assert summary[1:] == [
         "try.N:2 errored: exit 7",
         "    out 2",
         "    not two",
@@ -95,7 +95,7 @@ def test_failures_beyond_the_first_five_are_counted_and_outputs_cut(daggy: Daggy
     spec = write(tmp_path, {"talk": talk}, parameters={"N": {"range": [1, 9]}})
     ended = daggy("run", spec)
     assert ended.returncode == 1
-    assert ended.stderr.count(" errored: exit ") == 5
+    assert ended.stderr.partition("spec: errored after ")[2].count(" errored: exit ") == 5
     assert ended.stderr.count("\n    ") == 50
     assert "\n    21\n" in ended.stderr
     assert "\n    20\n" not in ended.stderr
