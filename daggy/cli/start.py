@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     # An exception may be swallowed where it arrives, or print a traceback: an import does both.
     signal.signal(signal.SIGINT, _leave)
     _own_signals()
+    _given_environment()
     os.umask(os.umask(OWNER) & ~OWNER)  # a mask that locks the owner out would make files that Daggy cannot open
     from daggy.cli.streams import open_streams
 
@@ -31,6 +32,15 @@ def _own_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
+
+
+def _given_environment() -> None:
+    """Remove LC_CTYPE where only the interpreter set it, for want of a locale: tasks would inherit it."""
+    if "LC_CTYPE" in os.environ:
+        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - pathlib is not loaded yet
+            given = b"\0" + file.read()
+        if b"\0LC_CTYPE=" not in given:
+            del os.environ["LC_CTYPE"]
 
 
 def _leave(*_: object) -> None:

@@ -167,3 +167,13 @@ def test_a_signal_while_the_directory_is_opened_leaves_no_temporary_one(start: S
     process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C.UTF-8"}, {"LANG": "C", "MARK": "1"}])
+def test_tasks_get_no_variable_that_nobody_set(tmp_path: Path, given: dict[str, str]) -> None:
+    details = {"command": ["/bin/cp", "/proc/self/environ", "given"]}
+    (tmp_path / "spec.json").write_text(json.dumps({"tasks": {"one": {"details": details}}}))
+    done = subprocess.run([*PROGRAM, "run", "spec.json"], cwd=tmp_path, env=given, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    variables = dict(pair.split("=", 1) for pair in (tmp_path / "given").read_text().split("\0") if pair)
+    assert {name: value for name, value in variables.items() if not name.startswith("DAGGY_")} == given
