@@ -23,7 +23,7 @@ class Text(click.types.StringParamType):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text, if it is not empty; bytes that the locale could not read are read as UTF-8."""
         if not value and _is_given(param, ctx):
-            self.fail("it is empty; give a value, or leave it out", param, ctx)
+            self.fail("it is empty; give a value", param, ctx)
         try:
             value.encode()
         except UnicodeEncodeError:
@@ -41,7 +41,7 @@ class Place(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
         if value == "":
-            self.fail("it is empty; give a path, or leave it out", param, ctx)
+            self.fail("it is empty; give a path", param, ctx)
         return super().convert(value, param, ctx)
 
 

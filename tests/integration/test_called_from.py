@@ -191,7 +191,7 @@ def test_words_in_utf8_are_read_in_every_locale(call: Call, tmp_path: Path, spec
 def test_an_empty_path_is_bad_usage(call: Call, tmp_path: Path, spec: str, command: list[str]) -> None:
     ended = call(*command)
     assert ended.returncode == 2
-    assert b"it is empty; name a path" in ended.stderr
+    assert b"it is empty; give a path" in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["spec.json"]
 
 

@@ -194,7 +194,7 @@ class Story:
 
     def _tracker(self) -> Tracker:
         if self.plan.is_sqlite:
-            (self.path / "state").mkdir(exist_ok=True)
+            (self.path / "state").mkdir(mode=0o700, exist_ok=True)
             return SqliteTracker(SqliteSettings(), self.path / "state")
         return Kept(MemorySettings(), self.path)
 
