@@ -14,10 +14,11 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 from attrs import frozen
 
 from daggy.api import API
@@ -33,13 +34,10 @@ from daggy.errors import (
     UnavailableError,
     UsageError,
 )
-from daggy.places import DIRECTORY, default_directory, process_using
+from daggy.places import DIRECTORY, current_directory, default_directory, process_using
 
 ENDED = ("completed", "errored", "killed")
 """States of runs that have ended."""
-
-PIECE = 1 << 20
-"""Bytes that are sent or read at a time."""
 
 CONNECT = 5.0
 """Seconds for a connection."""
@@ -139,11 +137,14 @@ class Client:
 
     # Runs.
 
-    def submit(self, spec: bytes | Path | Mapping[str, Any], *, key: str = "", dry_run: bool = False) -> Any:
-        """Submit a spec: JSON bytes, a JSON file, or plain data; return the run's id, with `dry_run` the plan.
+    def submit(
+        self, spec: bytes | str | os.PathLike[str] | Mapping[str, Any], *, key: str = "", dry_run: bool = False
+    ) -> Any:
+        """Submit a spec; return the run's id, with `dry_run` the plan.
 
         Args:
-            spec: The spec; it needs a `directory`.
+            spec: Plain data, JSON as bytes, or the path of a file: JSON, or YAML or TOML by its extension. Data and
+                bytes need a `directory`; that of a file is relative to the current directory, as for `daggy submit`.
             key: A second submission under the same key within a day is the first one.
             dry_run: Only plan it.
 
@@ -151,13 +152,7 @@ class Client:
             SpecError: everything that is wrong with it.
         """
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": _header("the key", key)} if key else {})
-        content: bytes | Iterable[bytes] = b""
-        if isinstance(spec, Path):
-            with spec.open("rb") as file:
-                answer = self._call("POST", "/runs", {"dry_run": dry_run}, _pieces(file), headers)
-        else:
-            content = spec if isinstance(spec, bytes) else json.dumps(spec).encode()
-            answer = self._call("POST", "/runs", {"dry_run": dry_run}, content, headers)
+        answer = self._call("POST", "/runs", {"dry_run": dry_run}, _content(spec), headers)
         return answer if dry_run else answer["run_id"]
 
     def runs(self, **filters: Any) -> Json:
@@ -416,9 +411,24 @@ def _query(asked: Mapping[str, Any]) -> httpx.QueryParams:
         raise UsageError(f"{_shown(error.object)} is not UTF-8") from None
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE):
-        yield piece
+def _content(spec: bytes | str | os.PathLike[str] | Mapping[str, Any]) -> bytes:
+    """Return a spec as JSON.
+
+    Raises:
+        SpecError: its file cannot be read, or is not what its extension says.
+    """
+    if isinstance(spec, bytes):
+        return spec
+    if isinstance(spec, Mapping):
+        return json.dumps(spec).encode()
+    from daggy.spec import load_file, overlay  # other requests need no parser
+
+    document = load_file(Path(spec))
+    if not document.has_absolute_directory:
+        document = overlay(document, directory=str(current_directory()))
+    members = msgspec.json.decode(document.raw, type=dict[str, msgspec.Raw])
+    members.setdefault("name", msgspec.Raw(msgspec.json.encode(document.name)))
+    return msgspec.json.encode(members)
 
 
 def _events(lines: Iterable[str]) -> Iterator[Event]:

@@ -142,10 +142,14 @@ def _names(kind: type[RunState | State]) -> Json:
 
 
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": LARGEST}
+_RUN = {
+    "anyOf": [_NUMBER, {"type": "string", "enum": ["last"]}],
+    "description": "The run's id, or `last`: the newest run.",
+}
 _CURSOR = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 
 PARAMETERS: Mapping[str, Json] = {
-    "run_id": _NUMBER,
+    "run_id": _RUN,
     "index": _NUMBER,
     "stream": {"type": "string", "enum": ["stdout", "stderr"]},
     "version": _NUMBER,

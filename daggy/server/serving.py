@@ -246,11 +246,12 @@ async def _load(engine: Engine, configuration: Configuration, access: Access, lo
     def make() -> tuple[Any, Any]:
         from daggy.server.app import make_app  # its dependencies take as long to load as everything else
         from daggy.server.metrics import Meter
+        from daggy.server.newest import Newest
         from daggy.server.service import Service
 
-        app = make_app(Service(engine, configuration, Intake(configuration.limits), access.identity.token))
+        app: Any = make_app(Service(engine, configuration, Intake(configuration.limits), access.identity.token))
         meter = app.state["meter"] = Meter(engine)
-        return app, meter
+        return Newest(app, engine), meter
 
     app, meter = await trio.to_thread.run_sync(make)
     access.count = meter.count
