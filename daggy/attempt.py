@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 import numpy as np
 from attrs import field, frozen
@@ -131,3 +132,15 @@ class Reports:
 
     rows: Rows
     messages: dict[int, str] = field(factory=dict)
+
+
+def joined(batches: Sequence[Reports]) -> Reports:
+    """Return several batches as one, in order, in an array of its own."""
+    messages: dict[int, str] = {}
+    first = 0
+    for batch in batches:
+        if batch.messages:
+            messages.update({first + position: text for position, text in batch.messages.items()})
+        first += len(batch.rows)
+    data = bytearray().join(batch.rows.tobytes() for batch in batches)  # far cheaper than joining field by field
+    return Reports(np.frombuffer(data, REPORT), messages)

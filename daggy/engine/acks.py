@@ -18,7 +18,7 @@ class Acks:
     """
 
     heard: dict[tuple[str, int], int] = field(factory=dict)
-    told: dict[tuple[str, int], int] = field(factory=dict)
+    sent: dict[tuple[str, int], int] = field(factory=dict)
     held: dict[Ticket, tuple[tuple[str, int], int] | None] = field(factory=dict)
 
     def hold(self, ticket: Ticket) -> None:
@@ -29,9 +29,9 @@ class Acks:
         """Stop holding it back: the resulting entries have been given."""
         self.held.pop(ticket, None)
 
-    def forget_told(self, pool: str) -> None:
+    def forget_sent(self, pool: str) -> None:
         """Acknowledge to a pool's new executor again: the previous one may not have passed it on."""
-        self.told = {key: seq for key, seq in self.told.items() if key[0] != pool}
+        self.sent = {key: seq for key, seq in self.sent.items() if key[0] != pool}
 
     def note(self, pool: str, rows: Rows) -> None:
         """Note reports that have been applied."""
@@ -60,7 +60,7 @@ class Acks:
         for key, highest in self.heard.items():
             held = [place[1] for place in self.held.values() if place is not None and place[0] == key]
             upto = min([highest, *(seq - 1 for seq in held)])
-            if upto > self.told.get(key, 0):
-                self.told[key] = upto
+            if upto > self.sent.get(key, 0):
+                self.sent[key] = upto
                 acks.append((key[0], Ack(key[1], upto)))
         return acks

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from daggy.attempt import REPORT, Reports
+from daggy.attempt import REPORT, Reports, joined
 from daggy.errors import leaves
 
 
@@ -35,24 +35,14 @@ def checked(reports: Reports) -> Reports:
     return reports
 
 
-def joined(inbox: list[tuple[str, Reports]]) -> list[tuple[str, Reports]]:
+def by_pool(inbox: list[tuple[str, Reports]]) -> list[tuple[str, Reports]]:
     """Return what came from each pool as one batch, in order: a turn costs by the batch."""
     if len(inbox) <= 1:
         return inbox
-    by_pool: dict[str, list[Reports]] = {}
+    batches: dict[str, list[Reports]] = {}
     for name, reports in inbox:
-        by_pool.setdefault(name, []).append(reports)
-    result = []
-    for name, batches in by_pool.items():
-        messages: dict[int, str] = {}
-        first = 0
-        for batch in batches:
-            if batch.messages:
-                messages.update({first + position: text for position, text in batch.messages.items()})
-            first += len(batch.rows)
-        data = bytearray().join(batch.rows.tobytes() for batch in batches)  # far cheaper than joining field by field
-        result.append((name, Reports(np.frombuffer(data, REPORT), messages)))
-    return result
+        batches.setdefault(name, []).append(reports)
+    return [(name, joined(some)) for name, some in batches.items()]
 
 
 def by_run(reports: Reports) -> Iterator[tuple[tuple[int, int], Reports]]:

@@ -53,7 +53,7 @@ class StateDirectory:
                 raise
         except OSError as error:
             raise DirectoryError(
-                f"directory '{path}' cannot be used: {_told(error)}; choose another with --dir"
+                f"directory '{path}' cannot be used: {_reason(error)}; choose another with --dir"
             ) from error
 
     @classmethod
@@ -195,6 +195,6 @@ def _refuse_network(path: Path) -> None:
         raise DirectoryError(f"directory '{path}' is on a network filesystem ({kind}); name a local one with --dir")
 
 
-def _told(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     """Return what went wrong, with the file that it went wrong with."""
     return f"{error.strerror}: '{error.filename}'" if error.filename else str(error.strerror)

@@ -71,7 +71,7 @@ class Executors:
         state, name = self.state, link.pool.name
         state.places.begin(name)
         recovered = state.placed(name, recovered)
-        state.acks.forget_told(name)
+        state.acks.forget_sent(name)
         unheard = state.held_reports.waiting(name)  # runs that have not taken their part of the first report yet
         rows, said = recovered.rows, recovered.messages
         known = state.held_reports.finished(name)

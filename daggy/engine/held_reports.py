@@ -7,8 +7,8 @@ from collections.abc import Callable, Container, Iterator
 import numpy as np
 from attrs import define, field
 
-from daggy.attempt import REPORT, Kind, Reports, Rows, Ticket
-from daggy.engine.batches import by_run, joined
+from daggy.attempt import Kind, Reports, Rows, Ticket, joined
+from daggy.engine.batches import by_run
 
 
 @define(eq=False)
@@ -58,13 +58,15 @@ class HeldReports:
         if not (waiting := self.waiting(pool)):
             return reports, True
         unheard = {run for run in waiting if run not in in_memory}
-        kept: list[tuple[str, Reports]] = []
+        left: list[Reports] = []
         for (run, _), part in by_run(reports):
-            (self._postponed if run in unheard else kept).append((pool, part))
-        left = joined(kept)[0][1] if kept else Reports(np.zeros(0, REPORT))
-        return left, False
+            if run in unheard:
+                self._postponed.append((pool, part))
+            else:
+                left.append(part)
+        return joined(left), False
 
-    def told(self, pool: str, rows: Rows) -> None:
+    def acknowledge_later(self, pool: str, rows: Rows) -> None:
         """Note applied reports that are to be acknowledged after those that are still held here."""
         self._later.append((pool, rows))
 
@@ -76,8 +78,7 @@ class HeldReports:
 
     def of_run(self, run: int) -> Reports:
         """Return what is known of a run, from all pools and all versions of its spec, as one batch."""
-        mine = [("", part) for batch in self._batches for (one, _), part in by_run(batch.reports) if one == run]
-        return joined(mine)[0][1] if mine else Reports(np.zeros(0, REPORT))
+        return joined([part for batch in self._batches for (one, _), part in by_run(batch.reports) if one == run])
 
     def running(self, run: int) -> Iterator[tuple[str, list[tuple[Ticket, int]]]]:
         """Yield pool by pool what of a run still runs, as its executor reported: ticket and place."""

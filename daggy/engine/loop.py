@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from daggy.attempt import Kind, Reason, Reports, Rows, Ticket
 from daggy.engine.answers import Answers
-from daggy.engine.batches import by_run, joined
+from daggy.engine.batches import by_pool, by_run
 from daggy.engine.commits import Commits
 from daggy.engine.held_reports import tickets_of
 from daggy.engine.state import EngineState
@@ -71,7 +71,7 @@ class Loop:
         """Act on all that has come, hand out what is ready, and give what happened to the tracker."""
         state, now = self.state, self.state.now()
         inbox, state.inbox = state.inbox, []
-        for name, reports in joined(inbox):
+        for name, reports in by_pool(inbox):
             self._apply(name, reports, now)
         for run in state.due.take_due(now.mono):
             on_tick(run, now)

@@ -101,6 +101,6 @@ class EngineState:
     def note_applied(self, pool: str, rows: Rows, *, in_order: bool) -> None:
         """Have reports acknowledged once all that was given is kept, and never before earlier ones of a launcher."""
         if not in_order:
-            self.held_reports.told(pool, rows)
+            self.held_reports.acknowledge_later(pool, rows)
         elif self.tracker.durable:
             self.acks.note(pool, rows)

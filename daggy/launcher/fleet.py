@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import numpy as np
 import trio
 
+from daggy.attempt import joined
 from daggy.executor import (
-    REPORT,
     Ack,
     Executor,
     Kill,
@@ -67,7 +66,7 @@ class Fleet(Executor):
                 self._place_of[number] = place
                 reports.rows["row"]["place"] = place
                 batches.append(reports)
-        return _joined(batches)
+        return joined(batches)
 
     async def run(
         self,
@@ -167,12 +166,3 @@ def _reports_of(found: Found) -> Iterator[tuple[int, Reports]]:
         yield remains.launcher, remains.reports
     for met in found.alive:
         yield met.channel.number, met.reports
-
-
-def _joined(batches: Sequence[Reports]) -> Reports:
-    messages: dict[int, str] = {}
-    first = 0
-    for batch in batches:
-        messages.update({first + at: text for at, text in batch.messages.items()})
-        first += len(batch.rows)
-    return Reports(np.concatenate([np.zeros(0, REPORT), *(batch.rows for batch in batches)]), messages)

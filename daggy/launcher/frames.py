@@ -199,17 +199,6 @@ def reports(payload: bytes | memoryview) -> Reported:
     return Reported(Reports(rows, messages), keys)
 
 
-def joined(batches: Sequence[Reported]) -> Reports:
-    """Return several frames of reports as one batch."""
-    messages: dict[int, str] = {}
-    first = 0
-    for one in batches:
-        messages.update({first + at: text for at, text in one.reports.messages.items()})
-        first += len(one.reports.rows)
-    data = bytearray().join(one.reports.rows.tobytes() for one in batches)
-    return Reports(np.frombuffer(data, REPORT), messages)
-
-
 def answer(kind: int, payload: bytes) -> Answer:
     """Return what one frame from a launcher says.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from daggy.attempt import Kind
+from daggy.attempt import Kind, joined
 from daggy.errors import DirectoryError
 from daggy.launcher import frames
 from daggy.launcher.host import Met
@@ -114,7 +114,7 @@ async def _hear_greeting(channel: LocalChannel, home: Path, epoch: int) -> Met |
                 channel.early.append(answer)
     _check(greeting, home, epoch)
     started = [tuple(key) for one in reported for kind, *key in one.keys if kind == Kind.STARTED]
-    return Met(channel, frames.joined(reported), dict(zip(started, greeting.lanes, strict=True)))  # type: ignore[arg-type]
+    return Met(channel, joined([one.reports for one in reported]), dict(zip(started, greeting.lanes, strict=True)))  # type: ignore[arg-type]
 
 
 def _check(greeting: frames.Hello, home: Path, epoch: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daggy.attempt import ATTEMPT, REPORT
+from daggy.attempt import ATTEMPT, REPORT, joined
 from daggy.launcher import dead_launchers, frames as wire, logs, spool as spools
 from daggy.launcher.frames import KEYS
 from daggy.launcher.program.spool import RECORD
@@ -49,7 +49,7 @@ def _told(pieces: Sequence[bytes]) -> list[str]:
 
 def _shown(answer: wire.Reported) -> str:
     assert len(answer.keys) == len(answer.reports.rows)
-    assert wire.joined([answer, answer]).rows.nbytes == 2 * answer.reports.rows.nbytes
+    assert joined([answer.reports, answer.reports]).rows.nbytes == 2 * answer.reports.rows.nbytes
     return f"{answer.keys} {answer.reports.messages} {zlib.crc32(answer.reports.rows.tobytes())}"
 
 

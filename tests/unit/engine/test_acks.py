@@ -66,7 +66,7 @@ def test_a_new_executor_is_told_again() -> None:
     acks.note("q", finishes(1, [1]))
     assert acks.take() == [("p", Ack(1, 2)), ("q", Ack(1, 1))]
     assert acks.take() == []
-    acks.forget_told("p")
+    acks.forget_sent("p")
     assert acks.take() == [("p", Ack(1, 2))]
 
 
