@@ -261,18 +261,3 @@ class Feeder:
                 del queue[key]
                 taken.append(key)
         return taken
-
-    def used(self, lane: Lane) -> int:
-        """Return how much of a lane's width may be in use or is kept for suspects."""
-        return sum(quota.most for quota in lane.quotas.values()) + self.occupied(lane.number) + lane.apart
-
-    def send_suspect(self, lane: Lane, account: Account) -> None:
-        """Send the first suspect of a lane to a launcher of its own."""
-        key, (batch, launch) = lane.suspects.popitem(last=False)
-        account.out[key] = lane, (batch, launch)
-        account.channel.send(frames.launch(batch, [launch], 1))
-
-    def acquit(self, lane: Lane) -> None:
-        """Let the suspects of a lane run among the others."""
-        lane.waiting.update(lane.suspects)
-        lane.suspects.clear()

@@ -8,9 +8,8 @@ from functools import partial
 
 import numpy as np
 import trio
-from attrs import define, field
 
-from daggy.errors import DaggyError, UnavailableError
+from daggy.errors import DaggyError
 from daggy.executor import Kind, Launches, Reports, Rows, Site, Ticket
 from daggy.launcher import frames
 from daggy.launcher.dead_launchers import all_lost
@@ -18,6 +17,7 @@ from daggy.launcher.feeding import Account, Feeder
 from daggy.launcher.frames import Key
 from daggy.launcher.host import Channel, Found, Host, Remains
 from daggy.launcher.lanes import Lane
+from daggy.launcher.reads import Reads
 from daggy.launcher.survivors import Survivors
 from daggy.launcher.suspects import Suspects
 
@@ -25,46 +25,10 @@ LOG = logging.getLogger("daggy.launcher")
 
 STILLBORN = 5
 """Launchers in a row that may be killed before they answer."""
-ANSWER = 5.0
-"""Seconds that a launcher has to answer a read."""
 
 
 class LauncherError(DaggyError):
     """A launcher ended before it answered: this machine cannot run it."""
-
-
-@define(eq=False)
-class Reads:
-    """Reads of running tasks' output that launchers have not answered."""
-
-    _open: dict[int, trio.MemorySendChannel[bytes | None]] = field(factory=dict)
-    _number: int = 0
-
-    async def ask(self, channel: Channel, key: Key, stream: str, offset: int, limit: int) -> bytes | None:
-        """Return a part of a task's output, None if its launcher does not run it.
-
-        Raises:
-            UnavailableError: the launcher does not answer.
-        """
-        self._number += 1
-        number = self._number
-        sender, receiver = trio.open_memory_channel[bytes | None](1)
-        self._open[number] = sender
-        channel.send(frames.read(number, key, stream, offset, limit))
-        try:
-            with trio.move_on_after(ANSWER):
-                return await receiver.receive()
-        finally:
-            self._open.pop(number, None)
-        raise UnavailableError(
-            f"launcher {channel.number}, which runs the task, has not answered for {ANSWER:.0f} s; "
-            "it is stopped, or its machine is too busy; try again later"
-        )
-
-    def answer(self, excerpt: frames.Excerpt) -> None:
-        """Pass on an answer."""
-        if excerpt.number in self._open:
-            self._open.pop(excerpt.number).send_nowait(excerpt.data)
 
 
 class Launchers:

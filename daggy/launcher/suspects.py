@@ -74,8 +74,11 @@ class Suspects:
         return bool(self._idle) or len(self._busy) + sum(self._starting.values()) < self._most
 
     def _send(self, lane: Lane, account: Account) -> None:
+        """Send the first suspect of a lane to a launcher of its own."""
         self._busy.add(account.channel.number)
-        self._feeder.send_suspect(lane, account)
+        key, (batch, launch) = lane.suspects.popitem(last=False)
+        account.out[key] = lane, (batch, launch)
+        account.channel.send(frames.launch(batch, [launch], 1))
 
     def _is_next(self, lane: Lane) -> bool:
         return len(lane.suspects) > self._starting.get(lane.number, 0)
@@ -86,7 +89,8 @@ class Suspects:
             lane.is_reserving = True
             lane.apart += 1
             self._feeder.rested([lane.number])
-        lane.is_reserving = self._feeder.used(lane) > lane.asked
+        used = sum(quota.most for quota in lane.quotas.values()) + self._feeder.occupied(lane.number) + lane.apart
+        lane.is_reserving = used > lane.asked
         return not lane.is_reserving
 
     def _free(self, lane: Lane) -> None:
@@ -100,7 +104,8 @@ class Suspects:
             channel = await self._start()
         except (OSError, ValueError) as error:
             LOG.warning("no launcher can be started for one task alone, it runs beside others: %s", error)
-            self._feeder.acquit(lane)
+            lane.waiting.update(lane.suspects)
+            lane.suspects.clear()
         finally:
             self._starting[lane.number] -= 1
         account = Account(channel, is_apart=True) if channel else None
