@@ -34,7 +34,7 @@ from daggy.errors import (
     UnavailableError,
     UsageError,
 )
-from daggy.places import DIRECTORY, current_directory, default_directory, process_using
+from daggy.paths import DIRECTORY, current_directory, default_directory, process_using
 
 ENDED = ("completed", "errored", "killed")
 """States of runs that have ended."""
@@ -101,10 +101,10 @@ class Client:
         is_named = bool(address)
         address = address or _read(place / "address")
         if not address:
-            if process := process_using(place):
+            if (process := process_using(place)).isdigit():
                 raise UnavailableError(
-                    f"'{place}' is used by process {process}, a 'daggy run' that takes no commands; "
-                    f"'kill -INT {process}' ends it gracefully"
+                    f"'{place}' is used by process {process}: a server that is starting, so try again in a moment, "
+                    f"or a 'daggy run', which takes no commands; 'kill -INT {process}' ends it gracefully"
                 )
             raise UnavailableError(
                 f"no server uses '{place}'; start one with 'daggy serve --dir {place}', or name one with --server"
@@ -241,10 +241,12 @@ class Client:
         return self._call("GET", f"/runs/{run}/tasks/{index}/explain")
 
     def log(self, run: int, index: int, stream: str = "stdout", **asked: Any) -> Iterator[bytes]:
-        """Yield what an attempt wrote; `attempt, offset, limit, follow` as the API's."""
+        """Yield what an attempt wrote, nothing beyond its end; `attempt, offset, limit, follow` as the API's."""
         path = f"{API}/runs/{run}/tasks/{index}/logs/{stream}"
         try:
             with self._http.stream("GET", path, params=_query(asked), timeout=httpx.Timeout(None)) as response:
+                if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    return
                 if response.is_error:
                     response.read()
                 _check(response)

@@ -74,7 +74,7 @@ class Launch(NamedTuple):
     what `details.options` has for this executor, or None.
     """
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks a launch for
+    index: int  # type: ignore[assignment]  # hides tuple.index, which a launch has no use for
     attempt: int
     argv: list[str]
     environment: dict[str, str | None]

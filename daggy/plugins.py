@@ -120,7 +120,7 @@ def _absence(noun: str, name: str, names: Iterable[str]) -> str:
 def _load(point: EntryPoint, what: str) -> object:
     try:
         return point.load()
-    except Exception as error:  # somebody else's module runs here: whatever it raises is its fault, told by its name
+    except Exception as error:  # third-party code runs here: what it raises is reported as its fault
         owner = point.dist.name if point.dist else point.value
         raise PluginError(
             f"{what}: '{point.value}' cannot be imported: {type(error).__name__}: {error}; reinstall '{owner}'"

@@ -113,7 +113,7 @@ def origin_of(stored: bytes, call: Call, state: Path) -> Origin | None:
 
 
 async def _confirm_removal(before: Plan, after: Plan, *, assume_yes: bool) -> None:
-    """Ask whoever is at the terminal about an edit that removes tasks: a `-p` of the last call may have been forgotten.
+    """Ask on a terminal before an edit removes tasks: the caller may have forgotten a `-p` of the previous call.
 
     Raises:
         UsageError: the answer is no.

@@ -33,7 +33,7 @@ def templates(ctx: click.Context, parameter: click.Parameter, word: str) -> list
     del parameter
     from daggy.cli.target import Target  # most words do not need it
     from daggy.errors import DaggyError
-    from daggy.places import absolute
+    from daggy.paths import absolute
 
     given = ctx.params
     directory = given.get("directory")

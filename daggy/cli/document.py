@@ -12,7 +12,7 @@ from attrs import field, frozen
 from daggy.cli.origin import Origin
 from daggy.cli.streams import read_input
 from daggy.errors import Problem, SpecError, UsageError
-from daggy.places import current_directory
+from daggy.paths import current_directory
 from daggy.plan import Plan, plan
 from daggy.spec import Document, RunSpec, load_file, overlay, parse
 

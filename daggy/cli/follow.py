@@ -23,7 +23,7 @@ class Follower:
         self._run = run
         self._follows = follows
         self._seen = len(run.ledger)
-        self._copying = trio.Lock()  # whoever comes last must find all of it written
+        self._copying = trio.Lock()  # the last to come must find all of it written
 
     async def catch_up(self) -> None:
         """Copy what has ended since the last call; of attempts that are tried again nothing is shown."""

@@ -148,7 +148,7 @@ def call(arguments: list[str] | None) -> int:
         return error.exit_code
     except SystemExit as error:  # click ends so when it has completed a word for a shell
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException as error:  # whatever it is, a user gets lines and an exit code
+    except BaseException as error:  # any error is reported in lines, with an exit code
         if isinstance(error, GeneratorExit):
             raise
         return _report(error)

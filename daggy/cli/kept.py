@@ -37,7 +37,7 @@ TRACKER = "sqlite"
 
 @define(eq=False)
 class Kept(Source):
-    """A state directory opened for reading, whoever uses it."""
+    """A state directory opened for reading, even while another process uses it."""
 
     directory: StateDirectory
     configuration: Configuration

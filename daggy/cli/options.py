@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from daggy.cli import complete
-from daggy.places import DIRECTORY
+from daggy.paths import DIRECTORY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -35,7 +35,7 @@ class Text(click.types.StringParamType):
         return value
 
 
-class Place(click.Path):
+class NonEmptyPath(click.Path):
     """A path that is not empty: an empty one, of a variable that is not set, would be the current directory."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -73,7 +73,7 @@ def directory(text: str, **more: Any) -> Callable[[Command], Command]:
     """Return what adds `--dir` with this help; the command gets None if nothing names a directory."""
     return click.option(
         "--dir", "directory", envvar=DIRECTORY, metavar="DIR", callback=_refuse_empty_variable,
-        type=Place(path_type=Path, file_okay=False), help=text, **more,
+        type=NonEmptyPath(path_type=Path, file_okay=False), help=text, **more,
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def _refuse_empty_variable(ctx: click.Context, parameter: click.Parameter, named
 def config_option(command: Command) -> Command:
     """Add `--config`."""
     return click.option(
-        "--config", metavar="FILE", type=Place(path_type=Path, dir_okay=False),
+        "--config", metavar="FILE", type=NonEmptyPath(path_type=Path, dir_okay=False),
         help="Read pools and tracker from this file, JSON or TOML.",
     )(command)  # fmt: skip
 
@@ -139,7 +139,7 @@ def document_options(command: Command) -> Command:
             "-p", "--param", "parameters", metavar="NAME=V[,V…]", multiple=True, callback=pair,
             help="Set the values of a parameter. May be repeated.",
         ),
-        click.argument("spec", metavar="SPEC", type=Place()),
+        click.argument("spec", metavar="SPEC", type=NonEmptyPath()),
     ):  # fmt: skip
         command = option(command)
     return command

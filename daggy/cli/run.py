@@ -9,7 +9,7 @@ import click
 
 from daggy.cli.options import config_option, directory as directory_option, document_options, json_option, pair
 from daggy.errors import UsageError
-from daggy.places import DIRECTORY
+from daggy.paths import DIRECTORY
 
 
 @click.command()

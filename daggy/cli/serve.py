@@ -9,7 +9,7 @@ import click
 
 from daggy.cli.options import config_option, directory as directory_option
 from daggy.cli.streams import droppable_messages
-from daggy.places import DIRECTORY, absolute, default_directory
+from daggy.paths import DIRECTORY, absolute, default_directory
 
 
 @click.command()

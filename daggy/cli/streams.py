@@ -145,7 +145,7 @@ def write_bytes(data: bytes) -> None:
 
 @contextmanager
 def droppable_messages() -> Iterator[None]:
-    """While this lasts, work does not wait for whoever reads messages: what they are slow to take is dropped."""
+    """Drop messages that their reader is too slow to take, instead of waiting for it."""
     messages = cast("Messages", _raw(sys.stderr))
     messages.waits = False
     try:

@@ -30,7 +30,7 @@ class Ending:
         directory: Where the run is kept; None: nowhere.
         seconds: How long this call took.
         tails: Whether failures are printed with their last lines.
-        interrupted: Whether somebody stopped it.
+        interrupted: Whether it was stopped by a signal.
     """
 
     run: Run

@@ -12,7 +12,7 @@ import click
 from attrs import frozen
 
 from daggy.cli.options import config_option, directory_option
-from daggy.places import absolute, default_directory
+from daggy.paths import absolute, default_directory
 
 if TYPE_CHECKING:
     from daggy.cli.source import Source

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from daggy.cli.options import directory_option
-from daggy.places import absolute, default_directory
+from daggy.paths import absolute, default_directory
 
 
 @click.command()

@@ -21,7 +21,7 @@ class Commits:
     Args:
         state: The engine's.
         announced: Called when the end of a run has been announced.
-        is_over: Whether the engine has stopped: nobody waits for an end any more.
+        is_over: Whether the engine has stopped, so that waiting for the end of a run returns at once.
     """
 
     state: EngineState

@@ -14,7 +14,7 @@ from typing import Self
 from attrs import define, field
 
 from daggy.errors import DirectoryError, NoRoomError, UnavailableError
-from daggy.places import absolute
+from daggy.paths import absolute, process_using
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "lustre", "gpfs", "beegfs", "afs", "glusterfs"}
 """Filesystems that other machines may lock and write, too."""
@@ -58,7 +58,7 @@ class StateDirectory:
 
     @classmethod
     def look(cls, path: Path) -> Self:
-        """Return the directory for reading: without its lock, whoever uses it.
+        """Return the directory for reading, without its lock, even while another process uses it.
 
         Raises:
             DirectoryError: there is nothing that Daggy keeps.
@@ -70,23 +70,11 @@ class StateDirectory:
             raise DirectoryError(f"directory '{path}' holds no runs; name another with --dir") from error
 
     def is_in_use(self) -> bool:
-        """Return whether some process has the lock, or may have it: the lock cannot be looked at."""
-        try:
-            lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        """Return whether some process has the lock, or may have it."""
+        return bool(process_using(self.path))
 
     def make_packs(self, run: int) -> None:
-        """Make the folder of a run's outputs, `runs/<run>/packs`; nobody else may look into it.
+        """Make the folder of a run's outputs, `runs/<run>/packs`, readable by its owner only.
 
         Raises:
             NoRoomError: there is no space for it, or no inode.

@@ -20,10 +20,10 @@ from daggy.run.run import Run
 from daggy.run.states import Now
 
 STUCK_SECONDS = 0.1
-"""What waits at a launcher so long without anything moving there is asked back if somebody else could use the room."""
+"""Seconds without a start or an end at a launcher after which what waits there is recalled if others need the room."""
 
 LONGEST_WAIT = 1.0
-"""Seconds that the last of what waits at a launcher may expect to wait there if somebody else could use the room."""
+"""Seconds that the last task at a launcher may expect to wait there if others could use the room."""
 
 
 @define(eq=False)

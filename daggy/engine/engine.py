@@ -44,7 +44,7 @@ class Engine:
         threads: False keeps everything on the loop: for simulated time.
         linger: What runs goes on when this engine dies or leaves, to be taken up by the next one.
         twin: The tracker opened a second time for reading, so that readers do not stop the loop; None reads on it.
-        follow: Whether somebody may want to follow what happens, now or later. That is a server's engine: it launches
+        follow: Whether events are recorded for clients that follow them. That is a server's engine: it launches
             nothing before it has taken up what its predecessor left.
         clock: The wall clock, seconds since 1970: for records only.
     """
@@ -166,7 +166,7 @@ class Engine:
             nursery.cancel_scope.cancel()
 
     async def _supervise(self, name: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep a pool's executor at work; when the last one is gone, nobody waits for an end any more."""
+        """Keep a pool's executor running; after the last one, release all that wait for the end of a run."""
         await self.executors.supervise(name, task_status)
         if self.executors.are_gone:
             await self._keep_the_rest()

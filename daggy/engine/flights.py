@@ -39,7 +39,7 @@ Key = tuple[int, int]
 class Flights:
     """Every task that an executor has and has not answered for, by (run, version) and index.
 
-    `strays` are attempts that an earlier engine launched, that still run and that nobody wants any more: another
+    `strays` are attempts that an earlier engine launched, that still run and are no longer wanted: another
     attempt of the same task may be in flight, so they go by their tickets.
     """
 
@@ -59,7 +59,7 @@ class Flights:
         slot.share.running += 1
 
     def strayed(self, ticket: Ticket, slot: Slot) -> None:
-        """Note that an attempt which nobody wants any more still runs."""
+        """Note that an attempt which is no longer wanted still runs."""
         self.strays[ticket] = slot
         slot.share.running += 1
 

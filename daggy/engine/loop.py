@@ -26,8 +26,8 @@ LONG = 0.001
 """Seconds from which a turn is long; giving way after shorter ones would slow down a chain of tasks."""
 
 PASSES = 4
-"""Passes of the scheduler in which nobody else went on before it is taken that nobody wants to: trio goes through a
-pass in either order, and whoever is first in it does not see the others.
+"""Passes of the scheduler without another task's progress after which none is taken to be ready: trio goes through a
+pass in either order, and the first task in it does not see the others.
 """
 
 
@@ -119,7 +119,7 @@ class Loop:
 
 
 async def give_way(took: float) -> None:
-    """After a long turn let others go on until nobody wants to, but for no longer than the turn took.
+    """After a long turn let other tasks proceed until none is ready, but for no longer than the turn took.
 
     An answer to a request takes a dozen passes of the scheduler; with a turn in each of them it would wait for a dozen
     turns.

@@ -19,7 +19,7 @@ class Reader:
 
     Args:
         tracker: What the engine writes to. Read directly, on the loop, if there is no twin: a memory tracker, or an
-            engine with one run that nobody else asks about.
+            engine with one run and no other readers.
         twin: The same, opened for reading only.
     """
 

@@ -40,7 +40,7 @@ DAY = 86_400.0
 async def retain(engine: Engine, retention: Retention) -> None:
     """Forget ended runs beyond the newest `runs`, and those that ended more than `days` ago, until cancelled.
 
-    Those that are kept leave memory in time, also if nobody asks for anything. What an interrupted `forget` left is
+    Those that are kept leave memory in time, even without requests. What an interrupted `forget` left is
     removed first.
     """
     await _remove_left(engine)
@@ -79,7 +79,7 @@ def _with_outputs(tracker: Tracker, folder: Path) -> Sequence[int]:
 
 async def _forget(engine: Engine, records: Iterator[RunRecord]) -> None:
     for record in records:
-        with suppress(ConflictError, NotFoundError):  # somebody has taken it up again, or was faster
+        with suppress(ConflictError, NotFoundError):  # it was taken up again, or removed by a request
             await engine.commands.forget(record.run, record)
 
 

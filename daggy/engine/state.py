@@ -37,7 +37,7 @@ class EngineState:
         news: What followers are told.
         dispatcher: Pools and their executors.
         flights: What executors have.
-        follow: Whether somebody may follow what happens.
+        follow: Whether events are recorded for clients that follow them.
         threads: Whether long work may leave the loop.
         places: The machines that attempts ran on, and their numbers.
         starting: Why nothing is launched yet; empty once it may be.

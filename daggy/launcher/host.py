@@ -60,7 +60,7 @@ class Met:
 
     Args:
         channel: The stream to it.
-        reports: Finishes that nobody has acknowledged, then a start for each task that runs.
+        reports: Finishes that are not acknowledged, then a start for each task that runs.
         lanes: In which lane each of those runs, -1 if its slot is free already.
     """
 

@@ -241,7 +241,7 @@ class Launchers:
             there = [key for key in keys if key in account.out]
             if there:
                 account.withdrawn.update(there)
-                account.moving.difference_update(there)  # whoever moves it, its report is the engine's
+                account.moving.difference_update(there)  # though it was being moved, its report is the engine's
                 account.channel.send(command(there))
         self._survivors.send(keys, command)
 

@@ -38,7 +38,7 @@ class LocalChannel(Channel):
         super().__init__(number)
         self.process = process
         self.early: list[frames.Answer] = []
-        """What was heard before `serve` and is for whoever serves."""
+        """Answers that came before `serve`, which passes them on."""
         self._source, self._sink, self._log = source, sink, log
         for descriptor in {source, sink}:
             os.set_blocking(descriptor, False)

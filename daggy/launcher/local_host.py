@@ -90,7 +90,7 @@ class LocalHost(Host):
         return found
 
     def _is_ours(self, home: Path) -> bool:
-        """Return whether a launcher is this site's; one that is nobody's becomes so."""
+        """Return whether a launcher is this site's; one without an owner becomes so."""
         try:
             owner = (home / OWNER).read_text()
         except FileNotFoundError:

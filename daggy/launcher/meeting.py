@@ -64,7 +64,7 @@ async def meet_or_outlive(home: Path, hello: bytes | None, epoch: int) -> Met | 
 def _keeper(home: Path) -> tuple[int, float] | None:
     """Return the pid that holds a launcher's lock, and when it said to be gone (0: it did not); None: it is dead.
 
-    A lock that nobody holds is removed, so that nobody ever will: its launcher may only just be starting.
+    A lock that is free is removed, so that it cannot be taken later: its launcher may only just be starting.
     """
     try:
         descriptor = os.open(home / LOCK, os.O_RDONLY | os.O_CLOEXEC)

@@ -8,7 +8,7 @@ from pathlib import Path
 OWNER = "pool"
 """File in a launcher's folder: the name of its pool."""
 LOCK = "lock"
-"""File in a launcher's folder that it keeps locked while it lives; once it is removed nobody can."""
+"""File in a launcher's folder that it keeps locked while it lives; once removed it cannot be locked again."""
 
 
 def claim(directory: Path, pool: str = "") -> int:

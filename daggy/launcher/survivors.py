@@ -166,7 +166,7 @@ class Survivors:
             survivor.channel.close(leave=True)
 
     def runs(self, task: tuple[int, int, int, int]) -> tuple[Channel, Key] | None:
-        """Return the channel to whoever runs a task (run, version, index, attempt), and its whole key."""
+        """Return the channel to what runs a task (run, version, index, attempt), and the task's whole key."""
         for survivor in self._survivors.values():
             for key in survivor.running:
                 if (*key[:3], key[4]) == task:

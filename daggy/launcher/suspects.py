@@ -84,7 +84,7 @@ class Suspects:
         return len(lane.suspects) > self._starting.get(lane.number, 0)
 
     def _has_room(self, lane: Lane) -> bool:
-        """Keep a part of a lane's width for one suspect; return whether nobody else can be using it any more."""
+        """Keep a part of a lane's width for one suspect; return whether other tasks have left it."""
         if not lane.is_reserving:
             lane.is_reserving = True
             lane.apart += 1

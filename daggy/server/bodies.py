@@ -22,7 +22,7 @@ SMALL = 1 << 20
 """Bytes of a body that are kept in memory."""
 
 MOST_PROBLEMS = 100
-"""Of a body; nobody reads more."""
+"""Bytes of a body at most."""
 
 JSON_TYPES = ("application/json", "application/merge-patch+json", "text/json", "")
 """Accepted content types."""

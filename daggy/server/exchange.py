@@ -1,4 +1,4 @@
-"""One request and its answer on the wire: time limits, headers, and bodies that nobody reads."""
+"""One request and its answer on the wire: time limits, headers, and bodies that are not read."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Exchange:
         self._is_whole = b"transfer-encoding" not in self.headers and self.headers.get(b"content-length", b"0") == b"0"
 
     async def receive(self) -> Message:
-        """Return what comes next of the request: a piece of its body, or that whoever asked has gone.
+        """Return what comes next of the request: a piece of its body, or that the client has gone.
 
         Raises:
             UsageError: the rest of the body does not come.
@@ -99,7 +99,7 @@ class Exchange:
             await self._send_last(message)
 
     async def _send_last(self, message: Message) -> None:
-        """Send the end of an answer to somebody who is sending still: what nobody takes would hold up both sides."""
+        """Send the end of an answer to a client that is still sending: unread data would hold up both sides."""
         with trio.move_on_after(LINGER):
             await self._drain()
         async with trio.open_nursery() as nursery:

@@ -105,7 +105,7 @@ def _most() -> int:
 def _settings() -> Config:
     config = Config()
     config.keep_alive_timeout = IDLE
-    config.read_timeout = None  # an answer may take long, and whoever waits for it says nothing meanwhile
+    config.read_timeout = None  # an answer may take long, and its client sends nothing meanwhile
     config.h11_max_incomplete_size = LONGEST_HEAD
     config.errorlog = LOG
     config.accesslog = None
@@ -161,7 +161,7 @@ class Listening:
             self._room.release()
 
     async def _cut(self) -> None:
-        """Close what is still being sent when the moment has passed: whoever reads it does not."""
+        """Close connections that are still sending after the deadline: their clients do not read."""
         await trio.sleep(GRACE)
         for connection in self._open:
             connection.cut()

@@ -33,7 +33,7 @@ class Loading:
         self._is_loaded.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on as soon as there is somebody to pass it to."""
+        """Pass a request on as soon as the application is loaded."""
         if self._app is None and scope["path"] in OPEN and scope["method"] in ("GET", "HEAD"):
             await self._tell_readiness(send)
             return

@@ -130,7 +130,7 @@ def _gauge(name: str, told: str, value: float) -> Metric:
 
 
 def meter_of(request: Asked) -> Meter:
-    """Return the server's meter; an application that nobody serves makes one when it is asked for."""
+    """Return the server's meter; an application without a server makes one on demand."""
     state = request.app.state
     if "meter" not in state:
         state["meter"] = Meter(service_of(request).engine)

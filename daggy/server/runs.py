@@ -215,7 +215,7 @@ async def change(
 ) -> Response[RunShape | DifferenceShape]:
     """Replace a run's spec, run tasks again, put what failed back in the queue. An empty body resumes.
 
-    With `dry_run` the answer is the difference that it would make. `If-Match`: only if nobody has changed it since.
+    With `dry_run` the answer is the difference that it would make. `If-Match`: only if it has not changed since.
     """
     service = service_of(request)
     engine, limits, place = service.engine, service.configuration.limits, service.engine.directory.path

@@ -8,6 +8,8 @@ from typing import Any, TypeVar, cast
 from attrs import frozen
 from litestar import Response
 
+from daggy.engine.status import MachineStatus
+
 T = TypeVar("T")
 
 
@@ -275,24 +277,13 @@ class GraphShape:
 
 
 @frozen
-class MachineShape:
-    """A machine of a pool: what it has, and what is in use."""
-
-    name: str
-    totals: Mapping[str, float]
-    used: Mapping[str, float]
-    running: int
-    waiting: int
-
-
-@frozen
 class PoolShape:
     """A pool; `trouble` says why it can start nothing at this moment."""
 
     name: str
     is_default: bool
     trouble: str
-    machines: Sequence[MachineShape]
+    machines: Sequence[MachineStatus]
 
 
 @frozen

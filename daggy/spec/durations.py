@@ -26,7 +26,7 @@ def seconds(value: object) -> float:
     elif isinstance(value, int | Decimal) and not isinstance(value, bool):
         length = float(value)
     else:
-        raise ValueError("not a duration")  # noqa: TRY004  # one error for whoever reads a spec
+        raise ValueError("not a duration")  # noqa: TRY004  # one kind of error for readers of specs
     if not 0 <= length <= LONGEST:
         raise ValueError("a duration is at least 0 and at most a billion seconds")
     return length

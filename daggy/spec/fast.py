@@ -137,7 +137,7 @@ class Written:
             return NotImplemented
         return self.raw == other.raw and (self.inherited is other.inherited or self.inherited == other.inherited)
 
-    __hash__ = None  # type: ignore[assignment]  # nobody keeps them by what they say
+    __hash__ = None  # type: ignore[assignment]  # they are never keys
 
     def read(self) -> Details:
         """Return the details, decoded."""

@@ -1,4 +1,4 @@
-"""What every executor must do, whoever wrote it: `check_executor`."""
+"""What every executor must do: `check_executor`."""
 
 from __future__ import annotations
 

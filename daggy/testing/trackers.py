@@ -1,4 +1,4 @@
-"""What every tracker must do, whoever wrote it: `check_tracker`."""
+"""What every tracker must do: `check_tracker`."""
 
 from __future__ import annotations
 

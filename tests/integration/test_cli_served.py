@@ -225,6 +225,7 @@ def test_wait_and_logs_follow_a_run_across_a_restart_of_the_server(tmp_path: Pat
         )
         assert logs.stdout is not None
         assert logs.stdout.readline() == "begun\n"
+        server.until(lambda: "\ndaggy_followers 1.0\n" in server.http.get("/metrics").text)
     with serving(tmp_path / "state") as server:
         server.until(lambda: server.get(f"/runs/{run}")["counts"]["running"] == 1)
         gate.touch()

@@ -32,3 +32,16 @@ def test_the_client_submits_a_file_as_the_command_does(
         (tmp_path / name).write_text("[")
         with pytest.raises(SpecError, match=name):
             client.submit(name)
+
+
+def test_beyond_the_end_of_what_an_attempt_wrote_there_is_nothing(tmp_path: Path) -> None:
+    """Whether it runs or has ended: who reads on while it ends must not fail."""
+    gate = tmp_path / "gate"
+    shell = f"printf some; while ! test -e {gate}; do sleep 0.05; done"
+    with serving(tmp_path / "state") as server, Client(server.address, server.token) as client:
+        run = client.submit({"directory": "/", "tasks": {"a": {"details": {"shell": shell}}}})
+        server.until(lambda: client.run(run)["counts"]["running"] and b"".join(client.log(run, 0)) == b"some")
+        assert b"".join(client.log(run, 0, offset=9)) == b""
+        gate.touch()
+        client.wait(run)
+        assert b"".join(client.log(run, 0, offset=9)) == b""

@@ -12,7 +12,7 @@ from daggy.tracker import ATTEMPT, Attempts, Rows
 CHUNK = 4096
 """Rows in a chunk of our own, for batches that are not views of the ledger's."""
 LARGE = 256
-"""Rows of a batch that is nobody's view but large enough to be kept as it is."""
+"""Rows of a batch that is not a view but large enough to be kept as it is."""
 
 
 class Stretch:
@@ -116,7 +116,7 @@ class Stretches:
                 yield stretch.chosen(run, wanted)
 
     def _own(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Copy rows that are nobody's view to a chunk of ours; return the copy and its chunk."""
+        """Copy rows that are not a view to a chunk of ours; return the copy and its chunk."""
         if len(rows) > len(self._spare) - self._used:
             self._spare = np.zeros(max(CHUNK, len(rows)), ATTEMPT)
             self._used = 0

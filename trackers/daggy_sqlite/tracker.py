@@ -185,7 +185,7 @@ class SqliteTracker(Tracker):
             self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
 
     def _current_counts(self) -> Counts:
-        """Return the remembered counts, or fresh ones if they are not known or somebody else wrote."""
+        """Return the remembered counts, or fresh ones if they are not known or another process wrote."""
         seen: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if self._counts is None or seen != self._seen:
             self._counts = Counts(last_run=self.last_run())

@@ -2,7 +2,7 @@
 
 A process of its own, because a thread would not do: decoding tens of megabytes, and a collection over millions of new
 values, hold the interpreter in one piece. What comes back are arrays, mapped from memory that both processes see, and
-templates that are made of them when somebody asks (`daggy.spec.packed`): the server never has an object for each
+templates that are made of them on demand (`daggy.spec.packed`): the server never has an object for each
 hand-written task, so that its collector of cycles has nothing more to walk over either. In the process that reads, the
 collector is off. Where a spec comes to many objects after all (hundreds of thousands of templates with parameters),
 they are unpacked piece by piece, with the collector off and frozen over them afterwards.
@@ -149,7 +149,7 @@ class Intake:
             return first.rest, await _last_of(pieces) if first.planned else None
 
     async def _work(self, order: Order, descriptors: tuple[int, ...]) -> None:
-        """Run the process that carries out an order to its end; it ends with whoever waits for it.
+        """Run the process that carries out an order until it has ended; it is killed if the caller is cancelled.
 
         Raises:
             UnavailableError: it died.

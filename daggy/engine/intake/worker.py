@@ -1,8 +1,8 @@
 """The process that reads and plans one large spec for the server; `main` is all that it does.
 
-Standard input has one line of JSON, an `Order`, and stays open: when it ends, whoever asked has gone, and so does this
-process. The outcome is a transfer in the memory whose descriptor the order names: first an `Outcome` or an error, then
-the pieces of the plan.
+Standard input has one line of JSON, an `Order`, and stays open: when it ends, the parent process has gone, and this
+process ends. The outcome is a transfer in the memory whose descriptor the order names: first an `Outcome` or an error,
+then the pieces of the plan.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def read(order: Order) -> tuple[Outcome, Plan | None]:
 def split(data: bytes, member: str) -> tuple[bytes, bytes]:
     """Return a member of a JSON object, empty if it is not there, and the object without it.
 
-    What is no object comes back whole: whoever reads the rest says what is wrong with it.
+    What is no object comes back whole: reading it in full reports what is wrong with it.
     """
     try:
         members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
@@ -103,7 +103,7 @@ def main() -> None:
         pack(order.outcome, [error], {})
     except MemoryError:
         pack(order.outcome, [UnavailableError("there is not enough memory to read and plan a spec of this size")], {})
-    except Exception as error:  # noqa: BLE001  # a bug, which whoever asked has to hear of
+    except Exception as error:  # noqa: BLE001  # a bug, which the parent process reports
         traceback.print_exc()
         pack(order.outcome, [InternalError(f"reading a spec failed: {type(error).__name__}: {error}")], {})
     else:

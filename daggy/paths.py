@@ -26,15 +26,20 @@ def current_directory() -> Path:
 
 
 def process_using(directory: Path) -> str:
-    """Return the process that has a state directory locked; empty if there is none."""
+    """Return the process that has a state directory locked: its id, "unknown", or nothing if there is none.
+
+    A lock that cannot be looked at may be held.
+    """
     try:
         with (directory / "lock").open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return lock.read(32).decode(errors="replace").strip()
+                return lock.read(32).decode(errors="replace").strip() or "unknown"
+    except FileNotFoundError:
+        return ""
     except OSError:
-        pass
+        return "unknown"
     return ""
 
 
