@@ -7,7 +7,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +14,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.integration.command_rig import PROGRAM
+
 DEADLINE = 60.0
 OK, KILLED, LOST = 0, 4, 9  # reasons, as they are stored
 COMPLETED, QUEUED, ERRORED = 3, 1, 4  # outcomes
-PROGRAM = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
 
 SAID = 'echo "{} $DAGGY_TASK_INDEX $DAGGY_ATTEMPT $DAGGY_TASK" >> "$ORACLE"'
 ENGINE = "$(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)"

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-PROGRAM = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
+from tests.integration.command_rig import PROGRAM, clean_environment
+
 SPEC = {"tasks": {"a": {"details": {"shell": 'pwd > "$OUT"', "environment": {"OUT": "out"}}}}}
 
 Call = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -18,8 +18,7 @@ Call = Callable[..., subprocess.CompletedProcess[bytes]]
 @pytest.fixture
 def call(tmp_path: Path) -> Call:
     """Return a function that calls the command line in `cwd` with arguments of bytes and more variables."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DAGGY_")}
-    environment["XDG_STATE_HOME"] = str(tmp_path / "home")
+    environment = clean_environment(XDG_STATE_HOME=str(tmp_path / "home"))
 
     def run(
         *arguments: str | bytes, cwd: bytes = b".", before: str = "", **variables: str | None

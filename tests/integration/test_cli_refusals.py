@@ -3,16 +3,16 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.integration.command_rig import PROGRAM
+
 Daggy = Callable[..., subprocess.CompletedProcess[str]]
 
 LARGE = {"tasks": {"t": {"resources": {"cores": 4096}, "details": {"command": ["true"]}}}}
-PROGRAM = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
 
 
 @pytest.mark.parametrize(

@@ -5,52 +5,26 @@ import os
 import resource
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-PROGRAM = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
-DEADLINE = 60.0
-
-Start = Callable[..., subprocess.Popen[bytes]]
+from tests.integration.command_rig import DEADLINE, PROGRAM, Start, starting, wait_for
 
 HOLD = "trap 'touch termed; exit 0' TERM; touch ready; sleep 60 & wait"
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DAGGY_")}
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(*arguments: str, variables: dict[str, str] | None = None, **more: Any) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [*PROGRAM, *arguments], cwd=tmp_path, env=environment | (variables or {}), stderr=subprocess.PIPE, **more
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with starting(tmp_path) as begin:
+        yield partial(begin, stderr=subprocess.PIPE)
 
 
 def write(tmp_path: Path, shell: str) -> str:
     (tmp_path / "spec.json").write_text(json.dumps({"tasks": {"hold": {"details": {"shell": shell}}}}))
     return "spec.json"
-
-
-def wait_for(there: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not there():
-        assert process.poll() is None, "ended too early"
-        assert time.monotonic() < deadline, "never happened"
-        time.sleep(0.01)
 
 
 def block_all() -> None:

@@ -7,50 +7,21 @@ import re
 import select
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-Daggy = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., subprocess.Popen[bytes]]
+from tests.integration.command_rig import DEADLINE, Start, starting, wait_for
 
-DEADLINE = 60.0
-PROGRAM = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
+Daggy = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Return a function that starts the command line and lets it run; what is left is killed at the end."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DAGGY_")}
-    environment |= {"TERM": "xterm", "COLUMNS": "100"}
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path, env=environment, **streams)
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-def wait_for(there: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    """Look until it is there; processes tell nobody."""
-    deadline = time.monotonic() + DEADLINE
-    while not there():
-        assert process.poll() is None, "ended too early"
-        assert time.monotonic() < deadline, "never happened"
-        time.sleep(0.01)
+    with starting(tmp_path, TERM="xterm", COLUMNS="100") as begin:
+        yield begin
 
 
 def is_alive(pid: int) -> bool:

@@ -6,19 +6,13 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-PROGRAM = [sys.executable, "-c", "import sys; from daggy.cli import main; sys.exit(main())"]
-DEADLINE = 60.0
-
-Start = Callable[..., subprocess.Popen[bytes]]
+from tests.integration.command_rig import DEADLINE, Start, starting, wait_for
 
 HOLD = "trap 'sleep 0.3; touch termed; exit 0' TERM; touch ready; sleep 60 & wait"
 """A task that uses its grace."""
@@ -26,35 +20,14 @@ HOLD = "trap 'sleep 0.3; touch termed; exit 0' TERM; touch ready; sleep 60 & wai
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Return a function that starts the command line, through a shell that redirects if `redirect` is given."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DAGGY_")}
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(*arguments: str, redirect: str = "", **more: Any) -> subprocess.Popen[bytes]:
-        command = ["bash", "-c", f'exec "$@" {redirect}', "bash", *PROGRAM, *arguments]
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, **more)
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with starting(tmp_path) as begin:
+        yield begin
 
 
 def write(tmp_path: Path, *shells: str) -> str:
     tasks = {f"t{number}": {"details": {"shell": shell}} for number, shell in enumerate(shells)}
     (tmp_path / "spec.json").write_text(json.dumps({"tasks": tasks}))
     return "spec.json"
-
-
-def wait_for(there: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not there():
-        assert process.poll() is None, "ended too early"
-        assert time.monotonic() < deadline, "never happened"
-        time.sleep(0.01)
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
