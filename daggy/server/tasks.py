@@ -50,19 +50,21 @@ async def list_tasks(
         wanted = [shapes.task_state(text) for text in task_state or ()]
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if name:
-        return answer(TaskPage, {"items": _named(run, name), "next": None})
-    page = shapes.tasks(run, shapes.Filter(wanted, template, pairs(param, "param")), number_of(cursor) or 0, limit)
+    matching = shapes.Filter(wanted, template, pairs(param, "param"))
+    after = number_of(cursor) or 0
+    page = _named(run, name, matching, after) if name else shapes.tasks(run, matching, after, limit)
     following = None if page.next is None else str(page.next)
     return answer(TaskPage, {"items": shapes.as_json(page.items), "next": following})
 
 
-def _named(run: Run, name: str) -> list[Any]:
+def _named(run: Run, name: str, matching: shapes.Filter, after: int) -> shapes.Page:
+    """Return the task of a name, if it matches and is not before `after`."""
     try:
         index = run.plan.index(name)
     except KeyError:
-        return []
-    return [shapes.as_json(shapes.task(run, index))] if _is_there(run, index) else []
+        index = run.plan.size
+    page = shapes.tasks(run, matching, max(after, index), 1)
+    return shapes.Page([task for task in page.items if task.index == index], None)
 
 
 def _is_there(run: Run, index: int) -> bool:

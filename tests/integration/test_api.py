@@ -93,6 +93,21 @@ def test_tasks_are_paged_and_filtered(server: Server, diamond: int) -> None:
     assert server.get(f"/runs/{diamond}/tasks", name="use.N:9")["items"] == []
 
 
+def test_the_name_of_a_task_is_one_filter_among_the_others(server: Server, diamond: int) -> None:
+    def named(name: str, **others: Any) -> list[str]:
+        return [one["name"] for one in server.get(f"/runs/{diamond}/tasks", name=name, **others)["items"]]
+
+    assert named("pull.N:2", state="errored", template="pull", param="N:2") == ["pull.N:2"]
+    assert named("pull.N:2", state="completed") == []
+    assert named("pull.N:2", template="use") == []
+    assert named("pull.N:2", param="N:3") == []
+    index = server.get(f"/runs/{diamond}/tasks", name="pull.N:2")["items"][0]["index"]
+    assert named("pull.N:2", cursor=index + 1) == []
+    for wrong in ({"param": "N"}, {"cursor": ""}, {"template": "nowhere"}, {"state": "nowhere"}):
+        refused = server.api("GET", f"/runs/{diamond}/tasks", params={"name": "none", **wrong})
+        assert refused.status_code == 400, wrong
+
+
 def test_a_task_has_its_details_neighbours_attempts_and_output(server: Server, diamond: int) -> None:
     index = server.get(f"/runs/{diamond}/tasks", name="pull.N:2")["items"][0]["index"]
     told = server.get(f"/runs/{diamond}/tasks/{index}")
