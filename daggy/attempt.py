@@ -80,7 +80,7 @@ ATTEMPT = np.dtype(
             "<u2",
         ),  # where it ran: in reports an index into `Executor.machines()`, elsewhere the number of a Place
         ("flags", "u1"),  # LINKED, ANSWER, STOPPED
-        ("launcher", "<u2"),  # whose pack
+        ("launcher", "<u4"),  # whose pack
         ("pack", "<u4"),  # which pack of that launcher, or which pair of linked files
         ("offset", "<u8"),  # where standard output starts in the pack; standard error follows it
         ("stdout", "<u8"),  # bytes
@@ -88,7 +88,7 @@ ATTEMPT = np.dtype(
         ("crc", "<u4"),  # crc32 of stdout + stderr in the pack; 0 for linked output
     ]
 )
-"""One ended attempt: 77 bytes, packed, little endian. Stored in ledgers, sent in reports, kept in spools."""
+"""One ended attempt: 79 bytes, packed, little endian. Stored in ledgers, sent in reports, kept in spools."""
 
 REPORT = np.dtype(
     [

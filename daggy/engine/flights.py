@@ -26,7 +26,7 @@ class Slot:
 FEW = 4
 """Up to so many reports are taken one by one."""
 
-PEEK = struct.Struct("<8xB12xI4xdd53x")
+PEEK = struct.Struct("<8xB12xI4xdd55x")
 """kind, index, started, ended of one REPORT row."""
 
 STARTED = int(Kind.STARTED)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from daggy.attempt import LINKED, REPORT, Kind, Reason, Reports, Rows
+from daggy.errors import DirectoryError
 from daggy.launcher import logs, spool
 from daggy.launcher.frames import Key, about
 from daggy.launcher.host import Remains
@@ -29,10 +30,18 @@ def read(directory: Path, instance: str, launcher: int, after: int = 0) -> Remai
     """Read the spool of a dead launcher, after killing what it ran; the same each time until it is acknowledged.
 
     What was lost is numbered above `after`, the last sequence number heard: no acknowledgement on its way is for it.
+
+    Raises:
+        DirectoryError: another version of Daggy started it, in a way that this one does not know.
     """
     home = directory / "launchers" / str(launcher)
     segments = sorted((home / "spool").glob("*"))
     spooled = spool.read([segment.read_bytes() for segment in segments])
+    if spooled.wire not in spool.READABLE:
+        raise DirectoryError(
+            f"'{home}': what this launcher left is of another version of Daggy (wire {spooled.wire}); "
+            "start that version, which takes it up"
+        )
     suspects = spooled.suspects()
     if spooled.boot == BOOT_ID.read_text().strip():  # after another start of the machine nothing of it can be alive
         pids = {key: (running.pid, running.boot) for key, running in spooled.running.items()}

@@ -16,7 +16,7 @@ from daggy.executor import Launch, Launches
 from daggy.launcher.program.wire import VERSION
 
 FRAME = struct.Struct("<IB")
-KEYS = struct.Struct("<8xBIIIII69x")
+KEYS = struct.Struct("<8xBIIIII71x")
 """Of a REPORT: its kind, then the fields of its ticket."""
 
 Key = tuple[int, int, int, int, int]

@@ -22,7 +22,7 @@ def claim(directory: Path, pool: str = "") -> int:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     taken = sorted(int(entry.name) for entry in home.iterdir() if entry.name.isdigit())
     number = taken[-1] + 1 if taken else 1
-    while number < 1 << 16:
+    while number < 1 << 32:
         try:
             (home / str(number)).mkdir(mode=0o700)
             (home / str(number) / LOCK).touch(mode=0o600)

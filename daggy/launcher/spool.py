@@ -14,9 +14,16 @@ from attrs import define, field, frozen
 from daggy.attempt import REPORT, Rows
 from daggy.launcher.frames import KEYS, Key
 from daggy.launcher.program.spool import ACCEPTED, PROCESS, RECORD, START_AT_ONCE, TICKET
+from daggy.launcher.program.wire import VERSION
 
 LARGEST = 1 << 62
 """No sequence number comes to this; those of what was lost are counted on from the last one."""
+WIRE_2 = 2
+"""Version of the wire in whose REPORTs a launcher's number has two bytes."""
+READABLE = (0, WIRE_2, VERSION)
+"""Versions of the wire whose spools are read; 0: none is stated."""
+_NUMBER_2 = struct.calcsize("<QBIIIIIddfIhBBHHHBH")
+"""Where the launcher's number ends in a REPORT of wire 2; a later one has two more bytes there."""
 
 
 @frozen
@@ -50,6 +57,7 @@ class Spooled:
 
     Args:
         boot: Id of the machine's start during which it was written; empty: nothing was written at all.
+        wire: Version of its launcher's wire; of one that is not READABLE nothing more is read.
         finished: Array of REPORT, in order of their sequence numbers.
         messages: By position in `finished`.
         running: Started and not ended.
@@ -59,6 +67,7 @@ class Spooled:
     """
 
     boot: str = ""
+    wire: int = 0
     finished: Rows = field(factory=lambda: np.zeros(0, REPORT))
     messages: dict[int, str] = field(factory=dict)
     running: dict[Key, Running] = field(factory=dict)
@@ -121,6 +130,7 @@ def _torn(segment: bytes, at: int) -> bool:
 
 class _Header(msgspec.Struct):
     boot: str
+    version: int = 0  # of its wire
 
 
 class _Reader:
@@ -137,13 +147,16 @@ class _Reader:
         """Take one record; False if it cannot be one."""
         state = self._restated or self.spooled
         body = payload[1:]
+        if self.spooled.wire == WIRE_2 and payload[:1] in (b"S", b"F"):
+            body = body[:_NUMBER_2] + bytes(2) + body[_NUMBER_2:]
         try:
             match payload[:1]:
                 case b"H":
-                    self._restated = Spooled(boot=msgspec.json.decode(body, type=_Header).boot)
+                    return self._begin(msgspec.json.decode(body, type=_Header))
                 case b"E":
                     restated = self._restated or Spooled()
-                    self.spooled = Spooled(restated.boot, running=restated.running, pending=restated.pending)
+                    self.spooled = Spooled(restated.boot, self.spooled.wire)
+                    self.spooled.running, self.spooled.pending = restated.running, restated.pending
                     self.spooled.widths = restated.widths
                     self._restated = None
                 case b"A":
@@ -160,6 +173,12 @@ class _Reader:
         except (struct.error, ValueError, KeyError, RecursionError, msgspec.MsgspecError):
             return False
         return True
+
+    def _begin(self, header: _Header) -> bool:
+        """Begin a segment; False if its launcher's wire is not known."""
+        self._restated = Spooled(boot=header.boot)
+        self.spooled.wire = header.version
+        return header.version in READABLE
 
     def _finish(self, body: bytes) -> None:
         key = _key(body)

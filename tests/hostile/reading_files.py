@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from daggy.attempt import ATTEMPT, REPORT, joined
+from daggy.errors import DirectoryError
 from daggy.launcher import dead_launchers, frames as wire, logs, spool as spools
 from daggy.launcher.frames import KEYS
 from daggy.launcher.program.spool import RECORD
@@ -97,7 +98,11 @@ def _recover(segments: Sequence[bytes]) -> None:
             (folder / f"{number:08d}").write_bytes(segment)
         dead_launchers.BOOT_ID = directory / "boot"
         dead_launchers.BOOT_ID.write_text("a start that no spool knows")
-        remains = dead_launchers.read(directory, "nobody", 1)
+        try:
+            remains = dead_launchers.read(directory, "nobody", 1)
+        except DirectoryError:
+            assert spools.read(segments).wire not in spools.READABLE
+            return
         rows = remains.reports.rows
         lost = rows[rows["row"]["reason"] == 9]
         assert len(lost) <= len(rows)

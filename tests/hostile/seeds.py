@@ -27,13 +27,20 @@ def story() -> list[bytes]:
     row = about(Kind.FINISHED, (1, 2, 3, 4, 5), 9).tobytes()
     accepted = b"A" + ACCEPTED.pack(1, 2, 4, 0, 2) + PAIR.pack(3, 5) + PAIR.pack(4, 5)
     started = b"S" + row + PROCESS.pack(1000, 3.5)
-    return [b'H{"boot": "b"}', b"E", accepted, started, b"F" + row + b"why", b"R" + TICKET.pack(1, 2, 4, 4, 5)]
+    return [
+        b'H{"boot": "b", "version": 3}',
+        b"E",
+        accepted,
+        started,
+        b"F" + row + b"why",
+        b"R" + TICKET.pack(1, 2, 4, 4, 5),
+    ]
 
 
 def told() -> list[tuple[bytes, bytes]]:
     """Return kind and payload of one frame of each kind that a launcher sends."""
     row = about(Kind.FINISHED, (1, 2, 3, 4, 5), 9).tobytes()
-    greeting = json.dumps({"pid": 7, "version": 2, "epoch": 1, "lanes": [0, -1]}).encode()
+    greeting = json.dumps({"pid": 7, "version": 3, "epoch": 1, "lanes": [0, -1]}).encode()
     return [
         (b"R", b"\2\0\0\0" + row * 2 + b'{"1":"x"}'),
         (b"H", greeting),
@@ -73,7 +80,11 @@ SEEDS: Mapping[str, Sequence[bytes]] = {
     "frames": [stream(), stream() + SEAM + stream()],
     "answers": [SEAM.join(kind + payload for kind, payload in told())],
     "spool": [_WHOLE, _BEGUN + SEAM + _WHOLE],
-    "records": [b"\xf6".join(story()), b"\xf6".join(story()[:4]) + SEAM + b"\xf6".join(story())],
+    "records": [
+        b"\xf6".join(story()),
+        b"\xf6".join([b'H{"boot": "b", "version": 2}', *story()[1:]]),
+        b"\xf6".join(story()[:4]) + SEAM + b"\xf6".join(story()),
+    ],
     "pack": [output()],
     "columns": [bytes(180), b"".join(b"i" + struct.pack("<q", place) for place in range(20)) * 3],
     "database": [b"\0\0\0\0" + SEAM + b"\x64\0\0\0\0", b"\0\x10\0\0\x0d"],

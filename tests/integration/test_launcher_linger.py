@@ -21,6 +21,7 @@ from daggy.launcher import dead_launchers, frames, meeting
 from daggy.launcher.host import Found, Met, Terms
 from daggy.launcher.local_channel import LocalChannel
 from daggy.launcher.local_host import LocalHost
+from daggy.launcher.program.wire import VERSION
 from tests.integration.linger_rig import Scene, becomes, hello, launch, scene
 
 GATED = ["sh", "-c", "while ! test -e gate; do sleep 0.02; done; echo ran >> ran"]
@@ -185,12 +186,12 @@ def test_one_that_cannot_be_taken_up_is_named_with_the_mend(at: Scene, way: str)
     )
     first.until(lambda: first.is_greeted)
     spoken = hello(at.directory, epoch=6)
-    said = spoken.replace(b'"version":2', b'"version":3') if way == "other version" else spoken
+    said = spoken.replace(b'"version":%d' % VERSION, b'"version":2') if way == "other version" else spoken
     other = at.call()
     other.send(said)
     other.until_hung_up()
     (answer,) = [one for one in other.heard if isinstance(one, frames.Hello)]
-    assert (answer.pid, answer.version) == (at.pid(), 2)
+    assert (answer.pid, answer.version) == (at.pid(), VERSION)
     if way == "later engine":
         with pytest.raises(DirectoryError, match=rf"process {at.pid()} works for a later engine \(7; this one: 6\)"):
             trio.run(found, at, 6)
@@ -201,8 +202,8 @@ def test_one_that_cannot_be_taken_up_is_named_with_the_mend(at: Scene, way: str)
 def test_one_of_another_version_is_refused(at: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     first = at.start(hello(at.directory, epoch=5), launch(at.directory, GATED))
     first.until(lambda: 0 in first.reported(Kind.STARTED))
-    monkeypatch.setattr(frames, "VERSION", 3)
-    monkeypatch.setattr(meeting, "VERSION", 3)
+    monkeypatch.setattr(frames, "VERSION", VERSION + 1)
+    monkeypatch.setattr(meeting, "VERSION", VERSION + 1)
     with pytest.raises(DirectoryError, match=rf"process {at.pid()} was started by another version of Daggy"):
         trio.run(found, at, 6)
     (at.directory / "gate").touch()

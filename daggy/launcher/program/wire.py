@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import struct
 
-VERSION = 2  # a launcher and an engine of another release can talk only if they have the same
+VERSION = 3  # a launcher and an engine of another release can talk only if they have the same
 PIPE = 1 << 16  # what a pipe holds; a larger buffer would be mapped and unmapped for each read
 FRAME = struct.Struct("<IB")
-REPORT = struct.Struct("<QBIIIIIddfIhBBHHHBHIQQQI")  # daggy.attempt.REPORT
+REPORT = struct.Struct("<QBIIIIIddfIhBBHHHBIIQQQI")  # daggy.attempt.REPORT
 STARTED, FINISHED, RECALLED = 1, 2, 3
 OK, EXIT, SIGNAL, TIMEOUT, KILLED, SPAWN, _, OUTPUT = range(8)
 LINKED, ANSWER, STOPPED = 1, 2, 4

@@ -58,6 +58,6 @@ def test_numbers_of_launchers_grow_and_empty_folders_go(tmp_path: Path) -> None:
 
 
 def test_a_directory_whose_numbers_are_used_up_says_so(tmp_path: Path) -> None:
-    (tmp_path / "launchers" / "65535").mkdir(parents=True)
+    (tmp_path / "launchers" / str(2**32 - 1)).mkdir(parents=True)
     with pytest.raises(ValueError, match="begin a new state directory"):
         claim(tmp_path)

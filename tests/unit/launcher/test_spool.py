@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from daggy.attempt import REPORT, Kind
-from daggy.launcher import spool
+from daggy.errors import DirectoryError
+from daggy.launcher import dead_launchers, spool
 from daggy.launcher.frames import Key, about
-from daggy.launcher.program import spool as writer
+from daggy.launcher.program import spool as writer, wire
+from daggy.launcher.program.wire import VERSION
 
-HEADER = b'H{"boot": "b"}'
+HEADER = b'H{"boot": "b", "version": %d}' % VERSION
 
 
 def key_of(index: int) -> Key:
@@ -104,8 +107,43 @@ def test_what_was_written_is_read(history: tuple[list[list[bytes]], list[Truth]]
     spooled = spool.read([b"".join(map(record, segment)) for segment in segments])
     assert truth(spooled) == truths[-1]
     assert not spooled.hole
-    assert spooled.boot == "b"
+    assert (spooled.boot, spooled.wire) == ("b", VERSION)
     assert spooled.finished["seq"].tolist() == list(range(1, len(spooled.finished) + 1))
+
+
+WIRE_2 = struct.Struct("<QBIIIIIddfIhBBHHHBHIQQQI")
+"""A REPORT of wire 2: launchers' numbers had two bytes."""
+
+
+def of_wire_2(payload: bytes) -> bytes:
+    """Return the record that a launcher of wire 2 wrote instead of this one."""
+    if payload == HEADER:
+        return b'H{"boot": "b", "version": 2}'
+    if payload[:1] not in (b"S", b"F"):
+        return payload
+    row, rest = payload[1 : 1 + REPORT.itemsize], payload[1 + REPORT.itemsize :]
+    return payload[:1] + WIRE_2.pack(*wire.REPORT.unpack(row)) + rest
+
+
+@given(histories())
+def test_what_a_launcher_of_wire_2_wrote_is_read_as_the_same(history: tuple[list[list[bytes]], list[Truth]]) -> None:
+    segments, truths = history
+    now = spool.read([b"".join(map(record, segment)) for segment in segments])
+    old = spool.read([b"".join(map(record, map(of_wire_2, segment))) for segment in segments])
+    assert truth(old) == truths[-1]
+    assert old.finished.tobytes() == now.finished.tobytes()
+    assert {key: (one.pid, one.boot, one.row.tobytes()) for key, one in old.running.items()} == {
+        key: (one.pid, one.boot, one.row.tobytes()) for key, one in now.running.items()
+    }
+    assert (old.wire, old.hole) == (2, "")
+
+
+def test_a_spool_of_an_unknown_wire_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "launchers" / "3" / "spool"
+    folder.mkdir(parents=True)
+    (folder / "00000001").write_bytes(b"".join(map(record, [b'H{"boot": "b", "version": 9}', b"E", accepted(1)])))
+    with pytest.raises(DirectoryError, match=r"launchers/3.* of another version of Daggy \(wire 9\)"):
+        dead_launchers.read(tmp_path, "nobody", 3)
 
 
 @given(histories(), st.data(), st.integers(0, 9000))
@@ -183,7 +221,7 @@ class Written:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "lock").touch()
-        self.spool = writer.Spool(str(folder), {"boot": "b"}, lambda: [accepted(77)])
+        self.spool = writer.Spool(str(folder), {"boot": "b", "version": VERSION}, lambda: [accepted(77)])
 
     def read(self) -> spool.Spooled:
         return spool.read([path.read_bytes() for path in sorted((self.folder / "spool").iterdir())])

@@ -78,7 +78,7 @@ def test_ledger_keeps_rows_in_order(steps: list[tuple[bool, int]]) -> None:
             for row in rows:
                 ledger.append_bytes(row.tobytes(), int(State.ERRORED), 3, 4)
         else:
-            ledger.append_successes(rows.view("V77"))
+            ledger.append_successes(rows.view(f"V{ATTEMPT.itemsize}"))
         state = State.ERRORED if one_by_one else State.COMPLETED
         expected += [(int(row["index"]), state, 3 * one_by_one, 4 * one_by_one) for row in rows]
         if count % 2:
