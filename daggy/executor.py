@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from daggy.attempt import (
     ANSWER as ANSWER,
@@ -49,10 +49,24 @@ class Site:
 
 @frozen
 class Machine:
-    """Somewhere that tasks run: `name` is unique in its pool, `totals` are the resources it has in all."""
+    """Somewhere that tasks run.
+
+    Args:
+        name: Unique in its pool.
+        totals: The resources that it has in all; None: the place itself decides what fits, and only `slots` bounds
+            what is sent there.
+        slots: How many tasks at once, whatever they need; None: as many as fit.
+        until: When it goes away (wall clock, seconds since 1970): only tasks that will have ended by then go there.
+        labels: What tasks may ask for, one of each, and what is not used up.
+        open: Whether it takes tasks. One that is silent for a while stays, closed: what it runs is its own.
+    """
 
     name: str
-    totals: Mapping[str, float]
+    totals: Mapping[str, float] | None
+    slots: int | None = None
+    until: float | None = None
+    labels: frozenset[str] = frozenset()
+    open: bool = True
 
 
 @frozen
@@ -63,6 +77,7 @@ class Work:
     resources: Mapping[str, float]
     options: Mapping[str, Any] | None  # what `details.options` has for this executor
     is_generator: bool
+    timeout: float = 0.0  # seconds; 0: none
 
 
 class Launch(NamedTuple):
@@ -90,9 +105,9 @@ class Launch(NamedTuple):
 class Launches:
     """Start these, in this order, never more than `width` of this `lane` at once on this machine.
 
-    Tasks beyond the width wait their turn at the launcher. A lane is a number for one vector of resource needs: the
-    engine sees to it that the widths of all lanes of a machine fit its totals, and lowers a width only when
-    nothing of the lane waits there.
+    Tasks beyond the width wait their turn at the launcher. A lane is a number for one vector of resource `needs`, those
+    of one task: the engine sees to it that the widths of all lanes of a machine fit its totals, and lowers a width only
+    when nothing of the lane waits there.
     """
 
     run: int
@@ -102,6 +117,7 @@ class Launches:
     lane: int
     width: int
     launches: Sequence[Launch]
+    needs: Mapping[str, float] = field(factory=dict)
 
 
 @frozen

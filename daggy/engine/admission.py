@@ -95,7 +95,7 @@ def _unmet(spec: RunSpec, policy: Policy, link: PoolLink, place: str) -> Iterato
             continue
         if link.executor is None or not link.executor.fixed:
             continue
-        most = max((machine.totals.get(name, 0.0) for machine in link.pool.machines.values()), default=0.0)
+        most = max((machine.most(name) for machine in link.pool.machines.values()), default=0.0)
         if amount > most:
             yield Problem(
                 f"{place}.resources.{name}",
@@ -110,6 +110,7 @@ def _refused(template: Template, link: PoolLink, place: str) -> Iterator[Problem
     details = template.details
     kind = "shell" if details.shell is not None else "command"
     options = options_for(details, link.executor.name)
-    work = Work(kind, dict(template.policy.resources), options, template.policy.is_generator)
+    policy = template.policy
+    work = Work(kind, dict(policy.resources), options, policy.is_generator, policy.timeout)
     for problem in link.executor.check(work):
         yield evolve(problem, path=f"{place}.{problem.path}" if problem.path else place)

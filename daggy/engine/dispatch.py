@@ -93,7 +93,7 @@ class Dispatcher:
             link = self.links[name]
             if link.requests is None:
                 continue
-            for grant in link.pool.choose(wanting, now.mono):
+            for grant in link.pool.choose(wanting, now):
                 self._hand_out(link, grant, now)
                 served[grant.candidate.run.id] = grant.candidate.run
             self.is_cut |= link.pool.is_cut
@@ -122,7 +122,8 @@ class Dispatcher:
         sent = indexes.tolist() if not failures else [launch.index for launch in launches]
         self.flights.sent((run.id, run.version), sent, slot)
         share.moved = now.mono
-        link.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches))
+        needs = dict(share.needs)
+        link.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches, needs))
 
     def adopt(self, link: PoolLink, run: Run, tickets: Iterable[tuple[Ticket, int]]) -> None:
         """Account for tasks that an earlier engine handed out and that still run, each at its place, wanted or not."""

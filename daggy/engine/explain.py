@@ -65,15 +65,13 @@ def _lacking(run: Run, queue: ReadyQueue, link: PoolLink) -> Iterator[Because]:
             "name": name,
             "needs": amount,
             "used": round(used.get(name, 0.0), 6),
-            "of": best.totals.get(name, 0.0),
+            "of": best.most(name),
         }
 
 
 def _short(machine: MachineUse, needs: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     used = machine.used()
-    return [
-        (name, amount) for name, amount in needs if amount > machine.totals.get(name, 0.0) - used.get(name, 0.0) + SLACK
-    ]
+    return [(name, amount) for name, amount in needs if amount > machine.most(name) - used.get(name, 0.0) + SLACK]
 
 
 def _turn(engine: Engine, run: Run, queue: ReadyQueue, link: PoolLink) -> Iterator[Because]:

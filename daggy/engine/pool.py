@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from daggy.engine.rooms import Rooms
 from daggy.engine.shares import ADOPTED, MachineUse, Needs, Share
 from daggy.executor import Machine
 from daggy.run.ready import ReadyQueue
 from daggy.run.run import Run
+from daggy.run.states import Now
+from daggy.spec.model import Policy
 
 PATIENCE = 30.0
 """Seconds that smaller tasks may overtake a task before a machine is kept free for it."""
@@ -83,11 +85,10 @@ class Pool:
         """
         old, self.machines = self.machines, {}
         for machine in machines:
-            use = old.pop(machine.name, None) or MachineUse(machine.name, machine.totals)
-            use.totals, use.is_open = machine.totals, True
-            self.machines[machine.name] = use
+            use = self.machines[machine.name] = old.pop(machine.name, MachineUse(machine))
+            use.machine = machine
         for use in old.values():
-            use.is_open = False
+            use.machine = evolve(use.machine, open=False)
             if not use.is_empty:
                 self.machines[use.name] = use
         self._number()
@@ -102,7 +103,7 @@ class Pool:
         """Return a machine and its share of what an earlier engine launched there; it may be one that is away."""
         machine = self.machines.get(name)
         if machine is None:
-            machine = self.machines[name] = MachineUse(name, {}, is_open=False)
+            machine = self.machines[name] = MachineUse(Machine(name, {}, open=False))
             self._number()
         return machine, machine.adopted.setdefault(needs, Share(ADOPTED, needs))
 
@@ -131,18 +132,22 @@ class Pool:
         """Return the seconds that the last of what waits on a share may expect to wait there."""
         return self.seconds.get(share.needs, 0.0) * share.waiting / max(1, share.width)
 
-    def choose(self, candidates: Iterable[Candidate], now: float) -> Iterator[Grant]:
+    def longest(self, policy: Policy, needs: Needs) -> float:
+        """Return the seconds that a task may take: its timeout, or what such tasks took of late if it has none."""
+        return policy.timeout or self.seconds.get(needs, 0.0)
+
+    def choose(self, candidates: Iterable[Candidate], now: Now) -> Iterator[Grant]:
         """Yield what is to be handed out, first for free resources, then ahead; the caller hands it out at once."""
         for machine in self._held:
             machine.held = False
         self._held.clear()
-        ordered = self._sorted(list(candidates), now)
+        ordered = self._sorted(list(candidates), now.mono)
         budget = MOST
         unmet: list[Candidate] = []
         self.is_cut = False
         for candidate in ordered:
             cost = _cost(candidate)
-            for grant in self._fill(candidate, max(1, budget // cost)):
+            for grant in self._fill(candidate, max(1, budget // cost), now.wall):
                 budget -= grant.tasks * cost
                 self.passed.pop((candidate.run.id, candidate.queue.number), None)
                 yield grant
@@ -151,7 +156,7 @@ class Pool:
                 self.is_cut = True
                 return
         if len({candidate.queue.policy.resources for candidate in unmet}) <= 1:
-            yield from self._all_ahead(unmet, budget)
+            yield from self._all_ahead(unmet, budget, now.wall)
 
     def _sorted(self, candidates: list[Candidate], now: float) -> list[Candidate]:
         """Sort by priority, then who was passed over too long, then by turn, then the deeper ones first."""
@@ -163,15 +168,16 @@ class Pool:
 
         return sorted(candidates, key=key)
 
-    def _fill(self, candidate: Candidate, budget: int) -> Iterator[Grant]:
+    def _fill(self, candidate: Candidate, budget: int, wall: float) -> Iterator[Grant]:
         run, queue = candidate
         needs = pool_needs(run, queue.policy.resources)
+        longest = self.longest(queue.policy, needs)
         for position in self._rooms.of(needs):
             most = min(queue.room, len(queue.tasks), budget, run_room(run, queue.policy.resources))
             if most <= 0:
                 return
             machine = self._order[position]
-            if machine.held:
+            if machine.held or not machine.lasts(longest, wall):
                 continue
             count = min(machine.fits(needs), most)
             if count <= 0:
@@ -183,7 +189,7 @@ class Pool:
             self.turn = run.id
             yield Grant(candidate, machine, share, count, ahead=False)
 
-    def _note(self, candidate: Candidate, now: float, unmet: list[Candidate]) -> None:
+    def _note(self, candidate: Candidate, now: Now, unmet: list[Candidate]) -> None:
         """Remember a candidate without room; keep a machine free for one that was passed over too long."""
         run, queue = candidate
         key = (run.id, queue.number)
@@ -191,33 +197,39 @@ class Pool:
             self.passed.pop(key, None)
             return
         unmet.append(candidate)
-        since = self.passed.setdefault(key, now)
-        if now - since >= PATIENCE:
+        since = self.passed.setdefault(key, now.mono)
+        if now.mono - since >= PATIENCE:
             needs = pool_needs(run, queue.policy.resources)
-            fitting = [machine for machine in self.machines.values() if not machine.held and machine.could_fit(needs)]
+            longest = self.longest(queue.policy, needs)
+            fitting = [
+                machine
+                for machine in self.machines.values()
+                if not machine.held and machine.could_fit(needs) and machine.lasts(longest, now.wall)
+            ]
             if fitting:
-                soonest = min(fitting, key=lambda machine: sum(share.reserved for share in machine.shares.values()))
+                soonest = min(fitting, key=MachineUse.reserved)
                 soonest.held = True
                 self._held.append(soonest)
 
-    def _all_ahead(self, candidates: Iterable[Candidate], budget: int) -> Iterator[Grant]:
+    def _all_ahead(self, candidates: Iterable[Candidate], budget: int, wall: float) -> Iterator[Grant]:
         """Yield what may wait at launchers, within what is left of the turn's budget."""
         for candidate in candidates:
             cost = _cost(candidate)
-            for grant in self._ahead(candidate, max(1, budget // cost)):
+            for grant in self._ahead(candidate, max(1, budget // cost), wall):
                 budget -= grant.tasks * cost
                 yield grant
             if budget <= 0:
                 self.is_cut = True
                 return
 
-    def _ahead(self, candidate: Candidate, budget: int) -> Iterator[Grant]:
+    def _ahead(self, candidate: Candidate, budget: int, wall: float) -> Iterator[Grant]:
         """Yield a little work in advance for each machine, renewed when half of it is used up."""
         run, queue = candidate
         needs = pool_needs(run, queue.policy.resources)
         seconds = self.seconds.get(needs)
         if seconds is None or queue.policy.max_parallel is not None or needs != queue.policy.resources:
             return
+        longest = self.longest(queue.policy, needs)
         slots = min(AHEAD_TASKS, int(AHEAD_SECONDS / seconds)) if seconds > 0 else AHEAD_TASKS
         kind = needs, "ahead"
         for position in self._rooms.of(kind, self._next):
@@ -231,7 +243,7 @@ class Pool:
                 self._rooms.close(kind, position)
                 continue
             count = min(most - share.waiting, len(queue.tasks), budget, run.failures_left() - share.waiting)
-            if count > 0 and not machine.held and not share.recalling:
+            if count > 0 and not (machine.held or share.recalling) and machine.lasts(AHEAD_SECONDS + longest, wall):
                 share.width = width
                 budget -= count
                 self._next = position + 1

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import chain
 
 from attrs import define, field
+
+from daggy.executor import Machine
 
 Needs = tuple[tuple[str, float], ...]
 """Resources that one task needs, sorted by name."""
@@ -53,50 +56,88 @@ class MachineUse:
     """One machine of a pool and the shares on it.
 
     Args:
-        name: Unique in its pool.
-        totals: The resources that it has in all.
+        machine: What its executor says of it. One that it no longer names is closed, and stays until nothing of it is
+            in flight.
         shares: By needs.
         held: Whether it is kept free for a task that was passed over too long.
         adopted: What an earlier engine launched and still runs: it counts as in use, and in no width.
-        is_open: Whether it takes tasks. One that the executor no longer names stays until nothing of it is in flight.
         position: Where it stands in its pool's order.
     """
 
-    name: str
-    totals: Mapping[str, float]
+    machine: Machine
     shares: dict[Needs, Share] = field(factory=dict)
     held: bool = False
     adopted: dict[Needs, Share] = field(factory=dict)
-    is_open: bool = True
     position: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return its name, unique in its pool."""
+        return self.machine.name
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it takes tasks."""
+        return self.machine.open
 
     @property
     def is_empty(self) -> bool:
         """Return whether nothing is in flight here."""
-        return not any(share.waiting or share.running for share in (*self.shares.values(), *self.adopted.values()))
+        return not any(share.waiting or share.running for share in self.all_shares())
+
+    def all_shares(self) -> Iterator[Share]:
+        """Yield the shares of this engine and of earlier ones."""
+        return chain(self.shares.values(), self.adopted.values())
 
     def used(self) -> dict[str, float]:
-        """Return the resources that are reserved, by name."""
+        """Return the resources that are reserved, by name; labels are not used up."""
         used: dict[str, float] = {}
-        for share in (*self.shares.values(), *self.adopted.values()):
+        for share in self.all_shares():
             if count := share.reserved:
                 for name, amount in share.needs:
                     used[name] = used.get(name, 0.0) + amount * count
+        for name in self.machine.labels:
+            used.pop(name, None)
         return used
+
+    def reserved(self) -> int:
+        """Return for how many tasks there is room set aside."""
+        return sum(share.reserved for share in self.all_shares())
+
+    def most(self, name: str) -> float:
+        """Return how much of a resource one task may have here; of a label that is one."""
+        totals = self.machine.totals
+        return math.inf if totals is None else totals.get(name, float(name in self.machine.labels))
 
     def fits(self, needs: Needs) -> int:
         """Return how many more tasks with these needs may run here at this moment."""
-        if not self.is_open:
+        machine = self.machine
+        if not machine.open:
             return 0
-        wanted = [(name, amount) for name, amount in needs if amount > 0]
-        if not wanted:
-            return max(0, UNBOUNDED - (self.shares[needs].reserved if needs in self.shares else 0))
-        used = self.used()
-        free = ((self.totals.get(name, 0.0) - used.get(name, 0.0)) / amount for name, amount in wanted)
-        return max(0, math.floor(min(free) + SLACK))
+        rooms = [] if machine.slots is None else [machine.slots - self.reserved() + SLACK]
+        if machine.totals is not None:
+            used = self.used()
+            for name, amount in needs:
+                if amount > 0 and not (amount <= 1 and name in machine.labels):
+                    rooms.append((machine.totals.get(name, 0.0) - used.get(name, 0.0)) / amount + SLACK)
+        if not rooms:
+            rooms.append(UNBOUNDED - (self.shares[needs].reserved if needs in self.shares else 0))
+        return max(0, math.floor(min(rooms)))
 
     def could_fit(self, needs: Needs) -> bool:
         """Return whether one such task would fit on the machine if it were empty."""
-        return self.is_open and all(
-            self.totals.get(name, 0.0) + SLACK >= amount for name, amount in needs if amount > 0
+        return (
+            self.machine.open
+            and self.machine.slots != 0
+            and all(self.most(name) + SLACK >= amount for name, amount in needs if amount > 0)
         )
+
+    def lasts(self, seconds: float, wall: float) -> bool:
+        """Return whether a task that takes so long would end while the machine is there.
+
+        Args:
+            seconds: How long.
+            wall: The wall clock.
+        """
+        until = self.machine.until
+        return until is None or wall + seconds <= until

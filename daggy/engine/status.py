@@ -50,10 +50,10 @@ def pool_statuses(dispatcher: Dispatcher, attempts: Mapping[str, NDArray[np.int6
 
 
 def _machine(machine: MachineUse) -> MachineStatus:
-    shares = [*machine.shares.values(), *machine.adopted.values()]
+    shares = list(machine.all_shares())
     return MachineStatus(
         machine.name,
-        dict(machine.totals) if machine.is_open else {},
+        dict(machine.machine.totals or {}) if machine.is_open else {},
         {name: round(amount, 6) for name, amount in machine.used().items()},
         sum(share.running for share in shares),
         sum(share.waiting for share in shares),

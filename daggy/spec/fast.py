@@ -58,10 +58,10 @@ POLICY_FIELDS = [
     "pool",
     "is_generator",
 ]
-policy_of = attrgetter(*POLICY_FIELDS)
+policy_of = attrgetter(*POLICY_FIELDS, "details.timeout")
 """Returns the fields of a plain task that make its policy, `resources` left out."""
 
-NO_POLICY: tuple[Any, ...] = (UNSET,) * len(POLICY_FIELDS)
+NO_POLICY: tuple[Any, ...] = (UNSET,) * (len(POLICY_FIELDS) + 1)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _decode = msgspec.json.Decoder(PlainTask).decode
@@ -115,7 +115,10 @@ def _good_variables(environment: dict[str, str | None]) -> bool:
 
 def policy_given(task: PlainTask) -> dict[str, Any]:
     """Return what a plain task gives of its policy."""
-    given = {key: value for key, value in zip(POLICY_FIELDS, policy_of(task), strict=True) if value is not UNSET}
+    *values, timeout = policy_of(task)
+    given = {key: value for key, value in zip(POLICY_FIELDS, values, strict=True) if value is not UNSET}
+    if timeout is not UNSET:
+        given["details"] = {"timeout": timeout}
     if task.resources is not UNSET:
         given["resources"] = task.resources
     return given

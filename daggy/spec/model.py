@@ -99,6 +99,7 @@ class Policy:
     )
     crash_limit: int = 3
     is_generator: bool = False
+    timeout: float = 0.0  # seconds, as in the details; 0: none
 
 
 class Written(Protocol):

@@ -200,6 +200,9 @@ def merge_policy(inherited: Given, given: Given, pool: str) -> Policy:
         pool: The spec's.
     """
     said = {key: value for source in (inherited, given) for key, value in source.items() if key in POLICY}
+    for source in (inherited, given):
+        if "timeout" in (details := source.get("details", {})):
+            said["timeout"] = details["timeout"]
     resources = {"cores": 1.0, **inherited.get("resources", {}), **given.get("resources", {})}
     said["resources"] = tuple(sorted(resources.items()))
     said.setdefault("pool", pool)

@@ -85,7 +85,10 @@ async def _tells_what_it_is(bench: Bench) -> None:
     require(bool(names), "capacity() must name a machine")
     require(len(set(names)) == len(names), f"machines must have names of their own, not {names}")
     for machine in machines:
-        require(all(total > 0 for total in machine.totals.values()), f"totals of '{machine.name}' must be positive")
+        totals = (machine.totals or {}).values()
+        require(all(total > 0 for total in totals), f"totals of '{machine.name}' must be positive")
+        bounded = machine.totals is not None or machine.slots is not None
+        require(bounded, f"machine '{machine.name}' must have totals or slots")
     require(isinstance(executor.fixed, bool), "fixed must be a bool")
     require(set(names) <= set(executor.machines()), "machines() must have all that capacity() names")
     for problem in executor.check(Work("command", {"cores": 1.0}, {"nonsense": 1}, is_generator=False)):

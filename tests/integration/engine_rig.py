@@ -94,6 +94,8 @@ class Scene:
         self.recovered: dict[str, list[Reports | Exception]] = {}
         self.lives: list[Scripted] = []
         self.launched: list[tuple[str, str, int]] = []  # pool, argv joined, attempt
+        self.needs: dict[int, Mapping[str, float]] = {}  # by lane
+        self.checked: list[Work] = []
         self.finished: list[str] = []
         self.at: list[float] = []
         self.most = 0
@@ -148,6 +150,7 @@ class Scripted(Executor):
         return self.scene.fixed
 
     def check(self, work: Work) -> Iterable[Problem]:
+        self.scene.checked.append(work)
         return ()
 
     async def recover(self, epoch: int) -> Reports:
@@ -214,6 +217,7 @@ class Scripted(Executor):
 
     def _take(self, batch: Launches) -> None:
         self.width[batch.lane] = batch.width
+        assert self.scene.needs.setdefault(batch.lane, batch.needs) == batch.needs
         tickets = [Ticket(batch.run, batch.version, one.index, batch.epoch, one.attempt) for one in batch.launches]
         said = [" ".join(one.argv) for one in batch.launches]
         self.waiting.setdefault(batch.lane, []).extend(zip(tickets, said, strict=True))

@@ -195,6 +195,37 @@ async def test_a_pool_without_machines_waits_for_one(tmp_path: Path, autojump_cl
         assert ("default", "n") in engine.state.places.numbers
 
 
+async def test_a_task_goes_only_where_it_can_end_before_the_machine_goes(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    async with at_work(tmp_path, scene) as engine:
+        soon = engine.clock() + 1000
+        scene.machines["default"] = [Machine("m", {"cores": 4.0}, until=soon)]
+        scene.life().changed()
+        long, short = ({"details": {"command": [word], "timeout": t}} for word, t in (("long", "1h"), ("short", "60s")))
+        run = await submit(engine, {"long": long, "short": short, "untimed": template("untimed")})
+        await trio.sleep(100)
+        assert sorted(scene.words) == ["short", "untimed"]
+        scene.machines["default"] = [Machine("m", {"cores": 4.0}, until=soon + 3600)]
+        scene.life().changed()
+        await engine.runs.ended(run.id)
+        assert run.state is RunState.COMPLETED
+
+
+async def test_executors_are_told_what_tasks_need_and_how_long_they_may_take(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=4.0)
+    scene.machines["default"] = [Machine("m", None, slots=2)]
+    async with at_work(tmp_path, scene) as engine:
+        timed = {"details": {"command": ["b"], "timeout": "1m"}, "resources": {"gpus": 2, "licences": 1}}
+        run = await submit(engine, {"a": template("a"), "b": timed}, limits={"licences": 1})
+        await engine.runs.ended(run.id)
+    assert sorted(scene.needs.values(), key=len) == [{"cores": 1.0}, {"cores": 1.0, "gpus": 2.0}]
+    assert [(work.timeout, work.resources.get("gpus")) for work in scene.checked] == [(0.0, None), (60.0, 2.0)]
+
+
 @pytest.mark.parametrize(
     ("keys", "line"),
     [

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from hypothesis import given, settings, strategies as st
 
 from daggy.attempt import REPORT, Kind, Reports, Rows
 from daggy.engine.flights import Flights, Slot
-from daggy.engine.pool import AHEAD_TASKS, MOST, PATIENCE, WRITTEN_COST, Candidate, Pool
+from daggy.engine.pool import AHEAD_TASKS, MOST, PATIENCE, WRITTEN_COST, Candidate, Grant, Pool
 from daggy.executor import Machine
 from daggy.plan import plan
 from daggy.run.reports import on_reports
@@ -76,9 +77,11 @@ class World:
     slots: dict[int, Slot] = field(factory=dict)
     clock: float = 0.0
 
-    def dispatch(self) -> None:
+    def dispatch(self) -> list[Grant]:
+        """Hand out what is ready; return what was granted."""
+        grants = []
         candidates = [Candidate(self.run, self.run.frontier.queues[number]) for number in self.run.frontier.ready]
-        for grant in self.pool.choose(candidates, self.clock):
+        for grant in self.pool.choose(candidates, Now(self.clock, self.clock)):
             taken = self.run.frontier.take(grant.candidate.queue, grant.tasks)
             if not grant.ahead:
                 grant.share.width -= grant.tasks - len(taken)
@@ -87,6 +90,8 @@ class World:
             attempts = self.run.frontier.attempt[taken].tolist()
             launcher = self.launchers.setdefault(grant.machine.name, SimulatedLauncher())
             launcher.launch(grant.share.lane, grant.share.width, list(zip(taken.tolist(), attempts, strict=True)))
+            grants.append(grant)
+        return grants
 
     def report(self, launcher: SimulatedLauncher, most: int) -> None:
         rows = launcher.say(most)
@@ -99,22 +104,26 @@ class World:
             if not launcher.running:
                 continue
             needs = {share.lane: share.needs for share in self.pool.machines[name].shares.values()}
+            slots = self.pool.machines[name].machine.slots
+            assert slots is None or len(launcher.running) <= slots
             for resource in RESOURCES:
                 used = sum(dict(needs[lane]).get(resource, 0.0) for lane, _, _ in launcher.running)
-                assert used <= self.pool.machines[name].totals[resource] + 1e-6
+                assert used <= self.pool.machines[name].most(resource) + 1e-6
 
 
-def make_run(templates: list[tuple[int, dict[str, float], int, int | None]]) -> Run:
-    """Return a run of templates given as (tasks, needs, priority, max_parallel), none waiting for another."""
+def make_run(templates: Sequence[tuple[int, dict[str, float], int, int | None, *tuple[float, ...]]]) -> Run:
+    """Return a run of templates given as (tasks, needs, priority, max_parallel and perhaps timeout), none waiting for
+    another.
+    """
     made = tuple(
         Template(
             f"t{number}",
             Details(command=("true",)),
-            Policy(resources=tuple(sorted(needs.items())), priority=priority, max_parallel=most),
+            Policy(resources=tuple(sorted(needs.items())), priority=priority, max_parallel=most, timeout=sum(timeout)),
             parameters={"N": RangeValues.of(0, tasks)},
             uses=("N",),
         )
-        for number, (tasks, needs, priority, most) in enumerate(templates)
+        for number, (tasks, needs, priority, most, *timeout) in enumerate(templates)
     )
     run = Run(1, plan(RunSpec(made, parameters={"N": RangeValues.of(0, 1)})), created=0.0, epoch=1)
     run.begin()
@@ -233,36 +242,62 @@ def launchers(world: World) -> list[SimulatedLauncher]:
     return list(world.launchers.values())
 
 
-ABILITY = st.lists(st.sampled_from([1.0, 2.0, 3.0]), max_size=3)
+MACHINES = (
+    Machine("m0", {"cores": 3.0, "memory_mb": 1000.0}, labels=frozenset({"ssd"})),
+    Machine("m1", {"cores": 3.0, "memory_mb": 1000.0}, slots=2),
+    Machine("m2", None, slots=3, labels=frozenset({"ssd"})),
+)
+PRESENCE = st.tuples(*[st.none() | st.tuples(st.booleans(), st.none() | st.integers(0, 60)) for _ in MACHINES])
+"""Of each machine whether it is named, is open, and for how many more seconds it is there."""
+
+a_task = st.tuples(
+    st.integers(1, 12),
+    st.fixed_dictionaries(
+        {"cores": st.sampled_from([0.5, 1.0, 3.0]), "memory_mb": st.sampled_from([0.0, 900.0])},
+        optional={"ssd": st.just(1.0)},
+    ),
+    st.integers(-1, 1),
+    st.sampled_from([None, 3]),
+    st.sampled_from([0.0, 5.0, 30.0]),
+)
 
 
 @settings(deadline=None)
 @given(
-    templates=st.lists(template, min_size=1, max_size=4),
+    templates=st.lists(a_task, min_size=1, max_size=4),
     moves=st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 50), st.integers(1, 6), st.none() | ABILITY), max_size=60
+        st.tuples(st.integers(0, 2), st.integers(0, 50), st.integers(1, 6), st.none() | PRESENCE), max_size=60
     ),
 )
 def test_machines_that_come_and_go_never_run_more_than_they_have(
-    templates: list[tuple[int, dict[str, float], int, int | None]],
-    moves: list[tuple[int, int, int, list[float] | None]],
+    templates: list[tuple[int, dict[str, float], int, int | None, float]],
+    moves: list[tuple[int, int, int, tuple[tuple[bool, int | None] | None, ...] | None]],
 ) -> None:
-    """One that is away keeps what it runs, gets nothing, and has that room less when it comes back."""
+    """One that is away or closed keeps what it runs, gets nothing, and has that room less when it comes back; nothing
+    goes where it would outlast the machine.
+    """
     world = World(make_run(templates), Pool("p"))
-    cores = {f"m{n}": 3.0 for n in range(3)}
-    there: set[str] = set()
-    ends = [(n % 3, n, 100, [3.0] * 3 if not n else None) for n in range(4000)]
-    for which, position, most, given_ in [*moves, *ends]:
+    world.pool.seconds.update({tuple(sorted(one[1].items())): 10.0 for one in templates})
+    there: dict[str, Machine] = {}
+    everything: tuple[tuple[bool, int | None] | None, ...] = ((True, None),) * 3
+    ends = [(n % 3, n, 100, everything if not n else None) for n in range(4000)]
+    for which, position, most, presence in [*moves, *ends]:
         world.clock += 1.0
-        if given_ is not None:
-            there = {f"m{n}" for n in range(len(given_))}
-            world.pool.set_capacity(
-                [Machine(name, {"cores": cores[name], "memory_mb": 1000.0}) for name in sorted(there)]
-            )
+        if presence is not None:
+            there = {
+                machine.name: evolve(machine, open=said[0], until=None if said[1] is None else world.clock + said[1])
+                for machine, said in zip(MACHINES, presence, strict=True)
+                if said is not None
+            }
+            world.pool.set_capacity(list(there.values()))
         before = {name: launcher.accepted for name, launcher in world.launchers.items()}
-        world.dispatch()
+        for grant in world.dispatch():
+            until = there[grant.machine.name].until
+            assert until is None or world.clock + (grant.candidate.queue.policy.timeout or 10.0) <= until
+            labels = {name for name, _ in grant.share.needs} - set(RESOURCES)
+            assert labels <= there[grant.machine.name].labels
         for name, launcher in world.launchers.items():
-            assert name in there or launcher.accepted == before[name]
+            assert (name in there and there[name].open) or launcher.accepted == before[name]
             assert not launcher.running or name in world.pool.machines
         world.check_totals()
         found = launchers(world)

@@ -88,6 +88,7 @@ def test_everything_that_a_spec_can_say() -> None:
         retry_on=frozenset({"exit", 7}),
         crash_limit=1,
         is_generator=True,
+        timeout=90.0,
     )
     assert template.parents == (Dependency("u"), Dependency("v", ("A",), On.ENDED))
     assert template.children == (Dependency("w", None),)
@@ -137,6 +138,7 @@ def test_defaults_are_merged_by_key() -> None:
     assert a.details == Details(("x",), environment={"A": "1", "B": "1"}, timeout=5.0, options={"x": {"a": 1}})
     assert b.details.environment == {"A": "1", "B": "2", "C": None}
     assert (b.details.timeout, b.details.options) == (6.0, {"x": {"a": 1}, "y": {}})
+    assert (a.policy.timeout, b.policy.timeout) == (5.0, 6.0)
     assert (a.policy.resources, b.policy.resources) == (
         (("cores", 2.0), ("gpus", 1.0)),
         (("cores", 2.0), ("gpus", 0.0)),
