@@ -45,6 +45,7 @@ class Reason(enum.IntEnum):
     OUTPUT = 7
     GENERATOR = 8
     LOST = 9
+    MEMORY = 10  # killed for want of memory, by whoever can tell: a scheduler, a cgroup
 
 
 class Kind(enum.IntEnum):

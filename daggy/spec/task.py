@@ -14,7 +14,7 @@ from daggy.spec.model import Dependency, On, Policy, Templating
 from daggy.spec.names import bare
 from daggy.spec.problems import Problems, did_you_mean, join, kind, quote
 
-RETRIED = ("exit", "signal", "timeout", "spawn", "generator")
+RETRIED = ("exit", "signal", "timeout", "spawn", "generator", "memory")
 """Reasons that `retry_on` may name."""
 
 _Reader = Callable[[object, str, Problems], Any]

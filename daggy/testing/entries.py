@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from attrs import frozen
 
-from daggy.tracker import ATTEMPT, Attempts, Entry, Moved, Rows, State, Submitted
+from daggy.tracker import ATTEMPT, Attempts, Entry, Moved, Reason, Rows, State, Submitted
 
 MICROSECOND = 1.001e-6
 """Times that differ by less are the same for a tracker, in seconds."""
@@ -55,7 +55,7 @@ def random_rows(count: int, seed: int, tasks: int = 1000) -> Rows:
         top = min(int(limits.max), 2**52)
         rows[name] = random.integers(int(limits.min), top, count, endpoint=True).astype(kind)
     rows["index"] = random.integers(0, tasks, count)
-    rows["reason"] = random.integers(0, 10, count)
+    rows["reason"] = random.integers(0, len(Reason), count)
     rows["outcome"] = random.choice([State.QUEUED, State.COMPLETED, State.ERRORED, State.KILLED], count)
     plain = random.random(count) < 0.5
     for name in ("code", "reason", "failures", "crashes", "flags", "stderr"):

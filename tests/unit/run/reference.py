@@ -13,7 +13,7 @@ from attrs import define, field
 from daggy.attempt import STOPPED, Reason, RunState, State
 
 FAILED = {State.ERRORED, State.KILLED, State.UPSTREAM_FAILED}
-RETRIED = {Reason.EXIT, Reason.SIGNAL, Reason.TIMEOUT, Reason.SPAWN, Reason.GENERATOR}
+RETRIED = {Reason.EXIT, Reason.SIGNAL, Reason.TIMEOUT, Reason.SPAWN, Reason.GENERATOR, Reason.MEMORY}
 
 Json = dict[str, Any]
 

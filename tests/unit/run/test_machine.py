@@ -41,6 +41,7 @@ CODES = {"delayed": states.DELAYED, "sent": states.SENT}
 ENDS = [
     *[(Reason.OK, 0, 0)] * 3, (Reason.EXIT, 1, 0), (Reason.EXIT, 3, 0), (Reason.SIGNAL, -9, 0), (Reason.TIMEOUT, 0, 0),
     (Reason.LOST, 0, 0), (Reason.KILLED, 0, 0), (Reason.KILLED, 0, STOPPED), (Reason.TEMPLATE, 0, 0),
+    (Reason.MEMORY, -9, 0),
 ]  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def templates(draw: st.DrawFn, known: dict[str, Json], parameters: dict[str, lis
     made["priority"] = draw(st.integers(0, 1))
     made["is_generator"] = draw(st.sampled_from([False, False, True]))
     if draw(BOTH):
-        made["retry_on"] = draw(st.sampled_from([["exit"], [3, "signal"], ["timeout"]]))
+        made["retry_on"] = draw(st.sampled_from([["exit"], [3, "signal"], ["timeout", "memory"]]))
     return made
 
 
