@@ -191,6 +191,19 @@ class Executor(abc.ABC):
         """Why it cannot carry anything out at this moment, with the mend; empty if all is well."""
         return ""
 
+    def waits(self, ticket: Ticket) -> str:  # noqa: ARG002 - for those that override it
+        """Return what the place says of a task that was launched and has not begun, for `daggy explain`: the name of
+        its job there, and why it waits. Empty if it says nothing. Asked often, so from memory.
+        """
+        return ""
+
+    async def forget(self, run: int) -> None:  # noqa: B027 - most keep all in the state directory
+        """Remove what lies elsewhere of a run that has been removed; `runs/<run>` of the state directory goes after it.
+
+        May be called while `run` does not run, and again for the same run. It is given 10 s: what it cannot reach by
+        then is its own to remember.
+        """
+
     @property
     @abc.abstractmethod
     def fixed(self) -> bool:

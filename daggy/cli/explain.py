@@ -147,6 +147,7 @@ _LINES: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     ),
     "reserved": lambda r, _: f"pool '{r['pool']}' keeps {', '.join(r['machines'])} free for a task that waited longer",
     "turn": lambda r, _: _turn(r),
+    "waits": lambda r, _: f"pool '{r['pool']}' says: {r['message']}",
     "handed_out": lambda r, _: f"attempt {r['attempt']} was handed out and has not started",
     "ready": lambda r, _: f"it is ready; {r['ahead']:,} of its template are queued, with priority {r['priority']}",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from functools import partial
 
@@ -9,7 +10,9 @@ import trio
 from attrs import define, field
 
 from daggy.engine.admission import check_needs
+from daggy.engine.batches import fault
 from daggy.engine.commits import Commits
+from daggy.engine.dispatch import PoolLink
 from daggy.engine.runs import UNENDED, Runs
 from daggy.engine.state import EngineState
 from daggy.errors import ConflictError
@@ -22,6 +25,11 @@ from daggy.tracker import RunRecord, Submitted
 
 KEYS_SECONDS = 86_400.0
 """How long a submission's key is remembered."""
+
+FORGET_SECONDS = 10.0
+"""Seconds that an executor has to remove what lies elsewhere of a run."""
+
+LOG = logging.getLogger("daggy.engine")
 
 
 @define(eq=False)
@@ -164,9 +172,27 @@ class Commands:
             self.state.news.note_forgotten(run_id)
 
     async def remove_outputs(self, run_id: int) -> None:
-        """Remove what a run's tasks wrote, if there is any."""
+        """Remove what a run's tasks wrote, if there is any: here last, so that all is tried again after a crash."""
+        async with trio.open_nursery() as nursery:
+            for link in self.state.dispatcher.links.values():
+                nursery.start_soon(_forget_elsewhere, link, run_id)
         remove = partial(shutil.rmtree, self.state.directory.path / "runs" / str(run_id), ignore_errors=True)
         if self.state.threads:
             await trio.to_thread.run_sync(remove)
         else:
             remove()
+
+
+async def _forget_elsewhere(link: PoolLink, run_id: int) -> None:
+    if link.executor is None:
+        return
+    message = f"not done within {FORGET_SECONDS:g} s"
+    try:
+        with trio.move_on_after(FORGET_SECONDS) as scope:
+            await link.executor.forget(run_id)
+    except Exception as error:  # noqa: BLE001 - a plug-in is isolated: the run is removed whatever it raises
+        message = fault(error)
+    else:
+        if not scope.cancelled_caught:
+            return
+    LOG.warning("pool '%s' may keep output of run %d, which was removed: %s", link.pool.name, run_id, message)

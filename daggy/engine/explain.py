@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from daggy.attempt import Ticket
+from daggy.engine.batches import fault
 from daggy.engine.dispatch import PoolLink
 from daggy.engine.engine import Engine
 from daggy.engine.pool import pool_needs
@@ -20,13 +22,30 @@ def explain(engine: Engine, run: Run, index: int, attempts: Sequence[AttemptShap
 
     Kinds beyond those of `daggy.view.explain`: `held` (nothing of the run is started), `pool` (it can start nothing at
     this moment), `resource` (of the pool's machines, what is lacking), `reserved` (a machine is kept free for a task
-    that was passed over too long), `turn` (how many tasks go first).
+    that was passed over too long), `turn` (how many tasks go first), `waits` (what the place says to which it was
+    handed out).
     """
     told = of_run(run, index, engine.place_names(), engine.now(), attempts)
     code = int(run.frontier.state[index])
+    if code == states.SENT:
+        return Explanation(told.state, [*_said(engine, run.ticket(index)), *told.because])
     if code != states.QUEUED:
         return told
     return Explanation(told.state, [*_waits(engine, run, index), *told.because])
+
+
+def _said(engine: Engine, ticket: Ticket) -> Iterator[Because]:
+    """Yield what its executor says of a task that has not begun."""
+    pool = engine.state.flights.pool_of(ticket)
+    executor = None if pool is None else engine.state.dispatcher.links[pool.name].executor
+    if pool is None or executor is None:
+        return
+    try:
+        message = executor.waits(ticket)
+    except Exception as error:  # noqa: BLE001 - a plug-in is isolated: the rest is told whatever it raises
+        message = fault(error)
+    if message:
+        yield {"kind": "waits", "pool": pool.name, "message": message}
 
 
 def _waits(engine: Engine, run: Run, index: int) -> Iterator[Because]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -96,6 +96,9 @@ class Scene:
         self.launched: list[tuple[str, str, int]] = []  # pool, argv joined, attempt
         self.needs: dict[int, Mapping[str, float]] = {}  # by lane
         self.checked: list[Work] = []
+        self.says: Callable[[Ticket], str] = lambda _: ""  # of what has not begun
+        self.forgotten: list[tuple[str, int]] = []  # pool, run
+        self.forget: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.finished: list[str] = []
         self.at: list[float] = []
         self.most = 0
@@ -152,6 +155,13 @@ class Scripted(Executor):
     def check(self, work: Work) -> Iterable[Problem]:
         self.scene.checked.append(work)
         return ()
+
+    def waits(self, ticket: Ticket) -> str:
+        return self.scene.says(ticket)
+
+    async def forget(self, run: int) -> None:
+        self.scene.forgotten.append((self.site.pool, run))
+        await self.scene.forget()
 
     async def recover(self, epoch: int) -> Reports:
         await trio.lowlevel.checkpoint()

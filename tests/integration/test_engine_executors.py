@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import trio
 import trio.testing
 
+from daggy.engine.explain import explain
 from daggy.errors import SpecError
-from daggy.executor import Kind, Machine, Reason, Reports
+from daggy.executor import Kind, Machine, Reason, Reports, Ticket
 from daggy.run.run import Run
 from daggy.spec import parse
 from daggy.tracker import RunState
@@ -224,6 +226,33 @@ async def test_executors_are_told_what_tasks_need_and_how_long_they_may_take(
         await engine.runs.ended(run.id)
     assert sorted(scene.needs.values(), key=len) == [{"cores": 1.0}, {"cores": 1.0, "gpus": 2.0}]
     assert [(work.timeout, work.resources.get("gpus")) for work in scene.checked] == [(0.0, None), (60.0, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (
+            lambda ticket: f"job 51_{ticket.index}: held",
+            [{"kind": "waits", "pool": "default", "message": "job 51_1: held"}],
+        ),
+        (
+            lambda ticket: 1 / 0,
+            [{"kind": "waits", "pool": "default", "message": "ZeroDivisionError: division by zero"}],
+        ),
+        (lambda ticket: "", []),
+    ],
+)
+async def test_what_the_place_says_of_a_task_that_has_not_begun_explains_it(
+    tmp_path: Path, says: Callable[[Ticket], str], told: list[object], autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.says = says
+    async with at_work(tmp_path, scene) as engine:
+        engine.state.dispatcher.links["default"].pool.learn((("cores", 1.0),), 0.01, 1)  # so that one goes ahead
+        run = await submit(engine, {f"t{number}": template(f"t{number}") for number in range(2)})
+        await scene.until(lambda: scene.life().waiting.get(0))
+        handed_out = {"kind": "handed_out", "attempt": 1}
+        assert explain(engine, run, 1).because == [*told, handed_out]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +110,41 @@ async def test_attempts_of_a_run_that_is_forgotten_meanwhile_are_not_found(
         await engine.commands.forget(1)
         with pytest.raises(NotFoundError, match="no run 1"):
             await engine.archive.attempts(run, 0)
+
+
+async def _fails() -> None:
+    await trio.lowlevel.checkpoint()
+    raise RuntimeError("the far disk is away")
+
+
+@pytest.mark.parametrize(
+    ("forget", "told"),
+    [
+        (trio.lowlevel.checkpoint, []),
+        (_fails, ["RuntimeError: the far disk is away"]),
+        (trio.sleep_forever, ["not done within 10 s"]),
+    ],
+)
+async def test_executors_remove_what_lies_elsewhere_before_a_run_is_gone(
+    tmp_path: Path,
+    forget: Callable[[], Awaitable[None]],
+    told: list[str],
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene, there = Scene(near=1.0, far=1.0), []
+
+    async def look() -> None:
+        there.append((tmp_path / "state/runs/1").exists())
+        await forget()
+
+    scene.forget = look
+    async with at_work(tmp_path, scene) as engine:
+        await ended(engine, 1)
+        await engine.commands.forget(1)
+        assert sorted(scene.forgotten) == [("far", 1), ("near", 1)]
+        assert there == [True, True]
+        assert not (tmp_path / "state/runs/1").exists()
+    pools = ("far", "near") if told else ()
+    wanted = [f"pool '{pool}' may keep output of run 1, which was removed: {what}" for pool in pools for what in told]
+    assert sorted(caplog.messages) == wanted
