@@ -20,10 +20,19 @@ from daggy.errors import UsageError
 
 @frozen
 class Epoch:
-    """A new engine begins; `number` is above every earlier one."""
+    """A new engine begins.
+
+    Args:
+        number: Above every earlier one.
+        at: Wall clock.
+        instance: The mark of its state directory, which its tasks and launchers carry; empty: not known.
+        host: Its machine's name; empty: not known.
+    """
 
     number: int
     at: float
+    instance: str = ""
+    host: str = ""
 
 
 @frozen
@@ -240,6 +249,10 @@ class Tracker(abc.ABC):
     @abc.abstractmethod
     def last_epoch(self) -> int:
         """Return the highest epoch appended; 0 if there is none."""
+
+    @abc.abstractmethod
+    def epochs(self) -> Sequence[Epoch]:
+        """Return every epoch appended, ascending: who has kept runs here before."""
 
     @abc.abstractmethod
     def last_run(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -149,7 +150,8 @@ class Engine:
         async with trio.open_nursery() as nursery:
             self.state.nursery = nursery
             nursery.start_soon(self.writer.run)
-            await self.writer.kept(self.writer.give([Epoch(self.epoch, self.clock())]))
+            begun = Epoch(self.epoch, self.clock(), self.directory.instance, socket.gethostname())
+            await self.writer.kept(self.writer.give([begun]))
             if self.state.follow:
                 nursery.start_soon(self.news.run)
             async with trio.open_nursery() as executors:

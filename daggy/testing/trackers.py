@@ -67,6 +67,7 @@ def _begins_empty(bench: _Bench) -> None:
     tracker = bench.tracker
     require(tracker.last_epoch() == 0, "last_epoch() of an empty tracker must be 0")
     require(tracker.last_run() == 0, "last_run() of an empty tracker must be 0")
+    require(not tracker.epochs(), "epochs() of an empty tracker must be empty")
     require(not tracker.places(), "places() of an empty tracker must be empty")
     require(not tracker.runs(RunFilter()), "runs() of an empty tracker must be empty")
     _require_unknown(tracker, 1)
@@ -76,8 +77,10 @@ def _begins_empty(bench: _Bench) -> None:
 
 
 def _keeps_epochs_and_places(bench: _Bench) -> None:
-    bench.tracker.append([Epoch(1, 10.0), Place(0, "default", "here"), Epoch(2, 11.5), Place(7, "far", "there")])
+    epochs = [Epoch(1, 10.0), Epoch(2, 11.5, "0a1b", "ä.example")]
+    bench.tracker.append([epochs[0], Place(0, "default", "here"), epochs[1], Place(7, "far", "there")])
     for _ in range(2):
+        require(list(bench.tracker.epochs()) == epochs, "epochs() must give every epoch appended, whole, ascending")
         require(bench.tracker.last_epoch() == 2, "last_epoch() must be the highest appended")
         places = dict(bench.tracker.places())
         require(places == {0: ("default", "here"), 7: ("far", "there")}, "places() must give every place appended")

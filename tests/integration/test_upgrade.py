@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,9 @@ def test_ends_in_the_spool_of_an_earlier_launcher_count(tmp_path: Path) -> None:
         index = tasks["ends"]["index"]
         assert server.api("GET", f"/runs/2/tasks/{index}/logs/stdout", params={"attempt": 1}).text == "ends 1\n"
         assert server.get("/runs/1")["state"] == "errored"
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "daggy.db")) as database:
+        epochs = database.execute("SELECT number, instance, host FROM epochs_readable ORDER BY number").fetchall()
+    assert epochs == [(1, "", ""), (2, mark.read_text().split()[0], socket.gethostname())]
 
 
 @pytest.mark.trio

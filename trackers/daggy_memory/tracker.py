@@ -62,7 +62,7 @@ class MemoryTracker(Tracker):
         del settings, directory
         self._runs: dict[int, _Run] = {}
         self._places: dict[int, tuple[str, str]] = {}
-        self._last_epoch = 0
+        self._epochs: dict[int, Epoch] = {}
         self._last_run = 0
         self._keys: dict[str, tuple[float, int, str]] = {}
         self._told: deque[NewsItem] = deque(maxlen=TOLD_KEPT)
@@ -81,7 +81,11 @@ class MemoryTracker(Tracker):
 
     def last_epoch(self) -> int:
         """Return the highest epoch appended; 0 if there is none."""
-        return self._last_epoch
+        return max(self._epochs, default=0)
+
+    def epochs(self) -> Sequence[Epoch]:
+        """Return every epoch appended, ascending."""
+        return [self._epochs[number] for number in sorted(self._epochs)]
 
     def last_run(self) -> int:
         """Return the highest run id ever given, forgotten runs included; 0 if there is none."""
@@ -187,7 +191,7 @@ class MemoryTracker(Tracker):
     def _keep(self, entry: Entry) -> None:
         match entry:
             case Epoch():
-                self._last_epoch = max(self._last_epoch, entry.number)
+                self._epochs[entry.number] = entry
             case Place():
                 self._places[entry.number] = (entry.pool, entry.host)
             case NewsItem():

@@ -14,6 +14,7 @@ import numpy as np
 from daggy.tracker import (
     ATTEMPT,
     Attempts,
+    Epoch,
     Generated,
     History,
     Moved,
@@ -125,6 +126,12 @@ def read_attempts_of(
     rows = np.concatenate([np.zeros(0, ATTEMPT), *(piece for piece, _ in pieces)])
     versions = np.concatenate([np.zeros(0, np.int64), *(version for _, version in pieces)])
     return list(_batches(run, rows, versions, {place: row[0] for place, row in enumerate(told) if row}))
+
+
+def read_epochs(connection: sqlite3.Connection) -> Sequence[Epoch]:
+    """Return every epoch, ascending."""
+    found = connection.execute("SELECT number, at, instance, host FROM epochs ORDER BY number")
+    return [Epoch(*row) for row in found]
 
 
 def read_places(connection: sqlite3.Connection) -> Mapping[int, tuple[str, str]]:

@@ -13,7 +13,7 @@ from daggy.tracker import Reason, RunState, State
 
 FILE = "daggy.db"
 """The database's name in the state directory."""
-FORMAT = 3
+FORMAT = 4
 """Version of the tables, in `PRAGMA user_version`."""
 APPLICATION = 0x44414759
 """`PRAGMA application_id` of a database of Daggy: "DAGY"."""
@@ -48,6 +48,13 @@ INSERT INTO tags SELECT key, value, run FROM runs, json_each(runs.tags);
 CREATE INDEX runs_by_name ON runs (name, run);
 """
 """What format 3 brought."""
+
+SINCE_3 = """
+ALTER TABLE epochs ADD COLUMN instance TEXT NOT NULL DEFAULT ''; -- the mark of the engine's state directory
+ALTER TABLE epochs ADD COLUMN host TEXT NOT NULL DEFAULT '';
+CREATE VIEW epochs_readable AS SELECT number, datetime(at, 'unixepoch') AS at, instance, host FROM epochs;
+"""
+"""What format 4 brought."""
 
 TABLES = """
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, at REAL NOT NULL);
@@ -113,7 +120,7 @@ NAMES: tuple[tuple[str, str, type[enum.IntEnum]], ...] = (
 )  # fmt: skip
 """Tables of names, by number."""
 
-MIGRATIONS = {1: SINCE_1, 2: SINCE_2}
+MIGRATIONS = {1: SINCE_1, 2: SINCE_2, 3: SINCE_3}
 """Statements that migrate each earlier format to the next one."""
 
 

@@ -13,8 +13,16 @@ from typing import Any, ClassVar, Self
 from attrs import frozen
 
 from daggy.errors import InternalError, TrackerError
-from daggy.tracker import Attempts, Entry, History, NewsItem, RunFilter, RunRecord, Tracker
-from daggy_sqlite.reading import read_attempts, read_attempts_of, read_history, read_places, read_runs, read_told
+from daggy.tracker import Attempts, Entry, Epoch, History, NewsItem, RunFilter, RunRecord, Tracker
+from daggy_sqlite.reading import (
+    read_attempts,
+    read_attempts_of,
+    read_epochs,
+    read_history,
+    read_places,
+    read_runs,
+    read_told,
+)
 from daggy_sqlite.schema import FAULTS, FILE, RUN_SHIFT, damaged, open_readonly, open_writable, translated
 from daggy_sqlite.writing import Counts, Writer, count_attempts, remove_tags
 
@@ -86,6 +94,11 @@ class SqliteTracker(Tracker):
     def last_epoch(self) -> int:
         """Return the highest epoch appended; 0 if there is none."""
         return self._number("SELECT max(number) FROM epochs")
+
+    def epochs(self) -> Sequence[Epoch]:
+        """Return every epoch appended, ascending."""
+        with self._reading():
+            return read_epochs(self._connection)
 
     def last_run(self) -> int:
         """Return the highest run id ever given, forgotten runs included; 0 if there is none."""

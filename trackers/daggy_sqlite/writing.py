@@ -66,7 +66,8 @@ class Writer:
         """
         for entry in entries:
             if isinstance(entry, Epoch):
-                self.connection.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (entry.number, entry.at))
+                epoch = (entry.number, entry.at, _text(entry.instance), _text(entry.host))
+                self.connection.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)", epoch)
             elif isinstance(entry, Place):
                 place = (entry.number, _text(entry.pool), _text(entry.host))
                 self.connection.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", place)

@@ -103,9 +103,9 @@ class Trackers(RuleBasedStateMachine):
         version = max(self.versions(run)) + 1
         self.pending.append(Submitted(run, version, spec, f"d{version}", name, tags, at, keep))
 
-    @rule(number=st.integers(0, 20), at=TIMES)
-    def new_epoch(self, number: int, at: float) -> None:
-        self.pending.append(Epoch(number, at))
+    @rule(number=st.integers(0, 20), at=TIMES, instance=TEXTS, host=TEXTS)
+    def new_epoch(self, number: int, at: float, instance: str, host: str) -> None:
+        self.pending.append(Epoch(number, at, instance, host))
 
     @rule(number=st.integers(0, 5), pool=TEXTS, host=TEXTS)
     def new_place(self, number: int, pool: str, host: str) -> None:
@@ -188,10 +188,11 @@ class Trackers(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        epochs = [entry.number for entry in self.naive.entries if isinstance(entry, Epoch)]
+        epochs = {entry.number: entry for entry in self.naive.entries if isinstance(entry, Epoch)}
         places = {e.number: (e.pool, e.host) for e in self.naive.entries if isinstance(e, Place)}
         for tracker in self.both():
             assert tracker.last_epoch() == max(epochs, default=0)
+            assert list(tracker.epochs()) == [epochs[number] for number in sorted(epochs)]
             assert tracker.last_run() == self.naive.last_run
             assert dict(tracker.places()) == places
             self.agree_on_runs(tracker)

@@ -11,7 +11,7 @@ import pytest
 from daggy.errors import DirectoryError
 from daggy.run.replay import replay
 from daggy.run.states import Now
-from daggy.tracker import NewsItem, RunFilter, RunState
+from daggy.tracker import Epoch, NewsItem, RunFilter, RunState
 from daggy.view.shapes import Filter, tasks
 from daggy_sqlite import SqliteSettings, SqliteTracker, schema
 
@@ -48,6 +48,19 @@ def test_a_directory_of_format_1_is_brought_up_and_its_run_goes_on(old: Path) ->
     tracker.append([NewsItem(1, 1, 0.0, b"{}")])
     tracker.close()
     assert format_of(old) == schema.FORMAT
+
+
+def test_epochs_of_format_3_are_nobodys(tmp_path: Path) -> None:
+    """Nobody wrote down whose they were; those that follow say it."""
+    shutil.copy(KEPT.with_name("format-3") / "daggy.db", tmp_path)
+    tracker = SqliteTracker(SqliteSettings(), tmp_path)
+    (before,) = tracker.epochs()
+    assert (before.number, before.instance, before.host) == (1, "", "")
+    assert [len(batch.rows) for batch in tracker.attempts(2, 0, 9)] == [1]
+    tracker.append([mine := Epoch(2, 5.5, "0a1b", "here")])
+    assert tracker.epochs() == [before, mine]
+    tracker.close()
+    assert format_of(tmp_path) == schema.FORMAT
 
 
 def test_looking_at_a_directory_of_format_1_says_how_to_bring_it_up(old: Path) -> None:
