@@ -31,10 +31,6 @@ _TICKS = 4194304.0  # 2**22: wall times of this century are whole multiples of 2
 _NO_PROCESS = -(1 << 62)
 
 
-def _texts(columns: Sequence[str]) -> str:
-    return ", ".join(f"group_concat({column})" for column in columns)
-
-
 # One text of numbers a column is read five times as fast as one Python object a number: the sqlite3 module takes the
 # interpreter's lock for each. Columns that are mostly as in a first attempt that completed are read only where not;
 # those about output only if one of the tasks wrote something.
@@ -54,15 +50,29 @@ _SELDOM = (
     "failures | (crashes << 16)",
     "stderr",
 )
-_ODD = f"attempt - 1 | code | reason | outcome - {State.COMPLETED:d} | failures | crashes | flags | stderr"
-_SOURCE = "(SELECT * FROM attempts NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id)"
-_SELECT_OFTEN = (
-    f"SELECT count(*), sum(({_ODD}) <> 0), sum(({' | '.join(_OUTPUT)}) <> 0), "
-    f"min(version), max(version), min(place), max(place), {_texts(_OFTEN)} FROM {_SOURCE}"
+_ODD = (
+    f"attempt - 1 | code | reason | outcome - {State.COMPLETED:d} | failures | crashes | flags | stderr"
+    " | version - :version | place - :place"
 )
-_SELECT_OUTPUT = f"SELECT {_texts(_OUTPUT)} FROM {_SOURCE}"
-_SELECT_SELDOM = f"SELECT {_texts(_SELDOM)} FROM {_SOURCE}"
-_SELECT_ODD = f"SELECT id, {', '.join(_SELDOM)} FROM attempts WHERE id BETWEEN ? AND ? AND ({_ODD}) <> 0"
+_ROWS = "FROM attempts NOT INDEXED WHERE id BETWEEN :first AND :last"
+
+
+def _select_texts(columns: Sequence[str], *flags: str) -> str:
+    """Return a query for the number of rows, that of rows where each flag is not 0, and each column as one text.
+
+    An inner query takes them in order; what it hands on is all that each row costs.
+    """
+    wanted = [*(f"({flag}) <> 0" for flag in flags), *columns]
+    inner = ", ".join(f"{one} AS c{number}" for number, one in enumerate(wanted))
+    outer = [f"{'sum' if number < len(flags) else 'group_concat'}(c{number})" for number in range(len(wanted))]
+    return f"SELECT count(*), {', '.join(outer)} FROM (SELECT {inner} {_ROWS} ORDER BY id)"
+
+
+_SELECT_FIRST = "SELECT version, place FROM attempts WHERE id = :first"
+_SELECT_OFTEN = _select_texts(_OFTEN, _ODD, " | ".join(_OUTPUT))
+_SELECT_OUTPUT = _select_texts(_OUTPUT)
+_SELECT_SELDOM = _select_texts(_SELDOM)
+_SELECT_ODD = f"SELECT id, {', '.join(_SELDOM)} {_ROWS} AND ({_ODD}) <> 0"
 
 
 def insert(connection: sqlite3.Connection, ids: Integers, versions: Integers, rows: Rows) -> None:
@@ -85,25 +95,27 @@ def select(connection: sqlite3.Connection, first: int, last: int) -> tuple[Rows,
     Raises:
         ValueError: some are missing, or what is stored are not numbers.
     """
-    found = connection.execute(_SELECT_OFTEN, (first, last)).fetchone()
-    count, odd, wrote, version, last_version, place, last_place = found[:7]
+    wanted = {"first": first, "last": last}
+    version, place = connection.execute(_SELECT_FIRST, wanted).fetchone() or (0, 0)
+    wanted |= {"version": version, "place": place}  # as in the first row, unless the row is odd
+    count, odd, wrote, *texts = connection.execute(_SELECT_OFTEN, wanted).fetchone()
     if not 0 < count == last - first + 1:
         raise ValueError(f"attempts {first} to {last} are not all there")
     rows = np.zeros(count, ATTEMPT)
-    _fill_often(rows, [_numbers(text, count) for text in found[7:]])
+    _fill_often(rows, [_numbers(text, count) for text in texts])
     if wrote:
-        texts = connection.execute(_SELECT_OUTPUT, (first, last)).fetchone()
+        _, *texts = connection.execute(_SELECT_OUTPUT, wanted).fetchone()
         rows["offset"], rows["stdout"], crc = (_numbers(text, count) for text in texts)
         rows["crc"] = crc & 0xFFFFFFFF
     rows["attempt"] = 1
     rows["outcome"] = State.COMPLETED
     rows["place"] = place
     versions = np.full(count, version, np.int64)
-    if odd > count // 8 or version != last_version or place != last_place:
-        texts = connection.execute(_SELECT_SELDOM, (first, last)).fetchone()
+    if odd > count // 8:
+        _, *texts = connection.execute(_SELECT_SELDOM, wanted).fetchone()
         _fill_seldom(rows, versions, slice(None), [_numbers(text, count) for text in texts])
     elif odd:
-        some = np.array(connection.execute(_SELECT_ODD, (first, last)).fetchall(), np.int64)
+        some = np.array(connection.execute(_SELECT_ODD, wanted).fetchall(), np.int64)
         _fill_seldom(rows, versions, some[:, 0] - first, some[:, 1:].T)
     return rows, versions
 
