@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import trio
 from attrs import field, frozen
@@ -203,6 +203,13 @@ class Executor(abc.ABC):
         May be called while `run` does not run, and again for the same run. It is given 10 s: what it cannot reach by
         then is its own to remember.
         """
+
+    @property
+    def placement(self) -> Literal["pack", "spread"]:
+        """Where a task goes that fits on several machines: `pack`, to the first of `capacity` that has room, for pools
+        that want to give machines back; `spread`, to that with most room for it.
+        """
+        return "pack"
 
     @property
     @abc.abstractmethod

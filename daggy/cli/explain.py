@@ -130,6 +130,22 @@ def _turn(reason: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (first, runs)))
 
 
+def _machines(reason: Mapping[str, Any]) -> str:
+    count = reason["machines"]
+    more = ", …" if count > len(reason["examples"]) else ""
+    which = f"{text.plural(count, 'machine')} of pool '{reason['pool']}' ({', '.join(reason['examples'])}{more})"
+    if reason["why"] == "away":
+        return f"{which}: away"
+    if reason["why"] == "until":
+        left, longest = text.duration(reason["seconds"]), text.duration(reason["longest"])
+        return f"{which}: there for {left}, and it may take {longest}"
+    most = "at most " if count > 1 else ""
+    lacks = (
+        f"{most}{one['free']:g} of {one['of']:g} {one['name']} free, {one['needs']:g} needed" for one in reason["lacks"]
+    )
+    return f"{which}: {'; '.join(lacks)}"
+
+
 _LINES: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "parents": _parents,
     "generator": _generator,
@@ -141,10 +157,7 @@ _LINES: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "delay": lambda r, _: f"it is tried again in {text.duration(r['seconds'])}",
     "held": lambda r, _: f"nothing of its run is started: {r['message']}",
     "pool": lambda r, _: r["message"],
-    "resource": lambda r, _: (
-        f"it needs {r['needs']:g} of '{r['name']}' on a machine of pool '{r['pool']}', "
-        f"and {r['used']:g} of {r['of']:g} are in use there"
-    ),
+    "machines": lambda r, _: _machines(r),
     "reserved": lambda r, _: f"pool '{r['pool']}' keeps {', '.join(r['machines'])} free for a task that waited longer",
     "turn": lambda r, _: _turn(r),
     "waits": lambda r, _: f"pool '{r['pool']}' says: {r['message']}",

@@ -8,8 +8,8 @@ from daggy.attempt import Ticket
 from daggy.engine.batches import fault
 from daggy.engine.dispatch import PoolLink
 from daggy.engine.engine import Engine
+from daggy.engine.lacking import lacking
 from daggy.engine.pool import pool_needs
-from daggy.engine.shares import SLACK, MachineUse
 from daggy.run import states
 from daggy.run.ready import ReadyQueue
 from daggy.run.run import Run
@@ -21,9 +21,8 @@ def explain(engine: Engine, run: Run, index: int, attempts: Sequence[AttemptShap
     """Return why a task of a run in memory is where it is, and what its turn waits for.
 
     Kinds beyond those of `daggy.view.explain`: `held` (nothing of the run is started), `pool` (it can start nothing at
-    this moment), `resource` (of the pool's machines, what is lacking), `reserved` (a machine is kept free for a task
-    that was passed over too long), `turn` (how many tasks go first), `waits` (what the place says to which it was
-    handed out).
+    this moment), `machines` and `reserved` (as `daggy.engine.lacking`), `turn` (how many tasks go first), `waits` (what
+    the place says to which it was handed out).
     """
     told = of_run(run, index, engine.place_names(), engine.now(), attempts)
     code = int(run.frontier.state[index])
@@ -58,39 +57,9 @@ def _waits(engine: Engine, run: Run, index: int) -> Iterator[Because]:
         return
     if trouble := link.trouble or (engine.trouble and f"cannot save state: {engine.trouble}"):
         yield {"kind": "pool", "pool": link.pool.name, "message": trouble}
-    yield from _lacking(run, queue, link)
-    yield from _turn(engine, run, queue, link)
-
-
-def _lacking(run: Run, queue: ReadyQueue, link: PoolLink) -> Iterator[Because]:
-    """Yield what resources are lacking, on the machine where least is."""
     needs = pool_needs(run, queue.policy.resources)
-    machines = [machine for machine in link.pool.machines.values() if machine.could_fit(needs)]
-    if any(machine.fits(needs) for machine in machines):
-        held = [machine.name for machine in machines if machine.held and machine.fits(needs)]
-        if held:
-            yield {"kind": "reserved", "pool": link.pool.name, "machines": held}
-        return
-    best = min(machines or link.pool.machines.values(), key=lambda machine: len(_short(machine, needs)), default=None)
-    if best is None:
-        yield {"kind": "pool", "pool": link.pool.name, "message": "it has no machine at this moment"}
-        return
-    used = best.used()
-    for name, amount in _short(best, needs):
-        yield {
-            "kind": "resource",
-            "pool": link.pool.name,
-            "machine": best.name,
-            "name": name,
-            "needs": amount,
-            "used": round(used.get(name, 0.0), 6),
-            "of": best.most(name),
-        }
-
-
-def _short(machine: MachineUse, needs: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    used = machine.used()
-    return [(name, amount) for name, amount in needs if amount > machine.most(name) - used.get(name, 0.0) + SLACK]
+    yield from lacking(link.pool, needs, link.pool.longest(queue.policy, needs), engine.now().wall)
+    yield from _turn(engine, run, queue, link)
 
 
 def _turn(engine: Engine, run: Run, queue: ReadyQueue, link: PoolLink) -> Iterator[Because]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from attrs import define, evolve, field
 
-from daggy.engine.rooms import Rooms
+from daggy.engine.rooms import Rooms, spread
 from daggy.engine.shares import ADOPTED, MachineUse, Needs, Share
 from daggy.executor import Machine
 from daggy.run.ready import ReadyQueue
@@ -64,6 +64,7 @@ class Pool:
         turn: The run that was served last: of equal priority the next one goes first.
         is_cut: Whether the last choice ended at its bound, so that there may be room for more at once.
         waiting: Shares on which something may wait, by needs.
+        is_spread: Whether a task goes to the machine with most room for it; else to the first that has any.
     """
 
     name: str
@@ -74,10 +75,13 @@ class Pool:
     turn: int = 0
     is_cut: bool = False
     waiting: dict[Needs, set[Share]] = field(factory=dict)
+    is_spread: bool = False
     _order: list[MachineUse] = field(factory=list)
     _rooms: Rooms = field(factory=Rooms)
     _next: int = 0  # position at which tasks ahead go on
     _held: list[MachineUse] = field(factory=list)
+    _kept: dict[tuple[int, int], tuple[MachineUse, float]] = field(factory=dict)  # for whom, and since when
+    _is_dated: bool = False  # some machine is there for a while only
 
     def set_capacity(self, machines: Sequence[Machine]) -> None:
         """Take over the executor's machines. What is in use on those that stay is kept; one that is missing takes no
@@ -98,6 +102,7 @@ class Pool:
         for position, machine in enumerate(self._order):
             machine.position = position
         self._rooms.reset(len(self._order))
+        self._is_dated = any(use.machine.until is not None for use in self._order)
 
     def adopting(self, name: str, needs: Needs) -> tuple[MachineUse, Share]:
         """Return a machine and its share of what an earlier engine launched there; it may be one that is away."""
@@ -150,6 +155,7 @@ class Pool:
             for grant in self._fill(candidate, max(1, budget // cost), now.wall):
                 budget -= grant.tasks * cost
                 self.passed.pop((candidate.run.id, candidate.queue.number), None)
+                self._kept.pop((candidate.run.id, candidate.queue.number), None)
                 yield grant
             self._note(candidate, now, unmet)
             if budget <= 0:
@@ -172,22 +178,44 @@ class Pool:
         run, queue = candidate
         needs = pool_needs(run, queue.policy.resources)
         longest = self.longest(queue.policy, needs)
-        for position in self._rooms.of(needs):
-            most = min(queue.room, len(queue.tasks), budget, run_room(run, queue.policy.resources))
-            if most <= 0:
+
+        def most() -> int:
+            return min(queue.room, len(queue.tasks), budget, run_room(run, queue.policy.resources))
+
+        places = self._spread(needs, longest, wall, most()) if self.is_spread else self._pack(needs, longest, wall)
+        for machine, room in places:
+            if (count := min(room, most())) <= 0:
                 return
-            machine = self._order[position]
-            if machine.held or not machine.lasts(longest, wall):
-                continue
-            count = min(machine.fits(needs), most)
-            if count <= 0:
-                self._rooms.close(needs, position)
-                continue
             share = self.share(machine, needs)
             share.width = (share.width if share.waiting else share.running) + count
             budget -= count
             self.turn = run.id
             yield Grant(candidate, machine, share, count, ahead=False)
+
+    def _pack(self, needs: Needs, longest: float, wall: float) -> Iterator[tuple[MachineUse, int]]:
+        """Yield machines in their order, and for how many tasks there is room."""
+        for position in self._rooms.of(needs):
+            machine = self._order[position]
+            if machine.held or not machine.lasts(longest, wall):
+                continue
+            if room := machine.fits(needs):
+                yield machine, room
+            else:
+                self._rooms.close(needs, position)
+
+    def _spread(self, needs: Needs, longest: float, wall: float, tasks: int) -> Iterator[tuple[MachineUse, int]]:
+        """Yield machines, and how many of so many tasks each gets so that most room stays even."""
+        order = self._order
+        rooms = self._rooms.free(needs, lambda position: order[position].fits(needs))
+        if self._held or self._is_dated:
+            rooms = {
+                position: room
+                for position, room in rooms.items()
+                if not order[position].held and order[position].lasts(longest, wall)
+            }
+        for position, count in spread(rooms, tasks).items() if rooms and tasks > 0 else ():
+            self._rooms.change(position)
+            yield order[position], count
 
     def _note(self, candidate: Candidate, now: Now, unmet: list[Candidate]) -> None:
         """Remember a candidate without room; keep a machine free for one that was passed over too long."""
@@ -195,21 +223,32 @@ class Pool:
         key = (run.id, queue.number)
         if not queue.tasks or queue.room <= 0 or run_room(run, queue.policy.resources) <= 0:
             self.passed.pop(key, None)
+            self._kept.pop(key, None)
             return
         unmet.append(candidate)
         since = self.passed.setdefault(key, now.mono)
-        if now.mono - since >= PATIENCE:
-            needs = pool_needs(run, queue.policy.resources)
-            longest = self.longest(queue.policy, needs)
-            fitting = [
-                machine
-                for machine in self.machines.values()
-                if not machine.held and machine.could_fit(needs) and machine.lasts(longest, now.wall)
-            ]
-            if fitting:
-                soonest = min(fitting, key=MachineUse.reserved)
-                soonest.held = True
-                self._held.append(soonest)
+        if now.mono - since >= PATIENCE and (machine := self._soonest(candidate, now)):
+            machine.held = True
+            self._held.append(machine)
+
+    def _soonest(self, candidate: Candidate, now: Now) -> MachineUse | None:
+        """Return the machine that will be free first for a candidate; the same one for a while, or none ever is."""
+        run, queue = candidate
+        needs = pool_needs(run, queue.policy.resources)
+        longest = self.longest(queue.policy, needs)
+
+        def suits(machine: MachineUse) -> bool:
+            return not machine.held and machine.could_fit(needs) and machine.lasts(longest, now.wall)
+
+        key = (run.id, queue.number)
+        kept, since = self._kept.get(key, (None, 0.0))
+        if kept is not None and now.mono - since < PATIENCE and self.machines.get(kept.name) is kept and suits(kept):
+            return kept
+        fitting = filter(suits, self.machines.values())
+        found = min(fitting, key=lambda machine: (machine.frees(needs, self.seconds), machine.reserved()), default=None)
+        if found is not None:
+            self._kept[key] = (found, now.mono)
+        return found
 
     def _all_ahead(self, candidates: Iterable[Candidate], budget: int, wall: float) -> Iterator[Grant]:
         """Yield what may wait at launchers, within what is left of the turn's budget."""

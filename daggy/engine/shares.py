@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from attrs import define, field
@@ -123,6 +123,30 @@ class MachineUse:
         if not rooms:
             rooms.append(UNBOUNDED - (self.shares[needs].reserved if needs in self.shares else 0))
         return max(0, math.floor(min(rooms)))
+
+    def frees(self, needs: Needs, seconds: Mapping[Needs, float]) -> float:
+        """Return in how many seconds there may be room for one such task, if nothing else is started here.
+
+        Args:
+            needs: The task's.
+            seconds: What tasks took of late, by needs: what runs is taken to have just begun. Infinite if that is not
+                known.
+        """
+        used, tasks, last = self.used(), self.reserved(), 0.0
+        slots = math.inf if self.machine.slots is None else self.machine.slots
+        shares = [share for share in self.all_shares() if share.reserved]
+        for share in [None, *sorted(shares, key=lambda share: seconds.get(share.needs, math.inf))]:
+            if share is not None:
+                last = seconds.get(share.needs, math.inf)
+                tasks -= share.reserved
+                for name, amount in share.needs:
+                    if name in used:
+                        used[name] -= amount * share.reserved
+            if tasks < slots and all(
+                amount <= self.most(name) - used.get(name, 0.0) + SLACK for name, amount in needs if amount > 0
+            ):
+                return last
+        return math.inf
 
     def could_fit(self, needs: Needs) -> bool:
         """Return whether one such task would fit on the machine if it were empty."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.bench import table
+from tests.bench.choose import choose
 from tests.bench.cli import cli
 from tests.bench.crowd import behind, follow, small
 from tests.bench.day import day
@@ -36,6 +37,7 @@ BENCHES: Mapping[Bench, Sequence[str]] = {
     drains: ("drain.",),
     engine: ("engine.",),
     pools: ("pool.",),
+    choose: ("choose.",),
     explicit: ("explicit.",),
     stops: ("stop.",),
     waits: ("answer.memory", "answer.sqlite", "answer.processes"),

@@ -100,6 +100,8 @@ GOALS: Mapping[str, Goal] = {
     "engine.sqlite": Goal("the same with SQLite", RATE, 60e3, 200e3),
     "pool.16": Goal("CPU of a drain on 16 machines that together take 4,096 tasks, of that on one", TIMES, 1.5, 1.2),
     "pool.256": Goal("the same, 256 machines", TIMES, 1.5, 1.2),
+    "choose.pack": Goal("CPU of a choice, 256 full machines, one task ends, ten kinds", MICROSECONDS, 100e-6, 50e-6),
+    "choose.spread": Goal("the same, where tasks are spread", MICROSECONDS, 100e-6, 50e-6),
     "explicit.time": Goal("an explicit spec of 1M tasks: read, validated, planned", SECONDS, 8.0, 4.0),
     "explicit.memory": Goal("the same, memory a task at the peak", BYTES, 1500, None),
     "stop.submit": Goal(

@@ -141,11 +141,15 @@ template = st.tuples(st.integers(1, 12), needs, st.integers(-1, 1), st.sampled_f
     templates=st.lists(template, min_size=1, max_size=5),
     machines=st.integers(1, 3),
     moves=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50), st.integers(1, 6)), max_size=80),
+    is_spread=st.booleans(),
 )
 def test_what_runs_never_exceeds_the_totals_and_everything_runs(
-    templates: list[tuple[int, dict[str, float], int, int | None]], machines: int, moves: list[tuple[int, int, int]]
+    templates: list[tuple[int, dict[str, float], int, int | None]],
+    machines: int,
+    moves: list[tuple[int, int, int]],
+    is_spread: bool,
 ) -> None:
-    world = World(make_run(templates), Pool("p"))
+    world = World(make_run(templates), Pool("p", is_spread=is_spread))
     world.pool.set_capacity([Machine(f"m{n}", {"cores": 3.0, "memory_mb": 1000.0}) for n in range(machines)])
     world.pool.seconds.update(dict.fromkeys({tuple(sorted(one[1].items())) for one in templates}, 0.001))
     for which, position, most in [*moves, *[(n % 3, n, 100) for n in range(4000)]]:
@@ -182,6 +186,41 @@ def test_a_task_passed_over_too_long_gets_a_machine() -> None:
         launcher.end(0)
         world.report(launcher, 100)
     assert PATIENCE <= world.clock < PATIENCE + 5
+
+
+def test_the_machine_that_will_be_free_first_is_kept_for_a_task_that_was_passed_over_too_long() -> None:
+    # One machine runs one long task, the other three short ones: the latter has more to end, and is free first.
+    long, short, large = (("cores", 2.0),), (("cores", 1.0),), (("cores", 3.0),)
+    world = World(
+        make_run([(1, dict(long), 2, None), (400, dict(short), 0, None), (1, dict(large), 0, None)]), Pool("p")
+    )
+    world.pool.seconds.update({long: 1000.0, short: 1.0})
+    world.pool.set_capacity([Machine(name, {"cores": 3.0}) for name in ("long", "short")])
+    while world.run.plan.size - 1 not in [task for one in launchers(world) for _, task, _ in one.running]:
+        world.dispatch()
+        world.clock += 1.0
+        for launcher in launchers(world):
+            if short_ones := [at for at, (lane, _, _) in enumerate(launcher.running) if lane == 1]:
+                launcher.end(short_ones[0])
+            world.report(launcher, 100)
+        assert world.clock < 2 * PATIENCE
+    assert world.launchers["short"].running
+
+
+def test_tasks_are_spread_over_machines_or_packed_as_the_executor_says() -> None:
+    for is_spread, wanted in ((True, [1] * 16), (False, [16])):
+        world = World(make_run([(16, {"cores": 1.0}, 0, None)]), Pool("p", is_spread=is_spread))
+        world.pool.set_capacity([Machine(f"m{n}", {"cores": 16.0}) for n in range(16)])
+        world.dispatch()
+        assert [len(launcher.running) for launcher in launchers(world)] == wanted
+
+
+def test_the_machine_with_most_free_of_the_scarcest_need_goes_first() -> None:
+    world = World(make_run([(3, {"cores": 1.0, "memory_mb": 100.0}, 0, None)]), Pool("p", is_spread=True))
+    thin, fat = {"cores": 64.0, "memory_mb": 200.0}, {"cores": 4.0, "memory_mb": 9000.0}
+    world.pool.set_capacity([Machine("thin", thin), Machine("fat", fat)])
+    world.dispatch()
+    assert {name: len(launcher.running) for name, launcher in world.launchers.items()} == {"fat": 3}
 
 
 def test_the_deeper_and_the_more_urgent_go_first() -> None:
@@ -268,15 +307,17 @@ a_task = st.tuples(
     moves=st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 50), st.integers(1, 6), st.none() | PRESENCE), max_size=60
     ),
+    is_spread=st.booleans(),
 )
 def test_machines_that_come_and_go_never_run_more_than_they_have(
     templates: list[tuple[int, dict[str, float], int, int | None, float]],
     moves: list[tuple[int, int, int, tuple[tuple[bool, int | None] | None, ...] | None]],
+    is_spread: bool,
 ) -> None:
     """One that is away or closed keeps what it runs, gets nothing, and has that room less when it comes back; nothing
     goes where it would outlast the machine.
     """
-    world = World(make_run(templates), Pool("p"))
+    world = World(make_run(templates), Pool("p", is_spread=is_spread))
     world.pool.seconds.update({tuple(sorted(one[1].items())): 10.0 for one in templates})
     there: dict[str, Machine] = {}
     everything: tuple[tuple[bool, int | None] | None, ...] = ((True, None),) * 3
