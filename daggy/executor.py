@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -67,6 +68,34 @@ class Machine:
     until: float | None = None
     labels: frozenset[str] = frozenset()
     open: bool = True
+
+
+class NodeState(enum.Enum):
+    """State of a machine as people see it."""
+
+    UP = "up"
+    DRAINING = "draining"
+    SILENT = "silent"
+    REFUSED = "refused"
+
+
+@frozen
+class Node:
+    """A machine of a pool as people see it.
+
+    Args:
+        name: Unique in its pool.
+        state: What it is at this moment.
+        since: When it came into this state, seconds since 1970; 0: it has always been in it.
+        why: Why it is silent or refused; empty otherwise.
+        lost_in: Seconds until what a silent machine runs counts as lost; None: it is not silent, or runs nothing.
+    """
+
+    name: str
+    state: NodeState = NodeState.UP
+    since: float = 0.0
+    why: str = ""
+    lost_in: float | None = None
 
 
 @frozen
@@ -185,6 +214,10 @@ class Executor(abc.ABC):
         Names are only added, at the end. The default is for executors whose `capacity` is always the same.
         """
         return [machine.name for machine in self.capacity()]
+
+    def nodes(self) -> Sequence[Node]:
+        """Return its machines as people see them, also those that take no tasks now."""
+        return [Node(machine.name) for machine in self.capacity()]
 
     @property
     def trouble(self) -> str:

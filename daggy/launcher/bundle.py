@@ -1,7 +1,9 @@
-"""The launcher as one text, to be sent to machines that have a Python and nothing of ours."""
+"""What runs on other machines as one text: the relay, and below it the launchers; all that they need is a Python."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from importlib.resources import files
 
 PACKAGE = "daggy.launcher.program"
@@ -16,16 +18,37 @@ class Bundle:
         return None
     def exec_module(self, module):
         exec(compile(SOURCES[module.__name__], module.__name__.replace(".", "/") + ".py", "exec"), module.__dict__)
+if sys.version_info < (3, 8):
+    sys.exit("Python %d.%d is too old: 3.8 or newer is needed" % sys.version_info[:2])
 sys.meta_path.insert(0, Bundle())
-from daggy.launcher.program.main import main
-main()
+from daggy.launcher.program.relay import main, unpack
+main(lambda: unpack(SOURCES, DIGEST, DIRECTORY))
 """
 
+BOOT = "import os,sys;n=%d;b=b''\nwhile len(b)<n:\n d=os.read(0,n-len(b))\n if not d: os._exit(1)\n b+=d\nexec(b)"
+"""A program that reads another one of so many bytes from its standard input, and becomes it."""
 
-def source() -> str:
-    """Return a program that, run by any Python of 3.8 or newer, is the launcher on its standard input and output."""
+
+@functools.cache
+def _sources() -> dict[str, str]:
     sources = {"daggy": "", "daggy.launcher": "", PACKAGE: ""}
-    for file in files(PACKAGE).iterdir():
+    for file in sorted(files(PACKAGE).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".py") and file.name != "__init__.py":
             sources[f"{PACKAGE}.{file.name[:-3]}"] = file.read_text("utf-8")
-    return f"SOURCES = {sources!a}\n{_LOADER}"
+    return sources
+
+
+def relay(directory: str) -> bytes:
+    """Return a program that, run by any Python of 3.8 or newer, is a relay on its standard input and output.
+
+    Args:
+        directory: Where it writes the program of its launchers, once for each version of it; `~` is understood.
+    """
+    sources = repr(_sources())
+    digest = hashlib.sha256(sources.encode()).hexdigest()[:16]
+    return f"SOURCES = {sources}\nDIGEST, DIRECTORY = {digest!r}, {directory!r}\n{_LOADER}".encode()
+
+
+def boot(python: str, program: bytes) -> list[str]:
+    """Return the argv of an interpreter that reads a program of this length from its standard input and runs it."""
+    return [python, "-I", "-S", "-E", "-X", "utf8", "-c", BOOT % len(program)]

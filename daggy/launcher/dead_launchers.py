@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from daggy.attempt import LINKED, REPORT, Kind, Reason, Reports, Rows
 from daggy.errors import DirectoryError
-from daggy.launcher import logs, spool
+from daggy.launcher import spool
 from daggy.launcher.frames import Key, about
 from daggy.launcher.host import Remains
-from daggy.launcher.program.processes import carriers, processes, signal_all
-
-BRACKET = 2.0
-"""Seconds by which the noted start of a process may be later than the kernel's."""
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+from daggy.launcher.program import burial
 
 LOST_MESSAGE = "its launcher died"
 
@@ -37,17 +31,60 @@ def read(directory: Path, instance: str, launcher: int, after: int = 0) -> Remai
     home = directory / "launchers" / str(launcher)
     segments = sorted((home / "spool").glob("*"))
     spooled = spool.read([segment.read_bytes() for segment in segments])
+    require_readable(spooled, str(home))
+    found = end(instance, *left_running(spooled, burial.boot_id()))
+    sizes = {}
+    for path in named_outputs(spooled):
+        with contextlib.suppress(OSError):
+            sizes[path] = (directory / path).stat().st_size
+    return remains(launcher, spooled, found, sizes, after)
+
+
+def require_readable(spooled: spool.Spooled, place: str) -> None:
+    """Raise DirectoryError if another version of Daggy wrote a spool; `place` is where it lies."""
     if spooled.wire not in spool.READABLE:
         raise DirectoryError(
-            f"'{home}': what this launcher left is of another version of Daggy (wire {spooled.wire}); "
+            f"'{place}': what this launcher left is of another version of Daggy (wire {spooled.wire}); "
             "start that version, which takes it up"
         )
+
+
+def left_running(spooled: spool.Spooled, boot: str) -> tuple[list[Key], dict[int, tuple[int, float]]]:
+    """Return the tasks of which processes may be alive in this start of the machine, and what `burial.end` wants
+    to know of them by position.
+    """
+    if spooled.boot != boot:
+        return [], {}
+    keys = [*spooled.pending, *spooled.running]
+    first = len(spooled.pending)
+    return keys, {first + at: (one.pid, one.boot) for at, one in enumerate(spooled.running.values())}
+
+
+def named_outputs(spooled: spool.Spooled) -> list[str]:
+    """Return the paths, from the directory, of the outputs with a name that what ran may have."""
+    return [path for one in spooled.running.values() for path in _outputs(one.row).values()]
+
+
+def _outputs(row: Rows) -> dict[str, str]:
+    stem = f"runs/{int(row['run'][0])}/packs/{int(row['row']['launcher'][0])}.{int(row['row']['pack'][0])}"
+    return {stream: f"{stem}.{stream}" for stream in ("stdout", "stderr")}
+
+
+def remains(
+    launcher: int, spooled: spool.Spooled, found: Collection[Key], sizes: Mapping[str, int], after: int
+) -> Remains:
+    """Return what a dead launcher left.
+
+    Args:
+        launcher: Its number.
+        spooled: What its spool says.
+        found: Tasks of which processes were found, and killed.
+        sizes: Of those outputs with a name that are there, bytes by path.
+        after: The last sequence number heard.
+    """
     suspects = spooled.suspects()
-    if spooled.boot == BOOT_ID.read_text().strip():  # after another start of the machine nothing of it can be alive
-        pids = {key: (running.pid, running.boot) for key, running in spooled.running.items()}
-        found = end(instance, [*spooled.pending, *spooled.running], pids)
-        suspects += [key for key in spooled.pending if key in found and key not in suspects]
-    rows = [_lost(directory, running.row) for running in spooled.running.values()]
+    suspects += [key for key in spooled.pending if key in found and key not in suspects]
+    rows = [_lost(running.row, sizes) for running in spooled.running.values()]
     rows += [lost(key, launcher) for key in suspects]
     return Remains(launcher, _joined(spooled, rows, after), spooled.hole)
 
@@ -74,51 +111,23 @@ def all_lost(keys: Sequence[Key], launcher: int) -> Reports:
     return Reports(rows, dict.fromkeys(range(len(keys)), LOST_MESSAGE))
 
 
-def _lost(directory: Path, started: Rows) -> Rows:
+def _lost(started: Rows, sizes: Mapping[str, int]) -> Rows:
     """Return the report that a task which was noted as started was lost; with its output if that had a name."""
     rows = started.copy()
     rows["kind"] = Kind.FINISHED
     row = rows["row"]
     row["reason"] = Reason.LOST
     row["ended"] = time.time()
-    stem = f"{int(row['launcher'][0])}.{int(row['pack'][0])}"
-    home = logs.folder(directory, int(rows["run"][0]))
-    for stream in ("stdout", "stderr"):
-        with contextlib.suppress(OSError):
-            row[stream] = (home / f"{stem}.{stream}").stat().st_size
+    for stream, path in _outputs(started).items():
+        if path in sizes:
+            row[stream] = sizes[path]
             row["flags"] |= LINKED
     return rows
 
 
-def end(instance: str, keys: Iterable[Key], pids: Mapping[Key, tuple[int, float]]) -> set[Key]:
-    """Kill every process of these tasks; return the tasks of which any was found.
-
-    Args:
-        instance: The state directory's text, the first part of every ticket.
-        keys: The tasks.
-        pids: Of those known: process id, and seconds since the machine's start just after that process was started.
-    """
-    order = list(keys)
-    tickets = {f"{instance}:{'.'.join(map(str, key))}".encode(): at for at, key in enumerate(order)}
-    found: set[Key] = set()
-    if not order:
-        return found
-    tick = os.sysconf("SC_CLK_TCK")
-    alive = processes()
-    sessions = {}
-    for at, key in enumerate(order):
-        pid, boot = pids.get(key, (0, 0.0))
-        # a session outlives its leader; where there is a leader it must be the one that was started then
-        if pid and (pid not in alive or -BRACKET <= alive[pid][2] / tick - boot <= 1 / tick):
-            sessions[pid] = at
-    for _ in range(100):  # what is killed may have been forking
-        left = carriers(tickets, sessions)
-        if not left:
-            break
-        found.update(order[at] for at in left.values())
-        signal_all(left, signal.SIGKILL)
-        time.sleep(0.01)
-    return found
+def end(instance: str, keys: Sequence[Key], pids: Mapping[int, tuple[int, float]]) -> set[Key]:
+    """Kill every process of these tasks; return the tasks of which any was found. As `burial.end`."""
+    return {keys[at] for at in burial.end(instance, keys, pids)}
 
 
 def remove(directory: Path, launcher: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from urllib.parse import quote
 
 import trio
 
@@ -14,6 +15,8 @@ from daggy.executor import (
     Kill,
     Launches,
     Machine,
+    Node,
+    NodeState,
     Recall,
     Reports,
     Request,
@@ -22,9 +25,13 @@ from daggy.executor import (
     Stop,
 )
 from daggy.launcher import frames
+from daggy.launcher.far_host import FarHost
 from daggy.launcher.host import Found, Host
 from daggy.launcher.launchers import Launchers
-from daggy.launcher.numbers import claim
+from daggy.launcher.ledger import Ledger
+from daggy.launcher.numbers import claim, reserve
+from daggy.launcher.outstanding import Outstanding
+from daggy.launcher.remote import Remote
 
 
 class Fleet(Executor):
@@ -38,29 +45,61 @@ class Fleet(Executor):
             hosts: One a machine, in the order of `machines`.
         """
         self._site = site
-        self._hosts = tuple(hosts)
+        self._hosts: list[Host] = list(hosts)
         self._places = {host.machine.name: place for place, host in enumerate(self._hosts)}
         self._epoch = 0
-        self._found = [Found() for _ in self._hosts]
+        self._found: dict[int, Found] = {}  # by place, until it runs
+        self._remotes: dict[int, Remote] = {}  # by place
         self._place_of: dict[int, int] = {}  # by launcher's number
-        self._fleet: list[Launchers] = []  # by place; empty while it does not run
+        self._fleet: list[Launchers | Remote] = []  # by place; empty while it does not run
+        self._report: Callable[[Reports], None] = lambda _: None
+        self._changed: Callable[[], None] = lambda: None
 
     def capacity(self) -> Sequence[Machine]:
-        """Return the machines of all hosts."""
-        return [host.machine for host in self._hosts]
+        """Return the machines of all hosts that take tasks."""
+        return [host.machine for place, host in enumerate(self._hosts) if self._is_open(place)]
+
+    def _is_open(self, place: int) -> bool:
+        return not isinstance(self._hosts[place], FarHost) or (place in self._remotes and self._remotes[place].is_open)
+
+    def machines(self) -> Sequence[str]:
+        """Return the names of all hosts."""
+        return [host.machine.name for host in self._hosts]
+
+    def nodes(self) -> Sequence[Node]:
+        """Return all hosts as people see them."""
+        return [self._node(place, host) for place, host in enumerate(self._hosts)]
+
+    def _node(self, place: int, host: Host) -> Node:
+        name, remote = host.machine.name, self._remotes.get(place)
+        if remote is None:
+            return Node(name)
+        standing = remote.standing
+        is_up = standing.state == NodeState.UP
+        lost_in = max(0.0, remote.lease_left) if not is_up and remote.sent.tasks else None
+        state = NodeState.DRAINING if is_up and remote.draining else standing.state
+        return Node(name, state, standing.since, standing.why, lost_in)
 
     @property
     def trouble(self) -> str:
         """Why no task can be started at this moment; empty if all is well."""
+        if self._fleet and self._remotes and not self.capacity():
+            return "; ".join(f"{one.name} is {one.state.value}: {one.why}" for one in self.nodes()[:3])
         return next((one.trouble for one in self._fleet if one.trouble), "")
 
     async def recover(self, epoch: int) -> Reports:
         """Return what earlier launchers of this site finished, what those that live on still run, and what dead ones
-        did not finish as LOST.
+        did not finish as LOST. Of hosts elsewhere it says what they were sent: they are heard later.
         """
         self._epoch = epoch
         batches = []
         for place, host in enumerate(self._hosts):
+            if isinstance(host, FarHost):
+                remote = self._remotes[place] = self._remote(place, host)
+                reports = remote.sent.held()
+                reports.rows["row"]["place"] = place
+                batches.append(reports)
+                continue
             found = self._found[place] = await host.meet(epoch)
             for number, reports in _reports_of(found):
                 self._place_of[number] = place
@@ -68,19 +107,39 @@ class Fleet(Executor):
                 batches.append(reports)
         return joined(batches)
 
+    def _remote(self, place: int, host: FarHost) -> Remote:
+        path = self._site.directory / "hosts" / quote(self._site.pool, "") / quote(host.machine.name, "")
+        return Remote(
+            host,
+            self._epoch,
+            Outstanding(Ledger(path if self._site.durable else None)),
+            partial(self._on_reports, place),
+            lambda: self._changed(),  # noqa: PLW0108 - it is set when the fleet runs
+            partial(self._reserve, place),
+            partial(self._owns, place),
+        )
+
+    def _on_reports(self, place: int, reports: Reports) -> None:
+        reports.rows["row"]["place"] = place
+        self._report(reports)
+
     async def run(
         self,
         requests: trio.MemoryReceiveChannel[Request],
         report: Callable[[Reports], None],
-        changed: Callable[[], None],  # noqa: ARG002 - the hosts are always the same
+        changed: Callable[[], None],
     ) -> None:
         """Carry out requests until the channel ends or a Stop is done."""
+        self._report, self._changed = report, changed
         async with trio.open_nursery() as nursery:
-            fleet = self._fleet = [self._launchers(place, nursery, report) for place in range(len(self._hosts))]
+            fleet = self._fleet = [self._member(place, nursery) for place in range(len(self._hosts))]
             try:
                 async with trio.open_nursery() as starting:
                     for one in fleet:
-                        starting.start_soon(one.start_one)
+                        if isinstance(one, Remote):
+                            nursery.start_soon(one.run)
+                        else:
+                            starting.start_soon(one.start_one)
                 await self._listen(requests)
             finally:
                 for one in fleet:
@@ -89,16 +148,26 @@ class Fleet(Executor):
             for one in fleet:
                 await one.gone.wait()
 
-    def _launchers(self, place: int, nursery: trio.Nursery, report: Callable[[Reports], None]) -> Launchers:
-        found, self._found[place] = self._found[place], Found()
+    def _member(self, place: int, nursery: trio.Nursery) -> Launchers | Remote:
+        if place in self._remotes:
+            return self._remotes[place]
+        found = self._found.pop(place, None) or Found()
+        report = partial(self._on_reports, place) if place else self._report  # launchers leave `place` zero
         number = partial(self._claim, place)
-        placed = partial(_placed, report, place) if place else report  # launchers leave `place` zero
-        return Launchers(self._hosts[place], self._site, self._epoch, found, number, nursery, placed)
+        return Launchers(self._hosts[place], self._site, self._epoch, found, number, nursery, report)
 
     def _claim(self, place: int) -> int:
         number = claim(self._site.directory, self._site.pool)
         self._place_of[number] = place
         return number
+
+    def _reserve(self, place: int) -> int:
+        number = reserve(self._site.directory)
+        self._place_of[number] = place
+        return number
+
+    def _owns(self, place: int, number: int) -> None:
+        self._place_of[number] = place
 
     async def _listen(self, requests: trio.MemoryReceiveChannel[Request]) -> None:
         async with trio.open_nursery() as nursery:
@@ -117,27 +186,27 @@ class Fleet(Executor):
             case Launches(machine=machine):
                 self._fleet[self._places[machine]].on_launches(request)
             case Ack(number, seq):
-                if number in self._place_of:
-                    self._fleet[self._place_of[number]].on_ack(number, seq)
+                for one in [self._fleet[self._place_of[number]]] if number in self._place_of else self._fleet:
+                    one.on_ack(number, seq)
             case _:
                 for one in self._fleet:
                     self._tell(one, request)
 
-    def _tell(self, launchers: Launchers, request: Request) -> None:
+    def _tell(self, member: Launchers | Remote, request: Request) -> None:
         """Pass on a request that may concern any host."""
         match request:
             case Recall(tickets):
-                launchers.withdraw(tickets, frames.recall)
+                member.withdraw(tickets, frames.recall)
             case Kill(tickets, message):
-                launchers.withdraw(tickets, partial(frames.kill, message=message))
+                member.withdraw(tickets, partial(frames.kill, message=message))
             case Stop(leave=True) if self._site.linger:
-                launchers.on_leave()
+                member.on_leave()
             case Stop(immediate):
-                launchers.on_stop(immediate=immediate)
+                member.on_stop(immediate=immediate)
 
     async def read_log(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
         """Return a part of an attempt's output: from its launcher while it runs, else from where it was kept."""
-        places = self._may_have(int(row["launcher"]))
+        places = self._may_have(row)
         if self._fleet and not row["ended"]:
             for place in places:
                 data = await self._fleet[place].read(run, version, row, stream, offset, limit)
@@ -150,14 +219,10 @@ class Fleet(Executor):
                 continue
         return await self._hosts[places[-1]].read(run, version, row, stream, offset, limit)
 
-    def _may_have(self, launcher: int) -> Sequence[int]:
+    def _may_have(self, row: Rows) -> Sequence[int]:
         """Return the places of the hosts on which a launcher may have kept output: all, if it is of an earlier life."""
+        launcher = int(row["launcher"])
         return (self._place_of[launcher],) if launcher in self._place_of else range(len(self._hosts))
-
-
-def _placed(report: Callable[[Reports], None], place: int, reports: Reports) -> None:
-    reports.rows["row"]["place"] = place
-    report(reports)
 
 
 def _reports_of(found: Found) -> Iterator[tuple[int, Reports]]:

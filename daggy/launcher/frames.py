@@ -16,6 +16,8 @@ from daggy.executor import Launch, Launches
 from daggy.launcher.program.wire import VERSION
 
 FRAME = struct.Struct("<IB")
+LARGEST = 64 << 20
+"""Bytes of a frame above which what comes cannot be one."""
 KEYS = struct.Struct("<8xBIIIII71x")
 """Of a REPORT: its kind, then the fields of its ticket."""
 
@@ -104,10 +106,12 @@ def hello(
     inherit: bool,
     output_bytes: int,
     linger: float = 0.0,
+    lease: float = 0.0,
 ) -> bytes:
     """Return the first command: whose launcher it is, and where it keeps things.
 
     `linger`: seconds that it waits for another engine when it has none, and no work; 0: it leaves with its engine.
+    `lease`: seconds without a word from any engine after which it ends what it runs; 0: it never does.
     """
     return frame(
         "h",
@@ -122,6 +126,7 @@ def hello(
             "inherit": inherit,
             "output_bytes": output_bytes,
             "linger": linger,
+            "lease": lease,
         },
     )
 
@@ -157,6 +162,11 @@ def read(number: int, key: Key, stream: str, offset: int, limit: int) -> bytes:
     """Return the command that asks for output of a running task; the answer carries `number`."""
     order = {"number": number, "ticket": key, "stream": stream, "offset": offset, "limit": limit}
     return frame("d", order)
+
+
+def ping() -> bytes:
+    """Return the command that says nothing but that the engine is there."""
+    return frame("p", {})
 
 
 def stop(*, immediate: bool) -> bytes:
@@ -238,6 +248,8 @@ class Frames:
         while len(self._buffer) - at >= FRAME.size:
             length, kind = FRAME.unpack_from(self._buffer, at)
             end = at + FRAME.size + length
+            if length > LARGEST:
+                raise WireError(f"a frame of {length} bytes comes from a launcher")
             if end > len(self._buffer):
                 break
             found.append(answer(kind, bytes(self._buffer[at + FRAME.size : end])))

@@ -117,7 +117,7 @@ class Terms:
     inherit: bool = True
     output_bytes: int = 0
 
-    def hello(self, site: Site, directory: str, epoch: int, number: int) -> bytes:
+    def hello(self, site: Site, directory: str, epoch: int, number: int, lease: float = 0.0) -> bytes:
         """Return the first frame for a launcher of a site that keeps its files in `directory`."""
         environment = self.environment if self.inherit else {"PATH": os.defpath, **self.environment}
         return frames.hello(
@@ -130,6 +130,7 @@ class Terms:
             inherit=self.inherit,
             output_bytes=self.output_bytes,
             linger=LINGER if site.linger else 0.0,
+            lease=lease,
         )
 
 

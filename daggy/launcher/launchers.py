@@ -138,9 +138,9 @@ class Launchers:
         self._on_reports(account, frames.Reported(reports, frames.kinds_and_keys(reports.rows.tobytes())))
         self._suspects.suspect(reports.rows)
         self._feeder.requeue_all(account)
-        self._recall_waiting(account.withdrawn)  # it died before it could give them back itself
+        self.recall_waiting(account.withdrawn)  # it died before it could give them back itself
         if self._stopping:
-            self._recall_waiting()
+            self.recall_waiting()
 
     def _on_buried(self, remains: Remains) -> None:
         """Keep in mind what a dead launcher left, until all of it is acknowledged."""
@@ -151,7 +151,7 @@ class Launchers:
         """Hand out tasks; a batch of none only sets the lane's width."""
         lane, is_changed = self._feeder.put(batch)
         if self._stopping:
-            self._recall_waiting()
+            self.recall_waiting()
             return
         self._feeder.feed(lane, divide=is_changed)
         self._grow(lane)
@@ -236,7 +236,7 @@ class Launchers:
     def withdraw(self, tickets: Iterable[Ticket], command: Callable[[list[Key]], bytes]) -> None:
         """Give back those of these tasks that have not started; `command` does so, and more, at a launcher."""
         keys = {frames.key(ticket) for ticket in tickets}
-        self._recall_waiting(keys)
+        self.recall_waiting(keys)
         for account in self.accounts.values():
             there = [key for key in keys if key in account.out]
             if there:
@@ -245,7 +245,7 @@ class Launchers:
                 account.channel.send(command(there))
         self._survivors.send(keys, command)
 
-    def _recall_waiting(self, keys: set[Key] | None = None) -> None:
+    def recall_waiting(self, keys: set[Key] | None = None) -> None:
         """Give back what waits here, or those of these keys that do."""
         rows = [frames.about(Kind.RECALLED, key, 0) for key in self._feeder.take_waiting(keys)]
         if rows:
@@ -268,7 +268,7 @@ class Launchers:
     def on_stop(self, *, immediate: bool) -> None:
         """Give back what waits and end what runs; `idle` is set when that is done."""
         self._stopping = self._ending = True
-        self._recall_waiting()
+        self.recall_waiting()
         for account in self.accounts.values():
             account.moving.clear()
             account.channel.send(frames.stop(immediate=immediate))
@@ -278,7 +278,7 @@ class Launchers:
     def on_leave(self) -> None:
         """Give back what waits and let what runs go on; `idle` is set at once."""
         self._stopping = True
-        self._recall_waiting()
+        self.recall_waiting()
         for account in self.accounts.values():
             account.moving.clear()
             waiting = [key for key in account.out if key not in account.started]

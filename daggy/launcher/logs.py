@@ -1,4 +1,4 @@
-"""Read what attempts wrote: ranges of packs, linked files, generators' answers."""
+"""Read the output of ended attempts: packs, linked files, generators' answers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,79 @@ import stat
 import zlib
 from pathlib import Path
 
+from attrs import frozen
+
 from daggy.attempt import ANSWER, LINKED, Rows
 
 
-def folder(directory: Path, run: int) -> Path:
-    """Return where the outputs of a run lie."""
-    return directory / "runs" / str(run) / "packs"
+@frozen
+class Part:
+    """A part of a file that is to be read.
+
+    Args:
+        path: From the directory.
+        offset: Bytes from its start.
+        limit: Bytes at most.
+        least: How large the file must be.
+    """
+
+    path: str
+    offset: int
+    limit: int
+    least: int = 0
+
+
+@frozen(eq=False)
+class Wanted:
+    """What is to be read of one attempt's output.
+
+    Args:
+        part: Where it lies.
+        row: The ATTEMPT row.
+        start: Of what is read, where the wanted bytes begin.
+        limit: Bytes at most.
+        is_packed: Whether what is read is all of the attempt's output, which has a crc.
+    """
+
+    part: Part
+    row: Rows
+    start: int
+    limit: int
+    is_packed: bool
+
+    def cut(self, data: bytes) -> bytes:
+        """Return the wanted bytes of what was read; ValueError: that is not what was written."""
+        if self.is_packed and (len(data) < self.part.limit or zlib.crc32(data) != int(self.row["crc"])):
+            raise self.damaged()
+        return data[self.start : self.start + self.limit]
+
+    def damaged(self) -> ValueError:
+        """Return the error that the file does not hold what was written."""
+        return ValueError(
+            f"the output of task {int(self.row['index'])} is damaged: '{self.part.path}' does not hold what was written"
+        )
+
+
+def wanted(run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> Wanted | None:
+    """Return what is to be read for up to `limit` bytes from `offset` of an ended attempt's "stdout", "stderr" or
+    "answer"; None: nothing.
+    """
+    home = f"runs/{run}/packs"
+    flags = int(row["flags"])
+    if stream == "answer":
+        if flags & ANSWER:
+            path = f"{home}/{version}.{int(row['index'])}.{int(row['attempt'])}.answer"
+            return Wanted(Part(path, offset, limit), row, 0, limit, is_packed=False)
+        stream = "stdout"
+    limit = max(0, min(limit, int(row[stream]) - offset))
+    stem = f"{home}/{int(row['launcher'])}.{int(row['pack'])}"
+    if not limit:
+        return None
+    if flags & LINKED:  # it has no crc: only a missing end shows
+        return Wanted(Part(f"{stem}.{stream}", offset, limit, int(row[stream])), row, 0, limit, is_packed=False)
+    before = int(row["stdout"]) if stream == "stderr" else 0
+    whole = Part(stem, int(row["offset"]), int(row["stdout"]) + int(row["stderr"]))
+    return Wanted(whole, row, before + offset, limit, is_packed=True)
 
 
 def read(directory: Path, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
@@ -31,44 +98,18 @@ def read(directory: Path, run: int, version: int, row: Rows, stream: str, offset
         FileNotFoundError: the output is gone.
         ValueError: it is there and not what was written: its crc is wrong, or it is too short, or it is no file.
     """
-    home = folder(directory, run)
-    flags = int(row["flags"])
-    if stream == "answer":
-        if flags & ANSWER:
-            path = home / f"{version}.{int(row['index'])}.{int(row['attempt'])}.answer"
-            return _part(path, offset, limit)
-        stream = "stdout"
-    limit = max(0, min(limit, int(row[stream]) - offset))
-    stem = f"{int(row['launcher'])}.{int(row['pack'])}"
-    if not limit:
+    asked = wanted(run, version, row, stream, offset, limit)
+    if asked is None:
         return b""
-    if flags & LINKED:
-        path = home / f"{stem}.{stream}"
-        if path.stat().st_size < int(row[stream]):  # it has no crc: only a missing end shows
-            raise _damaged(row, path)
-        return _part(path, offset, limit)
-    return _packed(home / stem, row, stream)[offset : offset + limit]
-
-
-def _part(path: Path, offset: int, limit: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # an answer may be a pipe
+    descriptor = os.open(directory / asked.part.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise ValueError(f"'{path}' is no file")
-        left = found.st_size - offset  # a damaged row may claim more than any file, or memory, can hold
-        return os.pread(descriptor, min(limit, left), offset) if left > 0 else b""
+            raise ValueError(f"'{asked.part.path}' is no file")
+        if found.st_size < asked.part.least:
+            raise asked.damaged()
+        left = found.st_size - asked.part.offset  # a damaged row may claim more than any file, or memory, can hold
+        data = os.pread(descriptor, min(asked.part.limit, left), asked.part.offset) if left > 0 else b""
     finally:
         os.close(descriptor)
-
-
-def _packed(path: Path, row: Rows, stream: str) -> bytes:
-    stdout, stderr = int(row["stdout"]), int(row["stderr"])
-    data = _part(path, int(row["offset"]), stdout + stderr)
-    if len(data) < stdout + stderr or zlib.crc32(data) != int(row["crc"]):
-        raise _damaged(row, path)
-    return data[:stdout] if stream == "stdout" else data[stdout:]
-
-
-def _damaged(row: Rows, path: Path) -> ValueError:
-    return ValueError(f"the output of task {int(row['index'])} is damaged: '{path}' does not hold what was written")
+    return asked.cut(data)

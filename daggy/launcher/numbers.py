@@ -12,12 +12,23 @@ LOCK = "lock"
 
 
 def claim(directory: Path, pool: str = "") -> int:
-    """Claim a launcher's number, new in this state directory, and make `launchers/<number>/`, which says whose it is.
+    """Claim a launcher's number and make `launchers/<number>/`, which says whose it is.
 
     Raises:
         OSError: the directory cannot be written to.
         ValueError: all numbers are used up.
     """
+    number = reserve(directory)
+    home = directory / "launchers" / str(number)
+    (home / LOCK).touch(mode=0o600)
+    if pool:
+        (home / OWNER).touch(0o600)
+        (home / OWNER).write_text(pool)
+    return number
+
+
+def reserve(directory: Path) -> int:
+    """Claim a launcher's number, new in this state directory; its folder is empty. Errors as of `claim`."""
     home = directory / "launchers"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     taken = sorted(int(entry.name) for entry in home.iterdir() if entry.name.isdigit())
@@ -25,14 +36,9 @@ def claim(directory: Path, pool: str = "") -> int:
     while number < 1 << 32:
         try:
             (home / str(number)).mkdir(mode=0o700)
-            (home / str(number) / LOCK).touch(mode=0o600)
         except FileExistsError:
             number += 1
             continue
-        if pool:
-            owner = home / str(number) / OWNER
-            owner.touch(0o600)
-            owner.write_text(pool)
         _sweep(home, taken)
         return number
     raise ValueError(f"all launcher numbers of '{directory}' are used up; begin a new state directory")

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from daggy.attempt import ATTEMPT, REPORT, joined
-from daggy.errors import DirectoryError
 from daggy.launcher import dead_launchers, frames as wire, logs, spool as spools
 from daggy.launcher.frames import KEYS
 from daggy.launcher.program.spool import RECORD
@@ -89,26 +88,10 @@ def _record(payload: bytes) -> bytes:
 
 
 def _recover(segments: Sequence[bytes]) -> None:
-    """Read the same as what a dead launcher left, of an earlier start of the machine: nothing is looked for."""
-    directory, boot = _place(), dead_launchers.BOOT_ID
-    folder = directory / "launchers" / "1" / "spool"
-    folder.mkdir(parents=True)
-    try:
-        for number, segment in enumerate(segments):
-            (folder / f"{number:08d}").write_bytes(segment)
-        dead_launchers.BOOT_ID = directory / "boot"
-        dead_launchers.BOOT_ID.write_text("a start that no spool knows")
-        try:
-            remains = dead_launchers.read(directory, "nobody", 1)
-        except DirectoryError:
-            assert spools.read(segments).wire not in spools.READABLE
-            return
-        rows = remains.reports.rows
-        lost = rows[rows["row"]["reason"] == 9]
-        assert len(lost) <= len(rows)
-    finally:
-        dead_launchers.BOOT_ID = boot
-        shutil.rmtree(directory)
+    """Read the same as what a dead launcher left."""
+    rows = dead_launchers.remains(1, spools.read(segments), (), {}, 0).reports.rows
+    lost = rows[rows["row"]["reason"] == 9]
+    assert len(lost) <= len(rows)
 
 
 def _place() -> Path:
@@ -122,7 +105,7 @@ def pack(data: bytes) -> None:
     content = data[ATTEMPT.itemsize :]
     directory = _place()
     try:
-        home = logs.folder(directory, 1)
+        home = directory / "runs" / "1" / "packs"
         home.mkdir(parents=True)
         stem = f"{int(row['launcher'])}.{int(row['pack'])}"
         for name in (stem, f"{stem}.stdout", f"1.{int(row['index'])}.{int(row['attempt'])}.answer"):

@@ -38,7 +38,7 @@ def test_nothing_finished_that_was_not_written_is_believed(
 
 @pytest.fixture
 def packs(tmp_path: Path) -> Path:
-    home = logs.folder(tmp_path, 1)
+    home = tmp_path / "runs" / "1" / "packs"
     home.mkdir(parents=True)
     return home
 

@@ -1,4 +1,4 @@
-"""The fork executor at work, for tests: what it was asked, and everything that it reported."""
+"""An executor of launchers at work, for tests: what it was asked, and everything that it reported."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from daggy.executor import Kind, Launch, Launches, Reports, Request, Site, Ticket
+from daggy.launcher.fleet import Fleet
 from daggy_fork import ForkExecutor, ForkSettings
 
 DEADLINE = 20.0
@@ -21,7 +22,7 @@ DEADLINE = 20.0
 class Rig:
     """An executor at work, and everything that it reported."""
 
-    def __init__(self, executor: ForkExecutor, directory: Path, send: trio.MemorySendChannel[Request]) -> None:
+    def __init__(self, executor: Fleet, directory: Path, send: trio.MemorySendChannel[Request]) -> None:
         self.executor, self.directory, self.send = executor, directory, send
         self.finished: dict[int, Any] = {}  # rows of ATTEMPT
         self.messages: dict[int, str] = {}
@@ -88,6 +89,12 @@ def site(directory: Path, *, durable: bool, **more: Any) -> Site:
 @asynccontextmanager
 async def rig(directory: Path, *, durable: bool = False, **settings: Any) -> AsyncIterator[Rig]:
     executor = ForkExecutor(ForkSettings(**{"workers": 4, **settings}), site(directory, durable=durable))
+    async with at_work_with(executor, directory) as at_work:
+        yield at_work
+
+
+@asynccontextmanager
+async def at_work_with(executor: Fleet, directory: Path) -> AsyncIterator[Rig]:
     await executor.recover(1)
     send, receive = trio.open_memory_channel[Request](1000)
     at_work = Rig(executor, directory, send)

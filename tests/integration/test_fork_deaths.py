@@ -17,6 +17,8 @@ import pytest
 import trio
 
 from daggy.executor import LINKED, STOPPED, Ack, Kill, Kind, Reason, Reports, Request, Ticket
+from daggy.launcher.fleet import Fleet
+from daggy.launcher.launchers import Launchers
 from daggy.launcher.local_channel import LocalChannel
 from daggy.launcher.program.spool import RECORD
 from daggy_fork import ForkExecutor, ForkSettings
@@ -25,8 +27,14 @@ from tests.integration.fork_rig import Rig, alive, appears, becomes, gone, rig, 
 DURABLE = pytest.mark.parametrize("durable", [False, True])
 
 
-def launcher_pids(executor: ForkExecutor) -> list[int]:
-    channels = [account.channel for one in executor._fleet for account in one.accounts.values()]
+def launchers_at(executor: Fleet) -> Launchers:
+    (launchers,) = executor._fleet
+    assert isinstance(launchers, Launchers)
+    return launchers
+
+
+def launcher_pids(executor: Fleet) -> list[int]:
+    channels = [account.channel for account in launchers_at(executor).accounts.values()]
     return [one.process.pid for one in channels if isinstance(one, LocalChannel) and one.process is not None]
 
 
@@ -68,7 +76,7 @@ async def test_what_is_killed_does_not_start_because_its_launcher_dies_first(tmp
     async with rig(tmp_path, durable=durable, workers=1) as at_work:
         at_work.launch(at_work.task("sleep", "1000", index=1), at_work.task("true", index=2), width=1)
         await at_work.until(lambda: 1 in at_work.started)
-        (account,) = at_work.executor._fleet[0].accounts.values()
+        (account,) = launchers_at(at_work.executor).accounts.values()
         assert len(account.out) == 2
         (pid,) = launcher_pids(at_work.executor)
         os.kill(pid, signal.SIGSTOP)

@@ -17,10 +17,9 @@ import pytest
 
 from daggy.attempt import STOPPED, Kind, Reason
 from daggy.executor import Launch, Launches
-from daggy.launcher import bundle, frames
-from daggy.launcher.local_host import PYTHON, local_command
+from daggy.launcher import frames
+from daggy.launcher.local_host import local_command
 from daggy.launcher.numbers import claim
-from daggy.launcher.program.wire import VERSION
 
 DEADLINE = 20.0
 
@@ -76,15 +75,6 @@ def launcher(directory: Path, command: list[str] | None = None) -> Iterator[Wire
         finally:
             assert one.stdin is not None
             one.stdin.close()
-
-
-def test_the_bundle_runs_where_nothing_of_ours_is(tmp_path: Path) -> None:
-    with launcher(tmp_path, [sys.executable, *PYTHON, "-c", bundle.source()]) as wire:
-        wire.hello()
-        wire.launch(["true"], ["false"])
-        wire.until(Kind.FINISHED, 0, 1)
-        assert wire.reported(Kind.FINISHED) == {0: Reason.OK, 1: Reason.EXIT}
-        assert frames.Hello(wire.process.pid, VERSION, 5) in wire.heard
 
 
 def test_launches_of_an_older_engine_are_given_back(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import struct
 import time
 
+from daggy.launcher.program.burial import boot_id
 from daggy.launcher.program.ending import Ending
 from daggy.launcher.program.light import TYPE_CHECKING, dumps, loads
 from daggy.launcher.program.link import Link
@@ -17,7 +18,7 @@ from daggy.launcher.program.start import Starter, base_environment
 from daggy.launcher.program.task import RUNNING, Task
 from daggy.launcher.program.tasks import Tasks
 from daggy.launcher.program.watch import Watch
-from daggy.launcher.program.wire import KILLED, OUTPUT, STOPPED, VERSION
+from daggy.launcher.program.wire import KILLED, LOST, OUTPUT, STOPPED, VERSION
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from daggy.launcher.program.task import Key
 
 
+LOOK_AT_LEASE = 5.0
 HOLD = 0.05  # seconds that a report waits for others, while there are as many tasks to start
 TRY_AGAIN = 0.5
 LEAVE = 10.0  # seconds beyond the longest grace after which it exits whatever could not be saved
@@ -50,6 +52,7 @@ class Launcher:
         self.tasks = Tasks(table, Starter(self.outputs, hello["instance"], base), self.reports)
         self.ending = Ending(self.tasks, hello["instance"])
         self.watch = Watch(self.outputs, self.reports)
+        self.lease: float = hello.get("lease", 0.0)  # seconds without a word from an engine after which all is ended
         self.linger = 0.0  # seconds without an engine and without work after which it exits
         if hello["durable"]:
             folder = "%s/launchers/%d" % (directory, number)
@@ -159,6 +162,9 @@ class Launcher:
         reports = self.reports
         if now >= self.paused_until:
             self.paused_until = 0.0
+        if self.lease and self.tasks.table and self.link.silence() > self.lease:
+            message = "no word from the server for %d s" % self.link.silence()
+            self.ending.end(self.tasks.not_ended(), LOST, message)
         if self.ending.timers or self.ending.dying:
             self.ending.tick(now)
         self.watch.tick(now)
@@ -244,6 +250,8 @@ class Launcher:
             due = min(due, self.link.lost_at + self.linger)
         if self.outputs.limit and self.tasks.running:
             due = min(due, self.watch.fifths / 5)
+        if self.lease and self.tasks.table:  # this clock stands still while the machine sleeps, the lease's does not
+            due = min(due, time.monotonic() + LOOK_AT_LEASE)
         return max(0, int((due - time.monotonic()) * 1000) + 1) if due != float("inf") else -1
 
     def is_over(self) -> bool:
@@ -268,7 +276,5 @@ class Launcher:
 
 def open_spool(folder: str, number: int, instance: str, tasks: dict[Key, Task]) -> Spool:
     """Return a new spool in a launcher's folder."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        boot = file.read().strip()
-    header = {"version": VERSION, "launcher": number, "instance": instance, "boot": boot}
+    header = {"version": VERSION, "launcher": number, "instance": instance, "boot": boot_id()}
     return Spool(folder, header, lambda: restated(tasks.values(), number))

@@ -60,6 +60,7 @@ class Link:
         self.connecting: dict[int, Stream] = {}  # connections whose first frame has not arrived
         self.lost_at = 0.0  # since when there is no engine; 0: there is one
         self.full = False  # whether the engine accepts no more at the moment
+        self.heard_at = time.clock_gettime(time.CLOCK_BOOTTIME)  # it goes on while the machine sleeps
         self.poller = select.poll()
         self.poller.register(wake, select.POLLIN)
         self.poller.register(stream.source, select.POLLIN)
@@ -82,6 +83,7 @@ class Link:
     def receive(self, descriptor: int) -> list[Frame]:
         """Return the commands that arrived at a descriptor; a hello first if they are those of a new engine."""
         if descriptor == self.stream.source:
+            self.heard_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             return self.until_hello(self.stream.receive())
         if descriptor == self.stream.sink:
             self.stream.flush()
@@ -93,6 +95,10 @@ class Link:
         elif descriptor in self.connecting:  # else it was the engine's that was replaced a moment ago
             return self._meet(self.connecting[descriptor])
         return []
+
+    def silence(self) -> float:
+        """Return the seconds since an engine last said anything."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.heard_at
 
     def until_hello(self, frames: list[Frame]) -> list[Frame]:
         """Return the frames before a second hello, after which an engine is refused: others use the socket."""
@@ -123,6 +129,7 @@ class Link:
             return []
         self.disconnect()
         self.stream, self.epoch, self.lost_at = stream, epoch, 0.0
+        self.heard_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.poller.register(stream.source, select.POLLIN)
         return frames
 

@@ -1,8 +1,8 @@
 """The protocol between an engine and a launcher, at the launcher's end.
 
 A frame is `<IB`, the length and kind of its payload, then the payload: JSON, or rows of REPORT. Commands: h(ello),
-l(aunch), r(ecall), k(ill), a(cknowledge), d (read output), s(top). Answers: H(ello), R(eports), W (the width of a lane
-was lowered), D(ata), T(rouble).
+l(aunch), r(ecall), k(ill), a(cknowledge), d (read output), p(ing), s(top). Answers: H(ello), R(eports), W (the width
+of a lane was lowered), D(ata), T(rouble).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PIPE = 1 << 16  # what a pipe holds; a larger buffer would be mapped and unmappe
 FRAME = struct.Struct("<IB")
 REPORT = struct.Struct("<QBIIIIIddfIhBBHHHBIIQQQI")  # daggy.attempt.REPORT
 STARTED, FINISHED, RECALLED = 1, 2, 3
-OK, EXIT, SIGNAL, TIMEOUT, KILLED, SPAWN, _, OUTPUT = range(8)
+OK, EXIT, SIGNAL, TIMEOUT, KILLED, SPAWN, _, OUTPUT, _, LOST = range(10)
 LINKED, ANSWER, STOPPED = 1, 2, 4
 
 

@@ -1,0 +1,72 @@
+"""What was sent to another machine and has not been answered for, on this one's disk: the next engine waits for it."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from daggy.launcher.frames import Key
+
+SENT = struct.Struct("<IIIIIf")
+"""A ticket, and the grace of its task, seconds."""
+SPARE = 1000
+"""Records beyond those needed before a ledger is written anew."""
+
+
+class Ledger:
+    """The tickets that one machine has. It is written before they are sent; never synced: it is for an engine that
+    dies, not for a machine that does.
+
+    Args:
+        path: The file; None: nothing is kept.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Read what an earlier engine wrote; what is not whole is not believed."""
+        self._path = path
+        self.found: dict[Key, float] = {}
+        """What was sent, each with its grace."""
+        if path is not None and path.exists():
+            data = path.read_bytes()
+            for *ticket, grace in SENT.iter_unpack(data[: len(data) // SENT.size * SENT.size]):
+                self.found[tuple(ticket)] = grace
+            if len(data) % SENT.size:  # what is appended behind a torn record could not be read
+                self._rewrite(self.found)
+        self._records = len(self.found)
+
+    def add(self, sent: Iterable[tuple[Key, float]], kept: Mapping[Key, float]) -> None:
+        """Write down what is about to be sent; `kept` is what is needed of what was written before.
+
+        Raises:
+            OSError: there is no room.
+        """
+        if self._path is None:
+            return
+        if self._records > 2 * len(kept) + SPARE:
+            self._rewrite(kept)
+        records = [SENT.pack(*key, grace) for key, grace in sent]
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self._path, "ab", opener=_private) as file:
+            file.write(b"".join(records))
+        self._records += len(records)
+
+    def _rewrite(self, kept: Mapping[Key, float]) -> None:
+        assert self._path is not None
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        other = self._path.with_name(self._path.name + ".new")
+        with open(other, "wb", opener=_private) as file:
+            file.write(b"".join(SENT.pack(*key, grace) for key, grace in kept.items()))
+        other.replace(self._path)
+        self._records = len(kept)
+
+    def clear(self) -> None:
+        """Note that nothing is left of what was sent."""
+        if self._path is not None and self._records:
+            self._path.unlink(missing_ok=True)
+            self._records = 0
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,113 @@
+"""What a machine elsewhere was sent and has not answered for, whatever becomes of the way to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from attrs import frozen
+
+from daggy.attempt import REPORT, Kind, Reason, Reports, Rows, Ticket, joined
+from daggy.launcher import frames
+from daggy.launcher.frames import Key
+from daggy.launcher.ledger import Ledger
+
+
+@frozen(eq=False)
+class News:
+    """What a meeting brings.
+
+    Args:
+        reports: What has not been reported before.
+        unheard: Tasks that no launcher knows: they never began.
+        strays: Tickets of what runs there and is not wanted.
+    """
+
+    reports: Reports
+    unheard: Sequence[Key]
+    strays: Sequence[Ticket]
+
+
+class Outstanding:
+    """The tasks that a machine has.
+
+    Args:
+        ledger: Keeps their tickets for the next engine; it begins with what it holds.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Begin with what an earlier engine sent."""
+        self._ledger = ledger
+        self.tasks: dict[Key, float] = dict(ledger.found)
+        """Each with its grace, seconds."""
+        self.kills: dict[Key, str] = {}
+        """Those that are to be ended, with the message."""
+        self.reported: dict[int, int] = {}
+        """The highest sequence number that was reported, by launcher."""
+        self._started: set[Key] = set()
+
+    @property
+    def longest_grace(self) -> float:
+        """Seconds."""
+        return max(self.tasks.values(), default=0.0)
+
+    def held(self) -> Reports:
+        """Return that all of them are there and may begin by themselves."""
+        return Reports(
+            np.concatenate([np.zeros(0, REPORT), *(frames.about(Kind.STARTED, key, 0) for key in self.tasks)])
+        )
+
+    def add(self, sent: Iterable[tuple[Key, float]]) -> None:
+        """Take note of tasks and their graces before they are sent.
+
+        Raises:
+            OSError: it cannot be written down; nothing is noted.
+        """
+        new = dict(sent)
+        if new:
+            self._ledger.add(new.items(), self.tasks)
+        self.tasks.update(new)
+
+    def take(self, rows: Rows) -> None:
+        """Take note of what these REPORTs answer for."""
+        seqs, launchers = rows["seq"].tolist(), rows["row"]["launcher"].tolist()
+        for at, (kind, *ticket) in enumerate(frames.kinds_and_keys(rows.tobytes())):
+            key: Key = tuple(ticket)  # type: ignore[assignment]
+            if seqs[at] > self.reported.get(launchers[at], 0):
+                self.reported[launchers[at]] = seqs[at]
+            if kind == Kind.STARTED:
+                self._started.add(key)
+            else:
+                self.tasks.pop(key, None)
+                self.kills.pop(key, None)
+                self._started.discard(key)
+        if not self.tasks:
+            self._ledger.clear()
+
+    def news(self, told: Iterable[tuple[int, Reports]]) -> News:
+        """Return what launchers, by number, tell at a meeting beyond what is known."""
+        wanted: list[Reports] = []
+        named: set[Key] = set()
+        strays: list[Ticket] = []
+        for number, reports in told:
+            seqs, chosen = reports.rows["seq"].tolist(), []
+            for at, (kind, *ticket) in enumerate(frames.kinds_and_keys(reports.rows.tobytes())):
+                key: Key = tuple(ticket)  # type: ignore[assignment]
+                named.add(key)
+                if kind == Kind.STARTED and key not in self.tasks:
+                    strays.append(Ticket(*key))
+                elif kind != Kind.STARTED:
+                    if not seqs[at] or seqs[at] > self.reported.get(number, 0):
+                        chosen.append(at)
+                elif key not in self._started:
+                    chosen.append(at)
+            messages = {new: reports.messages[at] for new, at in enumerate(chosen) if at in reports.messages}
+            wanted.append(Reports(reports.rows[chosen], messages))
+        return News(joined(wanted), [key for key in self.tasks if key not in named], strays)
+
+    def lost(self, message: str) -> Reports:
+        """Return that all of them were lost."""
+        rows = np.concatenate([np.zeros(0, REPORT), *(frames.about(Kind.FINISHED, key, 0) for key in self.tasks)])
+        rows["row"]["reason"], rows["row"]["ended"] = Reason.LOST, time.time()
+        return Reports(rows, dict.fromkeys(range(len(rows)), message))

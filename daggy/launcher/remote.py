@@ -1,0 +1,309 @@
+"""A machine elsewhere while a pool runs: connected, met, silent, met again or given up; and the way of every report."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import numpy as np
+import trio
+
+from daggy.attempt import Kind, Reports, Rows, Ticket
+from daggy.errors import DaggyError
+from daggy.executor import Launches, NodeState
+from daggy.launcher import frames
+from daggy.launcher.far_host import FarHost
+from daggy.launcher.frames import Key
+from daggy.launcher.host import Found
+from daggy.launcher.launchers import Launchers
+from daggy.launcher.line import AwayError, UnfitError
+from daggy.launcher.mux import Mux
+from daggy.launcher.outstanding import Outstanding
+from daggy.launcher.standing import Clock, Standing
+
+LOG = logging.getLogger("daggy.launcher")
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before a machine that cannot be reached is tried again: doubled each time, less up to a half."""
+UNFIT_PAUSE = 60.0
+"""Seconds before one that cannot run anything is tried again."""
+PING = 10.0
+"""Seconds between two pings, at most."""
+SPARE = 10.0
+"""Seconds beyond lease and grace after which what a silent machine ran is taken for lost."""
+NOT_WANTED = "no longer part of its run"
+
+
+class Remote:
+    """Launchers on one machine elsewhere, over as many connections as it takes.
+
+    A connection that breaks proves nothing: what runs there goes on. What the launchers say at the next meeting, or
+    their lease, decides. `run` must run while it is used.
+    """
+
+    def __init__(
+        self,
+        host: FarHost,
+        epoch: int,
+        sent: Outstanding,
+        report: Callable[[Reports], None],
+        changed: Callable[[], None],
+        claim: Callable[[], int],
+        owns: Callable[[int], None],
+    ) -> None:
+        """Begin unconnected, with what an earlier engine sent there.
+
+        Args:
+            host: The machine.
+            epoch: The engine's.
+            sent: What an earlier engine sent there.
+            report: Takes reports.
+            changed: Called when the machine comes or goes.
+            claim: Gives a number for a launcher.
+            owns: Takes the numbers of launchers that are met there.
+        """
+        self.host, self._epoch = host, epoch
+        self._report, self._claim, self._owns = report, claim, owns
+        self.sent = sent
+        """What it has."""
+        self._acked: dict[int, int] = {}
+        self._launchers: Launchers | None = None
+        self._scope = trio.CancelScope()
+        self._clock = Clock()
+        self._heard_at = trio.current_time()
+        self._stopping = trio.Event()
+        self.standing = Standing(host.machine.name, changed)
+        self.draining = False
+        """Whether it takes nothing new."""
+        self.idle = trio.Event()
+        """Set when a stop is done, or what runs is left alone."""
+        self.gone = trio.Event()
+        """Set when it has been let go."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes tasks."""
+        return self.standing.state == NodeState.UP and not self.draining
+
+    @property
+    def lease_left(self) -> float:
+        """Seconds until what it has counts as lost, if it stays silent."""
+        return self.host.lease + self.sent.longest_grace + SPARE - (trio.current_time() - self._heard_at)
+
+    async def run(self) -> None:
+        """Connect, serve, and connect again, until it is dismissed."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch_silence)
+                    await self._keep_connected()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.idle.set()
+            self.gone.set()
+
+    async def _keep_connected(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            error = await self._connect_once()
+            if error is None or self._stopping.is_set():
+                return
+            if isinstance(error, (AwayError, OSError)):
+                pause = FIRST_PAUSE if self.standing.state == NodeState.UP else min(LONGEST_PAUSE, pause * 2)
+                self.standing.become(NodeState.SILENT, str(error))
+            else:
+                pause = UNFIT_PAUSE
+                self.standing.become(NodeState.REFUSED, str(error))
+            await trio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all come at once
+
+    async def _connect_once(self) -> Exception | None:
+        """Serve one connection; return why it ended, None if it was let go."""
+        try:
+            await self._serve()
+        except (DaggyError, OSError) as error:
+            return error
+        except BaseExceptionGroup as group:
+            known, others = group.split((DaggyError, OSError))
+            if others is not None:
+                raise others from None
+            assert known is not None
+            return _worst(known)
+        finally:
+            launchers, self._launchers = self._launchers, None
+            if launchers is not None:
+                launchers.recall_waiting()
+        return None
+
+    async def _serve(self) -> None:
+        mux = Mux(await self.host.way.dial())
+        try:
+            await mux.greet()
+        except BaseException:
+            await mux.drop()
+            raise
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mux.run)
+            said = await self.host.begin(mux)
+            self._clock.measure(float(said["wall"]), 0.0)
+            found = await self.host.meet(self._epoch)
+            for number in self.host.numbers:
+                self._owns(number)
+            launchers = self._launchers = Launchers(
+                self.host, self.host.site, self._epoch, found, self._claim, nursery, self._on_reports
+            )
+            self._settle(found, launchers)
+            await launchers.start_one()
+            self._heard_at = trio.current_time()
+            self.standing.become(NodeState.UP)
+            nursery.start_soon(self._ping, mux)
+            nursery.start_soon(self._rest, launchers)
+            await launchers.gone.wait()
+            await mux.ask("ping" if self.host.keeps else "clear")  # what was sent before has been carried out then
+            nursery.cancel_scope.cancel()
+
+    async def _rest(self, launchers: Launchers) -> None:
+        await launchers.idle.wait()
+        self.idle.set()
+
+    async def _ping(self, mux: Mux) -> None:
+        """Let the machine know that this engine is there, and see that it answers."""
+        while True:
+            await trio.sleep(min(PING, self.host.lease / 4))
+            began = trio.current_time()
+            said = await mux.ask("ping")
+            self._heard_at = mux.heard_at
+            self._clock.measure(float(said["wall"]), trio.current_time() - began)
+            mux.ping()
+
+    def _settle(self, found: Found, launchers: Launchers) -> None:
+        """Report what has happened since this machine was last heard, and repeat what it may not have heard."""
+        news = self.sent.news(
+            [(one.launcher, one.reports) for one in found.dead]
+            + [(one.channel.number, one.reports) for one in found.alive]
+        )
+        self._on_reports(news.reports)
+        self._recall(news.unheard)
+        for number, seq in self._acked.items():
+            launchers.on_ack(number, seq)
+        for key, message in self.sent.kills.items():
+            launchers.withdraw([Ticket(*key)], partial(frames.kill, message=message))
+        launchers.withdraw(news.strays, partial(frames.kill, message=NOT_WANTED))
+
+    def _recall(self, keys: Sequence[Key]) -> None:
+        if keys:
+            self._on_reports(Reports(np.concatenate([frames.about(Kind.RECALLED, key, 0) for key in keys])))
+
+    def _on_reports(self, reports: Reports) -> None:
+        """Take note of what is answered for, correct the times, and pass it on."""
+        rows = reports.rows
+        self.sent.take(rows)
+        self._clock.correct(rows)
+        self._report(reports)
+        self._note(rows)
+
+    def _note(self, rows: Rows) -> None:
+        """Where nothing is kept, let launchers forget what they have reported."""
+        if not self.host.keeps:
+            for number in np.unique(rows["row"]["launcher"][rows["seq"] > 0]).tolist():
+                self.on_ack(number, self.sent.reported[number])
+
+    async def _watch_silence(self) -> None:
+        """Take what it has for lost when lease and grace have passed without a word."""
+        while True:
+            await trio.sleep(1)
+            if self.standing.state == NodeState.UP:
+                continue
+            if self.sent.tasks and self.lease_left < 0:
+                self.give_up(f"{self.host.machine.name} has not been heard from for {_duration(self.host.lease)}")
+
+    def give_up(self, message: str) -> None:
+        """Report all that it has as lost."""
+        self._on_reports(self.sent.lost(message))
+
+    def on_launches(self, batch: Launches) -> None:
+        """Send tasks there; those for which it cannot be told now come back at once."""
+        keys = [(batch.run, batch.version, one.index, batch.epoch, one.attempt) for one in batch.launches]
+        trouble = "" if self._launchers is not None and not self._stopping.is_set() else "it is away"
+        try:
+            if not trouble:
+                self.sent.add(zip(keys, (one.grace for one in batch.launches), strict=True))
+        except OSError as error:
+            trouble = str(error)
+            LOG.warning("%s: nothing is sent there: %s", self.host.machine.name, error)
+        if trouble or self._launchers is None:
+            self._recall(keys)
+            return
+        self._launchers.on_launches(batch)
+
+    def withdraw(self, tickets: Iterable[Ticket], command: Callable[[list[Key]], bytes]) -> None:
+        """Give back those of these tasks that have not started; `command` does so, and more, at a launcher."""
+        known = [ticket for ticket in tickets if frames.key(ticket) in self.sent.tasks]
+        if isinstance(command, partial):  # a kill: it is repeated until the task is answered for
+            self.sent.kills.update({frames.key(ticket): command.keywords["message"] for ticket in known})
+        if self._launchers is not None:
+            self._launchers.withdraw(known, command)
+
+    def on_ack(self, number: int, seq: int) -> None:
+        """Let a launcher forget what it reported up to `seq`."""
+        self._acked[number] = max(seq, self._acked.get(number, 0))
+        if self._launchers is not None:
+            self._launchers.on_ack(number, seq)
+
+    def on_stop(self, *, immediate: bool) -> None:
+        """Give back what waits and end what runs; of a silent machine the lease does so."""
+        self._stop(lambda launchers: launchers.on_stop(immediate=immediate))
+
+    def on_leave(self) -> None:
+        """Give back what waits and let what runs go on."""
+        self._stop(Launchers.on_leave)
+
+    def _stop(self, how: Callable[[Launchers], None]) -> None:
+        self._stopping.set()
+        if self._launchers is None:
+            self._scope.cancel()
+        else:
+            how(self._launchers)
+
+    async def until_idle(self) -> None:
+        """Wait until a stop is done."""
+        await self.idle.wait()
+
+    def dismiss(self) -> None:
+        """Let all launchers go; `gone` is set when that is done."""
+        self._stopping.set()
+        if self._launchers is None:
+            self._scope.cancel()
+        else:
+            self._launchers.dismiss()
+
+    @property
+    def trouble(self) -> str:
+        """Why a launcher there cannot go on; empty if all can, or it is away."""
+        return self._launchers.trouble if self._launchers is not None else ""
+
+    async def read(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes | None:
+        """Return a part of a running task's output, None if it does not run there, or cannot be told now."""
+        if self._launchers is None:
+            return None
+        return await self._launchers.read(run, version, row, stream, offset, limit)
+
+
+def _worst(group: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the error that says most: what has to be mended, before a connection that was lost."""
+    leaves: list[Exception] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        elif isinstance(error, Exception):
+            leaves.append(error)
+    return next((one for one in leaves if isinstance(one, UnfitError)), None) or next(
+        (one for one in leaves if not isinstance(one, AwayError)), leaves[0]
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

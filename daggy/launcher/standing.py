@@ -1,0 +1,67 @@
+"""How it stands with a machine elsewhere: whether it is up, since when, why not; and what its clock shows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import numpy as np
+from attrs import define, field
+
+from daggy.attempt import Rows
+from daggy.executor import NodeState
+
+LOG = logging.getLogger("daggy.launcher")
+
+LEAST_OFFSET = 0.05
+"""Seconds by which clocks may differ unnoticed."""
+
+
+@define(eq=False)
+class Standing:
+    """Whether a machine is up.
+
+    Args:
+        name: The machine's.
+        changed: Called when anything of this changes.
+        state: What it is now.
+        since: When it came into this state, seconds since 1970.
+        why: Why it is silent or refused.
+    """
+
+    name: str
+    changed: Callable[[], None]
+    state: NodeState = NodeState.SILENT
+    since: float = field(factory=time.time)
+    why: str = "not connected yet"
+
+    def become(self, state: NodeState, why: str = "") -> None:
+        """Change to a state."""
+        if (state, why) == (self.state, self.why):
+            return
+        if state != self.state:
+            self.since = time.time()
+            level = logging.INFO if state == NodeState.UP else logging.WARNING
+            LOG.log(level, "%s is %s%s", self.name, state.value, f": {why}" if why else "")
+        self.state, self.why = state, why
+        self.changed()
+
+
+@define(eq=False)
+class Clock:
+    """A machine's clock; `offset` seconds ahead of ours, 0 if no difference is certain."""
+
+    offset: float = 0.0
+
+    def measure(self, wall: float, took: float) -> None:
+        """Take note of the time there, told in the middle of the seconds that the question took."""
+        offset = wall - (time.time() - took / 2)
+        self.offset = offset if abs(offset) > max(LEAST_OFFSET, took) else 0.0
+
+    def correct(self, rows: Rows) -> None:
+        """Turn the times of these REPORTs into times of our clock, in place."""
+        if self.offset:
+            for column in ("started", "ended"):
+                times = rows["row"][column]
+                rows["row"][column] = np.where(times > 0, times - self.offset, times)

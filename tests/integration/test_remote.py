@@ -1,0 +1,169 @@
+"""A machine elsewhere: its tasks, and what becomes of them when the relay, the launcher or the way to it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from daggy.attempt import Reason
+from daggy.executor import Ack, Kill, NodeState, Recall, Stop
+from tests.integration.fork_rig import Rig, appears, becomes
+from tests.integration.remote_rig import NAME, LocalWay, remote, spools
+
+APPEND = "echo {0} >> log; echo {0}; until [ -e gate ]; do sleep 0.02; done; echo end {0} >> log"
+
+
+def gated(at_work: Rig, *indexes: int) -> None:
+    at_work.launch(*(at_work.task("sh", "-c", APPEND.format(index), index=index) for index in indexes))
+
+
+def open_gate(directory: Path) -> None:
+    (directory / "gate").touch()
+
+
+def lines(directory: Path) -> list[str]:
+    return sorted((directory / "log").read_text().splitlines())
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+async def again(at_work: Rig, way: LocalWay, relays: int) -> None:
+    """Wait until the machine has been met by another relay."""
+    await becomes(lambda: len(way.lines) > relays and at_work.executor.capacity())
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("durable", [False, True])
+async def test_tasks_run_elsewhere_and_leave_nothing_there(tmp_path: Path, durable: bool) -> None:
+    async with remote(tmp_path, durable=durable) as (at_work, _):
+        row = await at_work.run("sh", "-c", "echo out; echo err >&2; exit 3")
+        assert (int(row["reason"]), int(row["code"])) == (Reason.EXIT, 3)
+        assert await at_work.output(0) == b"out\n"
+        assert await at_work.output(0, "stderr") == b"err\n"
+        if durable:
+            at_work.send.send_nowait(Ack(int(row["launcher"]), 1))
+        at_work.send.send_nowait(Stop())
+    assert spools(tmp_path) == []
+    assert (tmp_path / "far" / "instance").exists() is False
+    assert any((tmp_path / "far").glob("*/*/runs/7")) is durable
+
+
+@pytest.mark.trio
+async def test_large_output_is_read_in_parts(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, _):
+        await at_work.run("sh", "-c", "yes | head -c 3000000")
+        assert await at_work.output(0) == b"y\n" * 1_500_000
+
+
+@pytest.mark.trio
+async def test_output_of_a_running_task_is_read(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, _):
+        gated(at_work, 1)
+        await at_work.until(lambda: 1 in at_work.started)
+        assert await at_work.output(1) == b"1\n"
+        open_gate(tmp_path)
+        await at_work.until(lambda: 1 in at_work.finished)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_relay_that_is_killed_costs_nothing(tmp_path: Path, durable: bool) -> None:
+    async with remote(tmp_path, durable=durable) as (at_work, way):
+        gated(at_work, 1, 2)
+        await at_work.until(lambda: {1, 2} <= at_work.started.keys())
+        way.kill()
+        await again(at_work, way, 1)
+        open_gate(tmp_path)
+        await at_work.until(lambda: {1, 2} <= at_work.finished.keys())
+        assert [int(row["reason"]) for row in at_work.finished.values()] == [Reason.OK] * 2
+        assert await at_work.output(1) == b"1\n"
+    assert lines(tmp_path) == ["1", "2", "end 1", "end 2"]
+
+
+@pytest.mark.trio
+async def test_a_machine_that_cannot_run_a_relay_is_refused_with_the_reason(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, way):
+        way.python = "/nowhere/python"
+        way.kill()
+        await becomes(lambda: at_work.executor.nodes()[0].state == NodeState.REFUSED)
+        (node,) = at_work.executor.nodes()
+        assert node.name == NAME
+        assert node.why == "'/nowhere/python' cannot be run here: No such file or directory"
+        assert at_work.executor.trouble == f"{NAME} is refused: {node.why}"
+        assert at_work.executor.capacity() == []
+
+
+@pytest.mark.trio
+async def test_tasks_that_wait_come_back_when_it_falls_silent(tmp_path: Path) -> None:
+    async with remote(tmp_path, cores=1) as (at_work, way):
+        at_work.launch(*(at_work.task("sh", "-c", APPEND.format(at), index=at) for at in range(200)), width=1)
+        await at_work.until(lambda: 0 in at_work.started)
+        way.kill()
+        await at_work.until(lambda: len(at_work.recalled) == 199)
+        open_gate(tmp_path)
+        await at_work.until(lambda: 0 in at_work.finished)
+    assert lines(tmp_path) == ["0", "end 0"]
+
+
+@pytest.mark.trio
+async def test_a_launcher_that_is_killed_there_is_buried(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, _):
+        await at_work.run("true", index=5)
+        gated(at_work, 1)
+        await at_work.until(lambda: 1 in at_work.started)
+        (lock,) = (tmp_path / "far").glob("*/*/launchers/*/lock")
+        os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
+        await at_work.until(lambda: 1 in at_work.finished)
+        assert int(at_work.finished[1]["reason"]) == Reason.LOST
+        row = await at_work.run("true", index=6)
+        assert int(row["reason"]) == Reason.OK
+    assert lines(tmp_path) == ["1"]
+
+
+@pytest.mark.trio
+async def test_a_kill_reaches_what_runs_there_also_when_it_was_silent(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, way):
+        gated(at_work, 1, 2)
+        await at_work.until(lambda: {1, 2} <= at_work.started.keys())
+        at_work.send.send_nowait(Kill([at_work.ticket(1)], "killed by me"))
+        await at_work.until(lambda: 1 in at_work.finished)
+        way.kill()
+        await becomes(lambda: not at_work.executor.capacity())
+        at_work.send.send_nowait(Kill([at_work.ticket(2)], "killed by me"))
+        await at_work.until(lambda: 2 in at_work.finished)
+        assert [int(row["reason"]) for row in at_work.finished.values()] == [Reason.KILLED] * 2
+        assert at_work.messages[2] == "killed by me"
+
+
+@pytest.mark.trio
+async def test_a_machine_that_is_silent_beyond_its_lease_ends_its_tasks(tmp_path: Path) -> None:
+    async with remote(tmp_path, lease=1.0) as (at_work, way):
+        at_work.launch(at_work.task("sh", "-c", APPEND.format(1), index=1, grace=0.5))
+        await at_work.until(lambda: 1 in at_work.started)
+        way.kill(signal.SIGSTOP)
+        (lock,) = (tmp_path / "far").glob("*/*/launchers/*/lock")
+        launcher = int(lock.read_text().split()[0])
+        (task,) = children(launcher)
+        await becomes(lambda: not Path(f"/proc/{task}").exists())
+        way.kill(signal.SIGCONT)
+        await at_work.until(lambda: 1 in at_work.finished)
+        assert int(at_work.finished[1]["reason"]) == Reason.LOST
+        assert at_work.messages[1].startswith("no word from the server for ")
+
+
+@pytest.mark.trio
+async def test_recalled_tasks_come_back(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, _):
+        gated(at_work, 1)
+        at_work.launch(at_work.task("true", index=2), lane=0, width=1)
+        await at_work.until(lambda: 1 in at_work.started)
+        at_work.send.send_nowait(Recall([at_work.ticket(1), at_work.ticket(2)]))
+        open_gate(tmp_path)
+        await at_work.until(lambda: 1 in at_work.finished)
+        await at_work.until(lambda: 2 in at_work.finished or 2 in at_work.recalled)
+    assert (await appears(tmp_path / "log")) == "1\nend 1\n"
