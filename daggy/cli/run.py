@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from daggy.cli.options import config_option, directory as directory_option, document_options, json_option, pair
+from daggy.cli.start import load_numpy
 from daggy.errors import UsageError
 from daggy.paths import DIRECTORY
 
@@ -64,6 +65,7 @@ def run(
     With --dir the run is kept, and the same command continues it: failed tasks are queued again, and changes of the
     spec are an edit. Ctrl-C shuts down gracefully; a second Ctrl-C kills.
     """
+    load_numpy()
     from daggy.cli.document import read_document  # help must not wait for these
     from daggy.engine.configuration import read_configuration
 

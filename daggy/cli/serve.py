@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from daggy.cli.options import config_option, directory as directory_option
+from daggy.cli.start import load_numpy
 from daggy.cli.streams import droppable_messages
 from daggy.paths import DIRECTORY, absolute, default_directory
 
@@ -38,6 +39,7 @@ def serve(
 
     SIGTERM or Ctrl-C shuts down gracefully; a second signal kills.
     """
+    load_numpy()
     from attrs import evolve  # help must not wait for these
 
     from daggy.engine.configuration import read_configuration

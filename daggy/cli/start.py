@@ -1,11 +1,15 @@
 """The first step of every command: signals, file mode mask and standard streams are set, whatever was inherited."""
 
+import gc
+import importlib
 import os
 import signal
 
 INTERRUPTED = 130
 
 OWNER = 0o700
+
+THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         go_on_in_child()
     # An exception may be swallowed where it arrives, or print a traceback: an import does both.
     signal.signal(signal.SIGINT, _leave)
+    gc.set_threshold(100_000, 50, 1000)  # hardly anything here is cyclic, and imports alone set off many collections
     _own_signals()
     _given_environment()
     os.umask(os.umask(OWNER) & ~OWNER)  # a mask that locks the owner out would make files that Daggy cannot open
@@ -41,6 +46,18 @@ def _given_environment() -> None:
             given = b"\0" + file.read()
         if b"\0LC_CTYPE=" not in given:
             del os.environ["LC_CTYPE"]
+
+
+def load_numpy() -> None:
+    """Import numpy without its threads: no matrices are multiplied here, and each of them spins before it sleeps.
+
+    Tasks inherit the environment as it was given.
+    """
+    given = os.environ.get(THREADS)
+    os.environ[THREADS] = given or "1"
+    importlib.import_module("numpy")
+    if given is None:
+        del os.environ[THREADS]
 
 
 def _leave(*_: object) -> None:

@@ -39,8 +39,8 @@ class Acks:
         if not len(seqs) or not seqs.any():
             return
         launchers = rows["row"]["launcher"]
-        for launcher in np.unique(launchers).tolist():
-            key = (pool, int(launcher))
+        for launcher in set(launchers.tolist()):
+            key = (pool, launcher)
             highest = int(seqs[launchers == launcher].max())
             self.heard[key] = max(self.heard.get(key, 0), highest)
         for ticket in [ticket for ticket, known in self.held.items() if known is None]:

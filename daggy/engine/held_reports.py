@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 
-import numpy as np
 from attrs import define, field
 
 from daggy.attempt import Kind, Reports, Rows, Ticket, joined
@@ -34,7 +33,7 @@ class HeldReports:
 
     def add(self, pool: str, reports: Reports) -> None:
         """Keep the reports of a pool's executor."""
-        self._batches.append(_Batch(pool, reports, set(np.unique(reports.rows["run"]).tolist())))
+        self._batches.append(_Batch(pool, reports, set(reports.rows["run"].tolist())))
 
     def waiting(self, pool: str) -> set[int]:
         """Return the runs that have not taken their reports of a pool."""

@@ -116,7 +116,7 @@ def _are_current(run: Run, heads: Heads, index: Indexes) -> bool:
         and np.count_nonzero(heads["spell"] == (run.epoch << 32 | run.version)) == count
         and np.count_nonzero(frontier.attempt[index] == heads["attempt"]) == count
         and _are_in_flight(frontier.state[index])
-        and len(np.unique(index)) == count
+        and len(set(index.tolist())) == count
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import importlib
 import ipaddress
 import logging
 import os
@@ -116,6 +117,7 @@ def serve(request: Request) -> int:
             clear_passing(directory.path, is_kept=tracker.durable)
             twin = request.configuration.look(directory.path, KEPT) if tracker.durable else None
             with _listen(settings.ip, settings.port) as listener:
+                importlib.import_module("numpy.ma")  # `np.unique` loads it when first called, and would stop the loop
                 tune()
                 return trio.run(_main, request, directory, tracker, twin, listener)
         finally:
