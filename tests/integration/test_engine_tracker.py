@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from daggy.errors import DirectoryError, TrackerError
-from daggy.executor import Reason
+from daggy.executor import Reason, Reports
 from daggy.spec import parse
 from daggy.tracker import Attempts, Entry, Generated, Moved, RunChanged, RunState, Submitted
 from tests.integration.engine_rig import KeptTracker, Scene, at_work, document, reasons, state_of, submit, template
@@ -196,10 +196,11 @@ class SlowEnds(KeptTracker):
 
     def __init__(self) -> None:
         super().__init__()
-        self.command, self.end = threading.Event(), threading.Event()
+        self.begun, self.command, self.end = threading.Event(), threading.Event(), threading.Event()
 
     def append(self, entries: Sequence[Entry]) -> None:
         if any(isinstance(entry, Moved) for entry in entries):
+            self.begun.set()
             assert self.command.wait(30)
         if any(isinstance(entry, RunChanged) and entry.state is RunState.KILLED for entry in entries):
             assert self.end.wait(30)
@@ -212,8 +213,14 @@ async def test_an_end_that_came_while_a_command_was_being_kept_is_not_told_befor
     async with at_work(tmp_path, scene, tracker, threads=True) as engine:
         run = await submit(engine, {"a": template("a")})
         await scene.until(lambda: scene.words == ["a"])
+        life, ends = scene.life(), list[Reports]()
+        hear, life.report = life.report, ends.append
         async with trio.open_nursery() as nursery:
             nursery.start_soon(engine.commands.kill, run.id, None)
+            await trio.to_thread.run_sync(tracker.begun.wait)
+            while not ends:
+                await trio.lowlevel.checkpoint()
+            hear(ends[0])  # not before: it would be kept in one transaction with the command
             while not run.is_ended:
                 await trio.lowlevel.checkpoint()
             tracker.command.set()
