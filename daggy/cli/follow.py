@@ -11,6 +11,7 @@ from daggy.cli.streams import LostAnswerError, write_bytes
 from daggy.engine.engine import Engine
 from daggy.run.run import Run
 from daggy.run.states import IS_ENDED
+from daggy.seldom import Seldom
 from daggy.view.shapes import version_of
 
 
@@ -23,6 +24,7 @@ class Follower:
         self._run = run
         self._follows = follows
         self._seen = len(run.ledger)
+        self._unread = Seldom()
         self._copying = trio.Lock()  # the last to come must find all of it written
 
     async def catch_up(self) -> None:
@@ -55,4 +57,6 @@ class Follower:
                     # A reader that takes its time holds up neither tasks nor Ctrl-C.
                     await trio.to_thread.run_sync(write_bytes, piece, abandon_on_cancel=True)
         except (OSError, ValueError) as error:
-            click.echo(f"output of task {int(row['index'])} cannot be read: {error}", err=True)
+            text = f"output of task {int(row['index'])} cannot be read: {error}"
+            if said := self._unread.of(text, trio.current_time()):
+                click.echo(said, err=True)

@@ -26,6 +26,7 @@ from daggy.engine.configuration import Configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
 from daggy.engine.process import tune
+from daggy.engine.troubles import Troubles
 from daggy.errors import DirectoryError, TrackerError
 from daggy.run.run import Run
 from daggy.signals import stop_signals
@@ -98,7 +99,7 @@ class Session:
         began = time.monotonic()
         configuration = self._request.configuration
         engine = Engine(tracker, configuration.executors(), directory, default_pool=configuration.default_pool)
-        with droppable_messages():
+        with droppable_messages(), contextlib.ExitStack() as shown:
             async with engine.open():
                 beginning = await begin(
                     engine, tracker, self._request.call, self._request.rerun, assume_yes=self._request.assume_yes
@@ -107,12 +108,12 @@ class Session:
                 self._display = display(
                     quiet=self._request.quiet, plain=self._request.output == "all" or not text.is_terminal()
                 )
+                shown.callback(self._display.end)
                 self._display.begin(beginning)
                 follower = Follower(engine, beginning.run, follows=self._request.output == "all")
                 if not beginning.is_done:
                     nursery.start_soon(self._show, beginning.run, follower)
                     await self._until_end(beginning.run)
-            self._display.end()
         with trio.move_on_after(UNREAD if self._interrupts else math.inf):
             await follower.catch_up()
         return await self._conclude(beginning, time.monotonic() - began)
@@ -156,12 +157,11 @@ class Session:
     async def _show(self, run: Run, follower: Follower) -> None:
         assert self._engine is not None
         assert self._display is not None
-        trouble = ""
+        troubles = Troubles()
         while True:
             await trio.sleep(TICK)
-            if self._engine.trouble != trouble:
-                trouble = self._engine.trouble
-                self._display.say(f"cannot save state: {trouble}" if trouble else "state can be saved again")
+            for line in troubles.news(self._engine.troubles(), trio.current_time()):
+                self._display.say(line)
             await follower.catch_up()
             self._display.update(run)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,10 @@ from daggy.paths import absolute, process_using
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "lustre", "gpfs", "beegfs", "afs", "glusterfs"}
 """Filesystems that other machines may lock and write, too."""
+
+
+ESSENTIAL = ("lock", "instance", "runs", "launchers", "daggy.db")
+"""What an engine cannot go on without, once it is there."""
 
 
 @define(eq=False)
@@ -72,6 +78,15 @@ class StateDirectory:
     def is_in_use(self) -> bool:
         """Return whether some process has the lock, or may have it."""
         return bool(process_using(self.path))
+
+    def essentials(self) -> Mapping[str, tuple[int, int]]:
+        """Return device and inode of each ESSENTIAL that is there."""
+        found = {}
+        for name in ESSENTIAL:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = (self.path / name).stat()
+                found[name] = status.st_dev, status.st_ino
+        return found
 
     def make_packs(self, run: int) -> None:
         """Make the folder of a run's outputs, `runs/<run>/packs`, readable by its owner only.

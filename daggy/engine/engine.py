@@ -19,6 +19,7 @@ from daggy.engine.directory import StateDirectory
 from daggy.engine.dispatch import Dispatcher, PoolLink
 from daggy.engine.executors import Executors, MakeExecutor as MakeExecutor
 from daggy.engine.flights import Flights
+from daggy.engine.footing import Footing
 from daggy.engine.loop import Loop
 from daggy.engine.news import News
 from daggy.engine.places import Places
@@ -28,6 +29,7 @@ from daggy.engine.runs import STARTING, Runs
 from daggy.engine.state import EngineState
 from daggy.engine.status import PoolStatus, pool_statuses
 from daggy.engine.writer import Writer
+from daggy.errors import DirectoryError
 from daggy.executor import Ack, Launch, Stop
 from daggy.run.run import Run
 from daggy.run.states import Now
@@ -108,6 +110,13 @@ class Engine:
         """Return why nothing can be kept at this moment; empty if all is well."""
         return self.writer.trouble
 
+    def troubles(self) -> dict[str, str]:
+        """Return for each thing that work needs, named by what it does when all is well, what is wrong with it."""
+        found = {"state can be saved": f"cannot save state: {self.trouble}" if self.trouble else ""}
+        for name, link in self.state.dispatcher.links.items():
+            found[f"pool '{name}' can start tasks"] = link.trouble if link.requests is not None else ""
+        return found
+
     def readiness(self) -> str:
         """Return why work is not going on as it should at this moment, with the mend; empty if all is well."""
         if self.is_stopping:
@@ -138,7 +147,11 @@ class Engine:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Begin an epoch, start executors and the loop; on leaving, stop them in order and keep what is left."""
+        """Begin an epoch, start executors and the loop; on leaving, stop them in order and keep what is left.
+
+        Raises:
+            DirectoryError: the state directory was removed under it; it has stopped in order.
+        """
         try:
             async with self._open():
                 yield
@@ -150,6 +163,9 @@ class Engine:
         async with trio.open_nursery() as nursery:
             self.state.nursery = nursery
             nursery.start_soon(self.writer.run)
+            footing = Footing(self.directory)
+            if self.state.threads:  # in simulated time there is no directory that anybody else could remove
+                nursery.start_soon(self._stop_without, footing)
             begun = Epoch(self.epoch, self.clock(), self.directory.instance, socket.gethostname())
             await self.writer.kept(self.writer.give([begun]))
             if self.state.follow:
@@ -166,6 +182,12 @@ class Engine:
             with trio.CancelScope(shield=True):
                 await self._keep_the_rest()
             nursery.cancel_scope.cancel()
+        if footing.lost:
+            raise DirectoryError(footing.lost)
+
+    async def _stop_without(self, footing: Footing) -> None:
+        await footing.until_lost()
+        self.stop()
 
     async def _supervise(self, name: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a pool's executor running; after the last one, release all that wait for the end of a run."""

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from daggy.attempt import Reports
 from daggy.engine.batches import checked, fault
 from daggy.engine.dispatch import PoolLink
 from daggy.executor import Executor, Request
+from daggy.seldom import Seldom
 
 LOG = logging.getLogger("daggy.engine")
 
@@ -45,6 +46,7 @@ class Supervisor:
     succeeded: Callable[[Reports, str], None]
     report: Callable[[Reports], None]
     changed: Callable[[], None]
+    _seldom: Seldom = field(factory=Seldom)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run it; `started` once the first one is at work.
@@ -67,7 +69,8 @@ class Supervisor:
                 link.requests = None
             if not self.stop_asked.is_set():
                 link.fault = message
-                LOG.warning("%s; starting another one", message)
+                if said := self._seldom.of(message, trio.current_time()):
+                    LOG.warning("%s; starting another one", said)
                 lasted = trio.current_time() - began > LONGEST_PAUSE
                 pause = FIRST_PAUSE if lasted else min(LONGEST_PAUSE, pause * 2)
                 with trio.move_on_after(pause):

@@ -20,6 +20,7 @@ from daggy.launcher.lanes import Lane
 from daggy.launcher.reads import Reads
 from daggy.launcher.survivors import Survivors
 from daggy.launcher.suspects import Suspects
+from daggy.seldom import Seldom
 
 LOG = logging.getLogger("daggy.launcher")
 
@@ -67,6 +68,7 @@ class Launchers:
         self._most = host.most
         self._starting = self._stillborn = 0
         self._stopping = self._ending = False
+        self._seldom = Seldom()
         self.idle = trio.Event()
         """Set when a stop is done, or what runs is left alone."""
         self.gone = trio.Event()
@@ -170,7 +172,9 @@ class Launchers:
             await self.start_one()
         except (OSError, ValueError) as error:  # those that are there go on
             count = len(self._feeder.accounts)
-            LOG.warning("no other launcher can be started beside %d: %s", count, error)
+            text = f"no other launcher can be started beside {count}: {error}"
+            if said := self._seldom.of(text, trio.current_time()):
+                LOG.warning(said)
             self._most = max(1, count + self._starting)
 
     def _hear(self, account: Account, answers: list[frames.Answer]) -> None:
@@ -188,8 +192,6 @@ class Launchers:
                     self._stillborn = 0
                 case frames.Trouble(message):
                     account.trouble = message
-                    number = account.channel.number
-                    LOG.warning("launcher %d %s", number, f"cannot go on: {message}" if message else "goes on")
                     self._go_on()
 
     def _on_rested(self, lanes: set[int]) -> None:

@@ -30,7 +30,7 @@ def claim(directory: Path, pool: str = "") -> int:
 def reserve(directory: Path) -> int:
     """Claim a launcher's number, new in this state directory; its folder is empty. Errors as of `claim`."""
     home = directory / "launchers"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, exist_ok=True)  # not the directory itself: it may have been removed
     taken = sorted(int(entry.name) for entry in home.iterdir() if entry.name.isdigit())
     number = taken[-1] + 1 if taken else 1
     while number < 1 << 32:

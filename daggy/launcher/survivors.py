@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -13,8 +12,6 @@ from daggy.executor import Kind, Reports
 from daggy.launcher import frames
 from daggy.launcher.frames import Key
 from daggy.launcher.host import Channel, Host, Met, Remains
-
-LOG = logging.getLogger("daggy.launcher")
 
 
 @define(eq=False)
@@ -111,8 +108,6 @@ class Survivors:
                     self._excerpt(answer)
                 case frames.Trouble(message):
                     survivor.trouble = message
-                    number = survivor.channel.number
-                    LOG.warning("launcher %d %s", number, f"cannot go on: {message}" if message else "goes on")
                     self._rested(set())
         self._release(survivor)
 

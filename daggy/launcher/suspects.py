@@ -15,6 +15,7 @@ from daggy.launcher import frames
 from daggy.launcher.feeding import Account, Feeder
 from daggy.launcher.host import Channel
 from daggy.launcher.lanes import Lane
+from daggy.seldom import Seldom
 
 LOG = logging.getLogger("daggy.launcher")
 
@@ -41,6 +42,7 @@ class Suspects:
         """
         self._feeder, self._most, self._nursery = feeder, most, nursery
         self._start, self._serve = start, serve
+        self._seldom = Seldom()
         self._starting: dict[int, int] = {}  # launchers, by lane
         self._busy: set[int] = set()  # numbers of launchers that run a suspect
         self._idle: list[Account] = []  # launchers whose suspect has ended
@@ -103,7 +105,9 @@ class Suspects:
         try:
             channel = await self._start()
         except (OSError, ValueError) as error:
-            LOG.warning("no launcher can be started for one task alone, it runs beside others: %s", error)
+            text = f"no launcher can be started for one task alone, it runs beside others: {error}"
+            if said := self._seldom.of(text, trio.current_time()):
+                LOG.warning(said)
             lane.waiting.update(lane.suspects)
             lane.suspects.clear()
         finally:

@@ -17,6 +17,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from daggy.seldom import Seldom
 from daggy.server.exchange import App
 
 LOG = logging.getLogger("daggy.server")
@@ -130,6 +131,7 @@ class Listening:
     _context: WorkerContext = field(factory=lambda: WorkerContext(None))
     _room: trio.Semaphore = field(factory=lambda: trio.Semaphore(_most()))
     _open: set[Connection] = field(factory=set)
+    _failed: Seldom = field(factory=Seldom)
 
     async def run(self) -> None:
         """Serve until it is over: idle connections are closed then, others have a moment."""
@@ -154,8 +156,9 @@ class Listening:
         self._open.add(connection)
         try:
             await connection.run()
-        except Exception:  # an error of one connection must not affect others
-            LOG.exception("a connection failed")
+        except Exception as error:  # an error of one connection must not affect others
+            if said := self._failed.of(f"a connection failed: {type(error).__name__}", trio.current_time()):
+                LOG.exception(said)
         finally:
             self._open.discard(connection)
             self._room.release()

@@ -26,6 +26,7 @@ from daggy.engine.engine import Engine
 from daggy.engine.intake.reading import Intake
 from daggy.engine.process import tune
 from daggy.engine.retention import retain
+from daggy.engine.troubles import Troubles
 from daggy.errors import DirectoryError, UsageError
 from daggy.server.access import Access, Identity, names_of
 from daggy.server.listening import Listening
@@ -238,8 +239,18 @@ async def _until_stopped(engine: Engine, configuration: Configuration, load: Cal
         chores.start_soon(engine.runs.take_up)
         chores.start_soon(load)
         chores.start_soon(retain, engine, configuration.retention)
+        chores.start_soon(_tell_troubles, engine)
         await engine.stopping.wait()
         chores.cancel_scope.cancel()
+
+
+async def _tell_troubles(engine: Engine) -> None:
+    """Log what keeps the engine from going on."""
+    troubles = Troubles()
+    while True:
+        for line in troubles.news(engine.troubles(), trio.current_time()):
+            LOG.warning(line)
+        await trio.sleep(1)
 
 
 async def _load(engine: Engine, configuration: Configuration, access: Access, loading: Loading) -> None:

@@ -260,7 +260,7 @@ class Launcher:
             return bool(self.link.lost_at) and self.is_forgotten()
         stream = self.link.stream
         done = not self.reports.is_unsaved() and not (stream.open and stream.outbox)
-        return done or time.monotonic() > self.leave_by
+        return done or time.monotonic() > self.leave_by or not os.path.exists(self.outputs.root)
 
     def is_forgotten(self) -> bool:
         """Return whether there has been no engine and no work for so long that none will come."""

@@ -39,6 +39,14 @@ class Outputs:
         """Return the directory of a run's packs."""
         return "%s/runs/%d/packs" % (self.root, run)
 
+    def make_folder(self, run: int) -> None:
+        """Make the directory of a run's packs; not the state directory, which may have been removed."""
+        for folder in ("runs", "runs/%d" % run, "runs/%d/packs" % run):
+            try:
+                os.mkdir("%s/%s" % (self.root, folder), 0o700)
+            except FileExistsError:
+                pass
+
     def names(self, task: Task) -> tuple[str, str]:
         """Return the paths of a pair of named outputs."""
         stem = "%s/%d.%d" % (self.folder(task.key[0]), self.launcher, task.pack)
@@ -89,7 +97,7 @@ class Outputs:
         self.number += 1
         task.pack = self.number
         if run not in self.known:
-            os.makedirs(self.folder(run), mode=0o700, exist_ok=True)
+            self.make_folder(run)
             self.known.add(run)
         try:
             if run not in self.named:
