@@ -54,6 +54,7 @@ class Kind(enum.IntEnum):
     STARTED = 1
     FINISHED = 2
     RECALLED = 3
+    HELD = 4  # only what `Executor.recover` returns: it has not begun, and will by itself
 
 
 LINKED = 1

@@ -256,8 +256,12 @@ class Executor(abc.ABC):
     @abc.abstractmethod
     async def recover(self, epoch: int) -> Reports:
         """Return what earlier launchers of this site still know: FINISHED rows, proven dead ones' unfinished tasks as
-        LOST among them, and STARTED rows, with the tickets that they were launched with, for what still runs. Each row
-        has the `place` where that was, also of a machine that is not in `capacity` at this moment.
+        LOST among them, and, with the tickets that they were launched with, STARTED rows for what still runs and HELD
+        rows for what lies in a queue of the place and will begin by itself. Each row has the `place` where that was,
+        also of a machine that is not in `capacity` at this moment.
+
+        What is HELD stays where it is: later it is reported as if it had been launched now. What is not named here, and
+        was launched, goes back to the engine's own queue.
 
         Called once, before `run`, with the number of the new engine epoch. Kept until acknowledged: called again after
         another crash it says the same.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from daggy.attempt import REPORT, Reports, joined
+from daggy.attempt import REPORT, Kind, Reports, joined
 from daggy.errors import leaves
 
 
@@ -23,15 +23,22 @@ def fault(error: Exception) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
-def checked(reports: Reports) -> Reports:
+def checked(reports: Reports, *, recovered: bool = False) -> Reports:
     """Return an executor's reports if they are what they should be.
+
+    Args:
+        reports: The plug-in's.
+        recovered: Whether `recover` returned them: only there it may say that it holds something.
 
     Raises:
         TypeError: a plug-in made them of something else.
+        ValueError: one is of a kind that does not belong there.
     """
     rows = reports.rows
     if rows.dtype != REPORT:
         raise TypeError(f"reports must be an array of REPORT, not of {rows.dtype}")
+    if not recovered and (rows["kind"] == Kind.HELD).any():
+        raise ValueError("HELD is for what recover() returns; what was launched is in flight until it is reported")
     return reports
 
 

@@ -103,8 +103,6 @@ class Dispatcher:
     def _hand_out(self, link: PoolLink, grant: Grant, now: Now) -> None:
         (run, queue), machine, share, _, ahead = grant
         indexes = run.frontier.take(queue, grant.tasks)
-        if not ahead:
-            share.width -= grant.tasks - len(indexes)
         if not len(indexes):
             return
         if run.state is RunState.QUEUED:
@@ -119,20 +117,28 @@ class Dispatcher:
         slot = self._slots.get(id(share))
         if slot is None:
             slot = self._slots[id(share)] = Slot(link.pool, machine, share)
+        if not ahead:
+            share.widen(len(launches))
         sent = indexes.tolist() if not failures else [launch.index for launch in launches]
         self.flights.sent((run.id, run.version), sent, slot)
         share.moved = now.mono
         needs = dict(share.needs)
         link.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches, needs))
 
-    def adopt(self, link: PoolLink, run: Run, tickets: Iterable[tuple[Ticket, int]]) -> None:
-        """Account for tasks that an earlier engine handed out and that still run, each at its place, wanted or not."""
-        for ticket, place in tickets:
+    def adopt(self, link: PoolLink, run: Run, unended: Iterable[tuple[Ticket, int, bool]]) -> None:
+        """Account for tasks that an earlier engine handed out, wanted or not.
+
+        Args:
+            link: To whom.
+            run: Theirs.
+            unended: Ticket, place, and whether it has not begun yet.
+        """
+        for ticket, place, is_held in unended:
             needs = pool_needs(run, _needs_of(run, ticket))
             machine, share = link.pool.adopting(self.places.host(place), needs)
             slot = Slot(link.pool, machine, share)
             if ticket in run.launched:
-                self.flights.adopted((run.id, ticket.version), ticket.index, slot)
+                self.flights.adopted((run.id, ticket.version), ticket.index, slot, is_held=is_held)
             else:
                 self.flights.strayed(ticket, slot)
 
@@ -160,7 +166,10 @@ class Dispatcher:
         return Reports(rows, {position: message for position, (_, message) in enumerate(failures)})
 
     def _recall_stuck(self, link: PoolLink, wanting: list[Candidate], now: Now) -> None:
-        """Ask back what waits behind something long while other needs, or other runs, find no room."""
+        """Ask back what waits behind something long while other needs, or other runs, find no room.
+
+        Where all that waits may start, it waits for the place, which may have a queue of its own: it keeps its turn.
+        """
         unmet = [candidate for candidate in wanting if candidate.queue.tasks]
         needs = {candidate.queue.policy.resources for candidate in unmet}
         several = len({candidate.run.id for candidate in unmet}) > 1
@@ -170,6 +179,8 @@ class Dispatcher:
                 continue
             shares -= {share for share in shares if not share.waiting}
             for share in shares:
+                if share.waiting + share.running <= share.width:
+                    continue
                 stuck = others and now.mono - share.moved > STUCK_SECONDS
                 if (stuck or link.pool.wait(share) > LONGEST_WAIT) and not share.recalling:
                     share.recalling = True

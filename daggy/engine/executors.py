@@ -11,7 +11,7 @@ from attrs import define
 
 from daggy.attempt import Kind, Reports, Ticket
 from daggy.engine.dispatch import PoolLink, lost
-from daggy.engine.held_reports import tickets_of
+from daggy.engine.held_reports import tickets_of, unended
 from daggy.engine.state import EngineState
 from daggy.engine.supervisor import Supervisor
 from daggy.executor import Executor, Kill, Site
@@ -58,7 +58,7 @@ class Executors:
         await supervisor.run(task_status)
 
     def expect(self, is_wanted: Callable[[int], bool]) -> None:
-        """Drop what executors know of other runs; end what still runs of them."""
+        """Drop what executors know of other runs; end what has not ended of them."""
         for pool, tickets in self.state.held_reports.drop_unknown(is_wanted):
             self.state.dispatcher.link_of(pool).ask(Kill(tickets, NOT_CURRENT))
 
@@ -78,12 +78,13 @@ class Executors:
         is_news = np.fromiter(
             (self._is_current(one) and one not in known for one in tickets_of(rows)), np.bool_, len(rows)
         )
+        is_held = rows["kind"] == Kind.HELD
         is_known_start = np.isin(rows["run"], list(unheard)) & (rows["kind"] == Kind.STARTED)
-        chosen = np.flatnonzero(is_news & ~is_known_start)
+        chosen = np.flatnonzero(is_news & ~is_known_start & ~is_held)  # what is held is in flight already
         messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
         state.report(name, Reports(rows[chosen], messages))
         state.note_applied(name, rows[~is_news], in_order=not unheard)
-        self._lose(link, set(tickets_of(rows, Kind.STARTED)), unheard, message)
+        self._lose(link, set(tickets_of(unended(rows))), unheard, message)
 
     def _lose(self, link: PoolLink, alive: set[Ticket], unheard: set[int], message: str) -> None:
         """Report as lost what a pool's executor had and its successor does not name, but for runs not yet read back."""

@@ -39,7 +39,7 @@ Key = tuple[int, int]
 class Flights:
     """Every task that an executor has and has not answered for, by (run, version) and index.
 
-    `strays` are attempts that an earlier engine launched, that still run and are no longer wanted: another
+    `strays` are attempts that an earlier engine launched, that still run or are held and are no longer wanted: another
     attempt of the same task may be in flight, so they go by their tickets.
     """
 
@@ -53,13 +53,15 @@ class Flights:
         slot.share.waiting += len(indexes)
         slot.pool.sent(slot.share)
 
-    def adopted(self, key: Key, index: int, slot: Slot) -> None:
-        """Note that a task which an earlier engine handed out still runs."""
-        self.running.setdefault(key, {})[index] = slot
-        slot.share.running += 1
+    def adopted(self, key: Key, index: int, slot: Slot, *, is_held: bool = False) -> None:
+        """Note that a task which an earlier engine handed out still runs, or is held where it was handed to."""
+        table = self.waiting if is_held else self.running
+        table.setdefault(key, {})[index] = slot
+        slot.share.waiting += is_held
+        slot.share.running += not is_held
 
     def strayed(self, ticket: Ticket, slot: Slot) -> None:
-        """Note that an attempt which is no longer wanted still runs."""
+        """Note that an attempt which is no longer wanted still runs, or may begin to."""
         self.strays[ticket] = slot
         slot.share.running += 1
 

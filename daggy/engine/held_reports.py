@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
+from typing import NamedTuple
 
 from attrs import define, field
 
@@ -17,6 +18,14 @@ class _Batch:
     pool: str
     reports: Reports
     runs: set[int]
+
+
+class Unended(NamedTuple):
+    """What an executor reported at the start and has not ended: it runs there, or is held there until it begins."""
+
+    ticket: Ticket
+    place: int
+    is_held: bool
 
 
 @define(eq=False)
@@ -79,16 +88,17 @@ class HeldReports:
         """Return what is known of a run, from all pools and all versions of its spec, as one batch."""
         return joined([part for batch in self._batches for (one, _), part in by_run(batch.reports) if one == run])
 
-    def running(self, run: int) -> Iterator[tuple[str, list[tuple[Ticket, int]]]]:
-        """Yield pool by pool what of a run still runs, as its executor reported: ticket and place."""
+    def unended(self, run: int) -> Iterator[tuple[str, list[Unended]]]:
+        """Yield pool by pool what of a run still runs or is held, as its executor reported."""
         for batch in self._batches:
             if run in batch.runs:
-                rows = batch.reports.rows
-                rows = rows[(rows["kind"] == Kind.STARTED) & (rows["run"] == run)]
-                yield batch.pool, list(zip(tickets_of(rows), rows["row"]["place"].tolist(), strict=True))
+                rows = unended(batch.reports.rows)
+                rows = rows[rows["run"] == run]
+                columns = tickets_of(rows), rows["row"]["place"].tolist(), (rows["kind"] == Kind.HELD).tolist()
+                yield batch.pool, [Unended(*one) for one in zip(*columns, strict=True)]
 
     def drop_unknown(self, is_known: Callable[[int], bool]) -> list[tuple[str, list[Ticket]]]:
-        """Drop reports of unknown runs; return pool by pool what still runs of them.
+        """Drop reports of unknown runs; return pool by pool what still runs or is held of them.
 
         They were forgotten, or are another database's, or have ended.
         """
@@ -96,9 +106,9 @@ class HeldReports:
         for batch in self._batches:
             unknown = {run for run in batch.runs if not is_known(run)}
             batch.runs -= unknown
-            running = [ticket for ticket in tickets_of(batch.reports.rows, Kind.STARTED) if ticket.run in unknown]
-            if running:
-                left.append((batch.pool, running))
+            going = [ticket for ticket in tickets_of(unended(batch.reports.rows)) if ticket.run in unknown]
+            if going:
+                left.append((batch.pool, going))
         return left
 
     def applied(self, run: int) -> None:
@@ -119,6 +129,12 @@ class HeldReports:
                 self._later.append((pool, rows))
             else:
                 yield pool, rows
+
+
+def unended(rows: Rows) -> Rows:
+    """Return the reports of what runs, or will by itself."""
+    chosen: Rows = rows[(rows["kind"] == Kind.STARTED) | (rows["kind"] == Kind.HELD)]
+    return chosen
 
 
 def tickets_of(rows: Rows, kind: Kind | None = None) -> Iterator[Ticket]:

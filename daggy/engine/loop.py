@@ -96,7 +96,7 @@ class Loop:
         reasons = rows["row"]["reason"][rows["kind"] == Kind.FINISHED]
         self.ended_attempts[name] += np.bincount(reasons, minlength=len(Reason))[: len(Reason)]
         if state.flights.strays:
-            state.flights.release(tickets_of(rows, Kind.FINISHED))
+            state.flights.release(tickets_of(rows[rows["kind"] != Kind.STARTED]))
         for (run_id, version), chosen in by_run(reports):
             run = state.runs.get(run_id)
             freeing = chosen.rows if run is None else _without_earlier(run, version, chosen.rows)

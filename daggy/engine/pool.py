@@ -39,9 +39,9 @@ class Candidate(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """Hand out so many `tasks` of a candidate's tasks here; at most `share.width` of the share run at once.
+    """Hand out so many `tasks` of a candidate's tasks here, and widen the share by those that are handed out.
 
-    `ahead`: there is no room for them yet, they wait at the launcher.
+    `ahead`: there is no room for them yet, they wait at the launcher, and the width stays.
     """
 
     candidate: Candidate
@@ -186,11 +186,9 @@ class Pool:
         for machine, room in places:
             if (count := min(room, most())) <= 0:
                 return
-            share = self.share(machine, needs)
-            share.width = (share.width if share.waiting else share.running) + count
             budget -= count
             self.turn = run.id
-            yield Grant(candidate, machine, share, count, ahead=False)
+            yield Grant(candidate, machine, self.share(machine, needs), count, ahead=False)
 
     def _pack(self, needs: Needs, longest: float, wall: float) -> Iterator[tuple[MachineUse, int]]:
         """Yield machines in their order, and for how many tasks there is room."""
@@ -278,7 +276,8 @@ class Pool:
             share = machine.shares.get(needs)
             width = share.width if share and share.waiting else share.running if share else 0
             most = slots * width if machine.is_open else 0
-            if share is None or share.waiting * 2 > most or not most:
+            is_short = share is not None and bool(share.waiting) and share.waiting + share.running < share.width
+            if share is None or share.waiting * 2 > most or not most or is_short:  # others may have what is not in use
                 self._rooms.close(kind, position)
                 continue
             count = min(most - share.waiting, len(queue.tasks), budget, run.failures_left() - share.waiting)

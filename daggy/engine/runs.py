@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import trio
 from attrs import define, evolve, field
 
-from daggy.attempt import Rows, Ticket
+from daggy.attempt import Rows
 from daggy.engine.admission import check_needs
 from daggy.engine.answers import Answers
 from daggy.engine.archive import Archive, record_of
 from daggy.engine.commits import Commits
 from daggy.engine.ended_runs import EndedRuns
 from daggy.engine.executors import NOT_CURRENT, Executors
+from daggy.engine.held_reports import Unended
 from daggy.engine.state import EngineState
 from daggy.errors import DirectoryError, SpecError
 from daggy.executor import Kill
@@ -158,7 +159,7 @@ class Runs(Mapping[int, Run]):
 
     async def _recover(self, run: Run) -> None:
         """Apply what launchers knew of this run, generators' answers included, until nothing more follows; adopt what
-        still runs.
+        has not ended.
         """
         known = self.state.held_reports.of_run(run.id)
         left = on_recovered(run, known, self.state.now())
@@ -168,17 +169,17 @@ class Runs(Mapping[int, Run]):
                 await self.answers.apply(run, answer)
             left = on_recovered(run, left, self.state.now())
         on_unfollowed(run, left, self.state.now())
-        for pool, running in self.state.held_reports.running(run.id):
-            self._adopt(run, pool, running)
+        for pool, unended in self.state.held_reports.unended(run.id):
+            self._adopt(run, pool, unended)
         run.settle(self.state.now())
         await self.commits.keep(run)
         self.state.held_reports.applied(run.id)
 
-    def _adopt(self, run: Run, pool: str, running: Sequence[tuple[Ticket, int]]) -> None:
-        """Account for what an earlier engine launched and still runs; end what is no longer wanted."""
+    def _adopt(self, run: Run, pool: str, unended: Sequence[Unended]) -> None:
+        """Account for what an earlier engine launched and has not ended; end what is no longer wanted."""
         link = self.state.dispatcher.link_of(pool)
-        self.state.dispatcher.adopt(link, run, running)
-        if unwanted := [ticket for ticket, _ in running if ticket not in run.launched]:
+        self.state.dispatcher.adopt(link, run, unended)
+        if unwanted := [one.ticket for one in unended if one.ticket not in run.launched]:
             link.ask(Kill(unwanted, NOT_CURRENT))
 
     def admit(self, run: Run) -> None:

@@ -17,7 +17,7 @@ UNBOUNDED = 256
 """The most tasks at once on one machine that need nothing of it."""
 
 ADOPTED = -1
-"""Lane of what an earlier engine launched: no launcher has a width for it."""
+"""Lane of what an earlier engine launched: no launcher has a width for it, and all that waits may start."""
 
 SLACK = 1e-9
 """Tolerance for sums of fractions of a core."""
@@ -48,7 +48,15 @@ class Share:
     @property
     def reserved(self) -> int:
         """Return for how many tasks resources are set aside: what waits may start at any moment, up to the width."""
-        return max(self.width, self.running) if self.waiting else self.running
+        if self.lane == ADOPTED:
+            return self.running + self.waiting
+        return max(self.running, min(self.width, self.running + self.waiting))
+
+    def widen(self, count: int) -> None:
+        """Make room for so many more, which are handed out next. While anything waits the width never shrinks: the
+        launcher still goes by it.
+        """
+        self.width = max(self.width if self.waiting else 0, self.reserved + count)
 
 
 @define(eq=False)

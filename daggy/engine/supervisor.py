@@ -78,7 +78,7 @@ class Supervisor:
 
     async def _run_one(self, message: str, task_status: trio.TaskStatus[None]) -> None:
         link, executor = self.link, self.make()
-        known = checked(await executor.recover(self.epoch))
+        known = checked(await executor.recover(self.epoch), recovered=True)
         link.pool.is_spread = executor.placement == "spread"
         link.pool.set_capacity(executor.capacity())
         is_first, link.executor = link.executor is None, executor

@@ -1,4 +1,4 @@
-"""Applies to a run that was read back what launchers finished in the meantime, and what they still run."""
+"""Applies to a run that was read back what launchers finished in the meantime, and what they still run or hold."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RESUMABLE = states.mask(*states.UNSTARTED, states.KILLED, states.UPSTREAM_FAILED
 
 
 def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
-    """Apply what launchers finished or lost, and adopt what still runs, in whatever order it arrives; return what does
-    not follow (yet).
+    """Apply what launchers finished or lost, and adopt what still runs or is held, in whatever order it arrives; return
+    what does not follow (yet).
 
     A report counts if its task is ready, and its attempt is above every known one and every one that a command ended;
     a generator's counts once its answer has been read, so call this again with the rest after that. What is adopted
@@ -52,7 +52,7 @@ def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
 def on_unfollowed(run: Run, rest: Reports, now: Now) -> None:
     """Treat what did not follow as ended by a command, or by the loss of what it depended on.
 
-    Attempts that have ended are only recorded; those that run are killed before their tasks start again. New attempts
+    Attempts that have ended are only recorded; others are killed before their tasks start again. New attempts
     are numbered above all of them, and above those that a command has recorded.
     """
     while chosen := _first_of_each(run, rest):
@@ -132,6 +132,8 @@ def _put_in_flight(run: Run, index: int, row: Rows) -> None:
 
 
 def _apply(run: Run, position: int, reports: Reports, now: Now) -> None:
+    if reports.rows["kind"][position] == Kind.HELD:
+        return  # in flight, and no more
     message = reports.messages.get(position, "")
     row = reports.rows[position : position + 1].copy()
     apply_reports(run, Reports(row, {0: message} if message else {}), now)
@@ -150,5 +152,5 @@ def _set_aside(run: Run, chosen: Mapping[int, int], reports: Reports, now: Now) 
     run.begin()
     for index, position in chosen.items():
         _apply(run, position, reports, now)
-        if reports.rows["kind"][position] == Kind.STARTED:
+        if reports.rows["kind"][position] in (Kind.STARTED, Kind.HELD):
             run.outbox.kills.append(run.ticket(index))

@@ -96,6 +96,8 @@ class Scene:
         self.launched: list[tuple[str, str, int]] = []  # pool, argv joined, attempt
         self.needs: dict[int, Mapping[str, float]] = {}  # by lane
         self.checked: list[Work] = []
+        self.recalled: list[Ticket] = []
+        self.is_full = False  # nothing starts
         self.says: Callable[[Ticket], str] = lambda _: ""  # of what has not begun
         self.forgotten: list[tuple[str, int]] = []  # pool, run
         self.forget: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
@@ -206,6 +208,7 @@ class Scripted(Executor):
                 self._take(request)
                 self._start(nursery)
             case Recall(tickets):
+                self.scene.recalled += tickets
                 self._recall(set(tickets))
             case Kill(tickets, _):
                 self._recall(set(tickets))
@@ -233,7 +236,7 @@ class Scripted(Executor):
         self.waiting.setdefault(batch.lane, []).extend(zip(tickets, said, strict=True))
 
     def _start(self, nursery: trio.Nursery) -> None:
-        for lane, queue in self.waiting.items():
+        for lane, queue in self.waiting.items() if not self.scene.is_full else ():
             while queue and sum(one == lane for one, _, _ in self.running.values()) < self.width[lane]:
                 ticket, words = queue.pop(0)
                 self.running[ticket] = lane, words, trio.CancelScope()

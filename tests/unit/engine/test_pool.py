@@ -84,7 +84,7 @@ class World:
         for grant in self.pool.choose(candidates, Now(self.clock, self.clock)):
             taken = self.run.frontier.take(grant.candidate.queue, grant.tasks)
             if not grant.ahead:
-                grant.share.width -= grant.tasks - len(taken)
+                grant.share.widen(len(taken))
             slot = self.slots.setdefault(id(grant.share), Slot(self.pool, grant.machine, grant.share))
             self.flights.sent((1, 1), taken.tolist(), slot)
             attempts = self.run.frontier.attempt[taken].tolist()
