@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
@@ -63,6 +63,34 @@ class Event:
     data: Mapping[str, Any]
 
 
+@frozen
+class Nodes:
+    """The machines of a server's pools.
+
+    Args:
+        call: Sends a request and returns its answer.
+    """
+
+    call: Callable[..., Json]
+
+    def list(self, pool: str = "") -> Json:
+        """Return all nodes, or those of one pool."""
+        return self.call("GET", "/nodes", {"pool": pool})
+
+    def change(self, pool: str, name: str, state: str) -> Json:
+        """Have a node take nothing new (`draining`), or let it take tasks again (`up`); return it."""
+        body = json.dumps({"state": state}).encode()
+        return self.call("PATCH", _node(pool, name), None, body, {"Content-Type": "application/json"})
+
+    def remove(self, pool: str, name: str) -> Json:
+        """Count what a silent or refused node runs as lost, at once; return it."""
+        return self.call("DELETE", _node(pool, name))
+
+
+def _node(pool: str, name: str) -> str:
+    return f"/nodes/{quote(pool, '')}/{quote(name, '')}"
+
+
 class Client:
     """Talks to one server. Not for several threads at once."""
 
@@ -74,6 +102,8 @@ class Client:
             headers["X-Daggy-Actor"] = _header("the actor", actor)
         self.url = url.rstrip("/")
         self._place: Path | None = None
+        self.nodes = Nodes(self._call)
+        """The machines of its pools."""
         self._http = httpx.Client(
             base_url=self.url,
             headers=headers,

@@ -184,7 +184,15 @@ class Stop:
     leave: bool = False
 
 
-Request = Launches | Recall | Kill | Ack | Stop
+@frozen
+class GiveUp:
+    """Report all that a machine has as lost, with this message: somebody says that it will not come back."""
+
+    machine: str
+    message: str
+
+
+Request = Launches | Recall | Kill | Ack | Stop | GiveUp
 
 
 class Executor(abc.ABC):

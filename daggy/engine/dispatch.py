@@ -190,6 +190,16 @@ class Dispatcher:
     def _ticket(self, key: tuple[int, int], index: int) -> Ticket:
         return _ticket_of(self.renderers[key[0]].run, key[1], index)
 
+    def reopen(self, link: PoolLink, name: str) -> None:
+        """Look again at whether a machine takes tasks; ask back what waits there if it does not."""
+        if link.executor is not None:
+            link.pool.set_capacity(link.executor.capacity())
+        machine = link.pool.machines.get(name)
+        for share in [] if machine is None or machine.is_open else machine.all_shares():
+            if keys := self.flights.waiting_on(share):
+                share.recalling = True
+                link.ask(Recall([self._ticket(runs, index) for runs, index in keys]))
+
     def pass_on(self, run: Run) -> None:
         """Send a run's kills and recalls to the executors that have the tickets."""
         kills, run.outbox.kills = run.outbox.kills, []

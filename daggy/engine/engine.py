@@ -22,6 +22,7 @@ from daggy.engine.flights import Flights
 from daggy.engine.footing import Footing
 from daggy.engine.loop import Loop
 from daggy.engine.news import News
+from daggy.engine.nodes import Nodes
 from daggy.engine.places import Places
 from daggy.engine.pool import Pool
 from daggy.engine.reader import Reader
@@ -82,7 +83,8 @@ class Engine:
         self.commits = Commits(self.state)
         answers = Answers(self.state, self.commits)
         self.loop = Loop(self.state, self.commits, answers)
-        self.executors = Executors(self.state, dict(pools), linger and tracker.durable)
+        self.nodes = Nodes(self.state)
+        self.executors = Executors(self.state, dict(pools), linger and tracker.durable, self.nodes.tell)
         self.archive = Archive(self.state)
         self.runs = Runs(self.state, self.archive, self.commits, answers, self.executors)
         self.commits.announced = self.runs.use

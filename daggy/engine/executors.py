@@ -28,12 +28,14 @@ class Executors:
     Args:
         state: The engine's.
         make: What makes a pool's executor, by pool.
+        changed: Called when machines come or go.
         linger: What runs goes on when this engine leaves or dies.
     """
 
     state: EngineState
     make: Mapping[str, MakeExecutor]
     linger: bool
+    changed: Callable[[], None]
 
     @property
     def are_gone(self) -> bool:
@@ -107,4 +109,5 @@ class Executors:
     def _on_capacity(self, link: PoolLink) -> None:
         if link.executor is not None:
             link.pool.set_capacity(link.executor.capacity())
+            self.changed()
         self.state.wake()

@@ -22,6 +22,9 @@ from daggy.view.shapes import timestamp
 PAUSE = 0.1
 """Seconds between two items about the same run; what happens in between becomes one item."""
 
+NO_RUN = 0
+"""In place of a run's id: an item about something else."""
+
 MOST_RANGES = 200
 """An item with more ranges of tasks has none: followers look again."""
 
@@ -85,6 +88,7 @@ class News:
     told: int = field(init=False)
     _pending: dict[int, _Pending] = field(factory=dict)
     _forgotten: list[int] = field(factory=list)
+    _nodes: dict[tuple[str, str], tuple[str, str]] = field(factory=dict)
     _bell: trio.Event = field(factory=trio.Event)
     _given: deque[tuple[int, Sequence[NewsItem]]] = field(factory=deque)
     _kept_bell: trio.Event = field(factory=trio.Event)
@@ -109,6 +113,11 @@ class News:
         """Note that a run was removed."""
         self._pending.pop(run_id, None)
         self._forgotten.append(run_id)
+        self._bell.set()
+
+    def note_node(self, pool: str, name: str, state: str, why: str) -> None:
+        """Note how it stands with a node."""
+        self._nodes[pool, name] = state, why
         self._bell.set()
 
     def flush(self, run: Run) -> Sequence[NewsItem]:
@@ -148,9 +157,13 @@ class News:
         forgotten, self._forgotten = self._forgotten, []
         for one in pending.values():
             yield from self._of(one)
+        nodes, self._nodes = self._nodes, {}
         at = self.clock()
         for run_id in forgotten:
             yield self._item(run_id, at, _dumped({"run_id": run_id, "at": timestamp(at), "forgotten": True}))
+        for (pool, name), (state, why) in nodes.items():
+            body = {"node": name, "pool": pool, "at": timestamp(at), "state": state, "why": why}
+            yield self._item(NO_RUN, at, _dumped(body))
 
     def _of(self, pending: _Pending | None) -> Iterator[NewsItem]:
         if pending is not None:

@@ -64,6 +64,7 @@ class Pool:
         turn: The run that was served last: of equal priority the next one goes first.
         is_cut: Whether the last choice ended at its bound, so that there may be room for more at once.
         waiting: Shares on which something may wait, by needs.
+        drained: Names of machines that take nothing, whatever their executor says.
         is_spread: Whether a task goes to the machine with most room for it; else to the first that has any.
     """
 
@@ -76,6 +77,7 @@ class Pool:
     is_cut: bool = False
     waiting: dict[Needs, set[Share]] = field(factory=dict)
     is_spread: bool = False
+    drained: set[str] = field(factory=set)
     _order: list[MachineUse] = field(factory=list)
     _rooms: Rooms = field(factory=Rooms)
     _next: int = 0  # position at which tasks ahead go on
@@ -90,7 +92,7 @@ class Pool:
         old, self.machines = self.machines, {}
         for machine in machines:
             use = self.machines[machine.name] = old.pop(machine.name, MachineUse(machine))
-            use.machine = machine
+            use.machine = evolve(machine, open=False) if machine.name in self.drained else machine
         for use in old.values():
             use.machine = evolve(use.machine, open=False)
             if not use.is_empty:

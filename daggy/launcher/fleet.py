@@ -12,6 +12,7 @@ from daggy.attempt import joined
 from daggy.executor import (
     Ack,
     Executor,
+    GiveUp,
     Kill,
     Launches,
     Machine,
@@ -75,10 +76,8 @@ class Fleet(Executor):
         if remote is None:
             return Node(name)
         standing = remote.standing
-        is_up = standing.state == NodeState.UP
-        lost_in = max(0.0, remote.lease_left) if not is_up and remote.sent.tasks else None
-        state = NodeState.DRAINING if is_up and remote.draining else standing.state
-        return Node(name, state, standing.since, standing.why, lost_in)
+        lost_in = max(0.0, remote.lease_left) if standing.state != NodeState.UP and remote.sent.tasks else None
+        return Node(name, standing.state, standing.since, standing.why, lost_in)
 
     @property
     def trouble(self) -> str:
@@ -188,6 +187,10 @@ class Fleet(Executor):
             case Ack(number, seq):
                 for one in [self._fleet[self._place_of[number]]] if number in self._place_of else self._fleet:
                     one.on_ack(number, seq)
+            case GiveUp(machine, message):
+                member = self._fleet[self._places[machine]]
+                if isinstance(member, Remote):
+                    member.give_up(message)
             case _:
                 for one in self._fleet:
                     self._tell(one, request)

@@ -75,8 +75,6 @@ class Remote:
         self._heard_at = trio.current_time()
         self._stopping = trio.Event()
         self.standing = Standing(host.machine.name, changed)
-        self.draining = False
-        """Whether it takes nothing new."""
         self.idle = trio.Event()
         """Set when a stop is done, or what runs is left alone."""
         self.gone = trio.Event()
@@ -85,7 +83,7 @@ class Remote:
     @property
     def is_open(self) -> bool:
         """Whether it takes tasks."""
-        return self.standing.state == NodeState.UP and not self.draining
+        return self.standing.state == NodeState.UP
 
     @property
     def lease_left(self) -> float:

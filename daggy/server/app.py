@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from daggy.api import API
 from daggy.errors import DaggyError, NotFoundError, UsageError
-from daggy.server import events, metrics, pools, runs, tasks
+from daggy.server import events, metrics, nodes, pools, runs, tasks
 from daggy.server.description import completed
 from daggy.server.problems import on_bug, on_daggy_error, on_http_error
 from daggy.server.service import Service
@@ -28,7 +28,7 @@ FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"
 
 def make_app(service: Service) -> Litestar:
     """Return the application for a server's parts; access is controlled in front of it."""
-    handlers = [*runs.HANDLERS, *tasks.HANDLERS, *pools.HANDLERS, *events.HANDLERS]
+    handlers = [*runs.HANDLERS, *tasks.HANDLERS, *pools.HANDLERS, *nodes.HANDLERS, *events.HANDLERS]
     api = Router(API, route_handlers=[*handlers, *metrics.HANDLERS], before_request=look_first)
     return Litestar(
         [api, pools.ready, *metrics.HANDLERS, openapi, docs, file],
@@ -94,7 +94,11 @@ def _parameters(handler: Any) -> dict[str, bool]:
     known = {}
     for name, field in handler.parsed_fn_signature.parameters.items():
         given = field.kwarg_definition
-        if getattr(given, "header", None) or name in ("request", "run_id", "index", "stream"):
+        if (
+            getattr(given, "header", None)
+            or name in ("request", "run_id", "index", "stream")
+            or f"{{{name}:" in str(handler.paths)
+        ):
             continue
         known[getattr(given, "query", None) or name] = "str" in str(field.annotation)
     return known

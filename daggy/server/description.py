@@ -27,6 +27,9 @@ NAMES = {
     "explain_run": "explain_run",
     "logs": "read_log",
     "list_pools": "list_pools",
+    "list_nodes": "list_nodes",
+    "change_node": "change_node",
+    "remove_node": "remove_node",
     "ready": "ready",
     "metrics": "metrics",
     "all_events": "follow_all",
@@ -63,6 +66,13 @@ SCHEMAS: Mapping[str, Json] = {
         "properties": {"selector": _SELECTOR},
         "additionalProperties": False,
     },
+    "NodeChange": {
+        "type": "object",
+        "description": "What a node is to be.",
+        "properties": {"state": {"type": "string", "enum": ["draining", "up"]}},
+        "required": ["state"],
+        "additionalProperties": False,
+    },
     "Problem": {
         "type": "object",
         "description": "One thing that is wrong: its place in the document, and what to do about it.",
@@ -92,6 +102,7 @@ BODIES: Mapping[str, tuple[str, bool, Json]] = {
     "submit_run": ("RunSpec", True, _EXAMPLE),
     "change_run": ("Change", False, {"requeue": "report"}),
     "kill_run": ("Kill", False, {"selector": "report"}),
+    "change_node": ("NodeChange", True, {"state": "draining"}),
 }
 """Of operations: schema, whether it must be there, an example."""
 
@@ -121,6 +132,8 @@ ELSEWHERE: Mapping[str, Json] = {
     },
     "kill_run": {"413": "too large", "422": "the body is wrong"},
     "remove_run": {"202": "it is being killed", "409": "it has not ended"},
+    "change_node": {"413": "too large", "422": "the body is wrong", "507": "state cannot be saved"},
+    "remove_node": {"409": "it is up"},
     "read_log": {"416": "beyond the end"},
 }
 """Answers of some."""

@@ -15,7 +15,7 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from daggy.engine.engine import Engine
-from daggy.engine.news import Follower, item_body
+from daggy.engine.news import NO_RUN, Follower, item_body
 from daggy.engine.runs import UNENDED
 from daggy.errors import UnavailableError, UsageError
 from daggy.server.requests import Asked, service_of
@@ -40,7 +40,8 @@ async def all_events(request: Asked, last_event_id: LastEventId = "", after: Aft
 
     `event: run` has `run_id, at, state, version, counts` and `tasks`: by state the half-open ranges of indexes that
     went to it, null where the tasks are to be asked for anew. `event: reset`: what came meanwhile is no longer known,
-    ask anew. `event: forgotten`: the run is no more. With `Last-Event-ID` (or `after`) it goes on behind that event;
+    ask anew. `event: forgotten`: the run is no more. `event: node`: a machine of a pool came, went or is drained, with
+    `pool, node, at, state, why`. With `Last-Event-ID` (or `after`) it goes on behind that event;
     without, it begins with the present state of all runs that have not ended.
     """
     return _stream(service_of(request).engine, None, _after(last_event_id, after))
@@ -129,7 +130,10 @@ async def _coming(follower: Follower, last: int) -> AsyncGenerator[bytes, None]:
 @lru_cache(maxsize=64)
 def told_as(item: NewsItem) -> bytes:
     """Return an item as an event; all followers share the same bytes."""
-    kind = "forgotten" if b'"forgotten"' in item.body and "forgotten" in json.loads(item.body) else "run"
+    if item.run == NO_RUN:
+        kind = "node"
+    else:
+        kind = "forgotten" if b'"forgotten"' in item.body and "forgotten" in json.loads(item.body) else "run"
     return _event(kind, item.body, item.number)
 
 

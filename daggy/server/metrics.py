@@ -18,6 +18,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from daggy.attempt import RunState, State
 from daggy.engine.engine import Engine
+from daggy.engine.nodes import NodeStatus
+from daggy.executor import NodeState
 from daggy.server.requests import Asked, service_of
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -76,6 +78,7 @@ class Figures:
         engine = self._engine
         yield from self._runs()
         yield from self._pools()
+        yield from self._nodes()
         yield _gauge("daggy_ready", "Whether work goes on as it should.", not engine.readiness())
         behind = engine.writer.last - engine.writer.done
         yield _gauge("daggy_tracker_behind", "Batches of entries that are given and not kept yet.", behind)
@@ -121,6 +124,20 @@ class Figures:
                 totals.add_metric([pool.name, name], sum(one.totals.get(name, 0.0) for one in pool.machines))
                 used.add_metric([pool.name, name], sum(one.used.get(name, 0.0) for one in pool.machines))
         yield from (trouble, running, waiting, totals, used)
+
+    def _nodes(self) -> Iterator[Metric]:
+        nodes = GaugeMetricFamily("daggy_nodes", "Machines of pools, by state.", labels=["pool", "state"])
+        silent = GaugeMetricFamily("daggy_node_silent_seconds", "Longest silence of a pool's nodes.", labels=["pool"])
+        by_pool: dict[str, list[NodeStatus]] = {}
+        for node in self._engine.nodes.listed():
+            by_pool.setdefault(node.pool, []).append(node)
+        now = self._engine.clock()
+        for pool, there in by_pool.items():
+            for state in NodeState:
+                nodes.add_metric([pool, state.value], sum(node.state == state.value for node in there))
+            silences = [now - node.since for node in there if node.state == NodeState.SILENT.value]
+            silent.add_metric([pool], max(silences, default=0.0))
+        yield from (nodes, silent)
 
 
 def _gauge(name: str, told: str, value: float) -> Metric:

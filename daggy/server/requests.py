@@ -13,6 +13,9 @@ from litestar.params import Parameter
 from daggy.errors import UsageError
 from daggy.server.service import Service
 
+SMALL_BODY = 1 << 20
+"""Bytes of a body that is no spec."""
+
 Asked = Request[Any, Any, AppState]
 Limit = Annotated[int, Parameter(ge=1, le=10_000, description="Items on a page.")]
 Cursor = Annotated[str | None, Parameter(description="`next` of the page before.")]

@@ -25,7 +25,7 @@ from daggy.run import states
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 from daggy.server.bodies import members, members_of, received
-from daggy.server.requests import Asked, Cursor, Limit, actor_of, moment, number_of, pairs, service_of
+from daggy.server.requests import SMALL_BODY, Asked, Cursor, Limit, actor_of, moment, number_of, pairs, service_of
 from daggy.server.service import Service
 from daggy.server.shapes import (
     DifferenceShape,
@@ -41,9 +41,6 @@ from daggy.tracker import RunFilter, RunRecord
 from daggy.view import shapes
 from daggy.view.preview import DifferenceShape as Difference, preview, preview_again
 from daggy.view.selectors import chosen
-
-SMALL_BODY = 1 << 20
-"""Bytes of a body that is no spec."""
 
 MOST_RANGES = 10_000
 """Ranges of states on one page."""

@@ -295,6 +295,32 @@ class PoolPage:
 
 
 @frozen
+class NodeShape:
+    """A node: a machine of a pool. `state` is `up`, `draining`, `silent` or `refused`, `why` says why."""
+
+    pool: str
+    name: str
+    state: str
+    since: str | None
+    why: str
+    lost_in: float | None
+    totals: Mapping[str, float]
+    used: Mapping[str, float]
+    labels: Sequence[str]
+    until: str | None
+    running: int
+    waiting: int
+
+
+@frozen
+class NodePage:
+    """All nodes, or those of a pool."""
+
+    items: Sequence[NodeShape]
+    next: str | None
+
+
+@frozen
 class ReadyShape:
     """Whether work goes on as it should."""
 
