@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import trio
 from attrs import define
 
 from daggy.engine.admission import check_generated
 from daggy.engine.commits import Commits
 from daggy.engine.state import EngineState
-from daggy.errors import SpecError
+from daggy.errors import SpecError, UnavailableError
 from daggy.run.growth import on_bad_answer, on_generated
 from daggy.run.run import Answer, Run
 from daggy.spec import parse_fragment
+
+READ_AGAIN = 1.0
+"""Seconds before an answer is asked for again whose machine cannot be reached."""
 
 LARGEST = 1_000_000_000
 """Bytes that a generator may answer."""
@@ -45,7 +49,11 @@ class Answers:
         if link.executor is None:
             raise OSError("its executor has ended")
         ticket = answer.ticket
-        return await link.executor.read_log(run.id, ticket.version, answer.row, "answer", 0, LARGEST)
+        while True:
+            try:
+                return await link.executor.read_log(run.id, ticket.version, answer.row, "answer", 0, LARGEST)
+            except UnavailableError:  # its machine is away; its end is not acknowledged before the answer is read
+                await trio.sleep(READ_AGAIN)
 
     def _grow(self, run: Run, index: int, data: bytes) -> str:
         """Return why an answer cannot be used; empty if it was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from daggy.errors import DirectoryError, UnavailableError
 from daggy.executor import Machine, Site
 from daggy.launcher import dead_launchers, frames, logs, spool
 from daggy.launcher.frames import Key
+from daggy.launcher.homecoming import FETCH_BYTES
 from daggy.launcher.host import Channel, Found, Host, Met, Remains, Terms
 from daggy.launcher.line import AwayError, UnfitError, Way
 from daggy.launcher.mux import Mux, RelayError
@@ -100,13 +102,23 @@ class FarHost(Host):
         terms: What their tasks have in common.
         directory: Where things are kept there, as configured.
         way: Leads to it.
+        fetch_bytes: The most that an attempt may have written for its output to be copied here.
         lease: Seconds without a word after which launchers there end what they run.
     """
 
-    def __init__(self, machine: Machine, site: Site, terms: Terms, directory: str, way: Way, lease: float) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        site: Site,
+        terms: Terms,
+        directory: str,
+        way: Way,
+        lease: float,
+        fetch_bytes: int = FETCH_BYTES,
+    ) -> None:
         """Keep what is given; it is away until `begin`."""
         super().__init__(machine, 1)
-        self.way, self.lease = way, lease
+        self.way, self.lease, self.fetch_bytes = way, lease, fetch_bytes
         self.keeps = site.durable
         """Whether what is reported is acknowledged by the engine, once it is kept."""
         self.site = evolve(site, durable=True, linger=True)  # a line may break at any moment: launchers live on
@@ -260,6 +272,11 @@ class FarHost(Host):
             data += part
         return bytes(data)
 
+    async def part(self, path: str, offset: int, limit: int) -> bytes:
+        """Return a part of a file there."""
+        data: bytes = await self._ask("part", path=path, offset=offset, limit=limit)
+        return data
+
     async def end(self, keys: Iterable[Key]) -> set[Key]:
         """Have all processes of these tasks killed."""
         order = list(keys)
@@ -281,6 +298,10 @@ class FarHost(Host):
         Raises:
             UnavailableError: the machine cannot be asked at this moment.
         """
+        with contextlib.suppress(OSError, ValueError):  # a copy that came home
+            return await trio.to_thread.run_sync(
+                logs.read, self.site.directory, run, version, row, stream, offset, limit
+            )
         try:
             return await self._read(run, version, row, stream, offset, limit)
         except (AwayError, RelayError) as error:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import trio
 
 from daggy.attempt import joined
+from daggy.errors import UnavailableError
 from daggy.executor import (
     Ack,
     Executor,
@@ -215,12 +216,16 @@ class Fleet(Executor):
                 data = await self._fleet[place].read(run, version, row, stream, offset, limit)
                 if data is not None:
                     return data
-        for place in places[:-1]:
+        away: UnavailableError | None = None
+        for place in places:
             try:
                 return await self._hosts[place].read(run, version, row, stream, offset, limit)
             except FileNotFoundError:
                 continue
-        return await self._hosts[places[-1]].read(run, version, row, stream, offset, limit)
+            except UnavailableError as error:
+                if place not in self._remotes or self._remotes[place].lease_left > 0:
+                    away = error
+        raise away or FileNotFoundError("the output is gone, or the machine that has it has been away for long")
 
     def _may_have(self, row: Rows) -> Sequence[int]:
         """Return the places of the hosts on which a launcher may have kept output: all, if it is of an earlier life."""

@@ -16,6 +16,7 @@ from daggy.executor import Launches, NodeState
 from daggy.launcher import frames
 from daggy.launcher.far_host import FarHost
 from daggy.launcher.frames import Key
+from daggy.launcher.homecoming import Homecoming
 from daggy.launcher.host import Found
 from daggy.launcher.launchers import Launchers
 from daggy.launcher.line import AwayError, UnfitError
@@ -72,6 +73,7 @@ class Remote:
         self._launchers: Launchers | None = None
         self._scope = trio.CancelScope()
         self._clock = Clock()
+        self._home = Homecoming(host.site.directory, host.fetch_bytes)
         self._heard_at = trio.current_time()
         self._stopping = trio.Event()
         self.standing = Standing(host.machine.name, changed)
@@ -157,6 +159,7 @@ class Remote:
             self.standing.become(NodeState.UP)
             nursery.start_soon(self._ping, mux)
             nursery.start_soon(self._rest, launchers)
+            nursery.start_soon(self._home.run, self.host.part)
             await launchers.gone.wait()
             await mux.ask("ping" if self.host.keeps else "clear")  # what was sent before has been carried out then
             nursery.cancel_scope.cancel()
@@ -200,6 +203,7 @@ class Remote:
         self._clock.correct(rows)
         self._report(reports)
         self._note(rows)
+        self._home.want(rows)
 
     def _note(self, rows: Rows) -> None:
         """Where nothing is kept, let launchers forget what they have reported."""

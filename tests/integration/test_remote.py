@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -167,3 +168,19 @@ async def test_recalled_tasks_come_back(tmp_path: Path) -> None:
         await at_work.until(lambda: 1 in at_work.finished)
         await at_work.until(lambda: 2 in at_work.finished or 2 in at_work.recalled)
     assert (await appears(tmp_path / "log")) == "1\nend 1\n"
+
+
+@pytest.mark.trio
+async def test_small_outputs_come_home_and_outlive_their_machine(tmp_path: Path) -> None:
+    (tmp_path / "state" / "runs" / "7" / "packs").mkdir(parents=True)
+    async with remote(tmp_path) as (at_work, _):
+        for index in range(3):
+            await at_work.run("sh", "-c", f"echo out {index}; echo err >&2; exit {index}", index=index)
+        copy = tmp_path / "state" / "runs" / "7" / "packs"
+        size = sum(int(row["stdout"] + row["stderr"]) for row in at_work.finished.values())
+        await becomes(lambda: sum(path.stat().st_blocks > 0 for path in copy.iterdir()) == 1)
+        (kept,) = copy.iterdir()
+        await becomes(lambda: kept.stat().st_size == size and b"out 0" in kept.read_bytes())
+        shutil.rmtree(tmp_path / "far")
+        assert [await at_work.output(index) for index in range(3)] == [b"out 0\n", b"out 1\n", b"out 2\n"]
+        assert await at_work.output(2, "stderr") == b"err\n"

@@ -1,0 +1,100 @@
+"""Outputs come home: what an attempt elsewhere wrote is copied here once it has ended, so that it outlives its machine.
+
+A copy lies at the same place of a file of the same name as there, with holes between: rows mean the same in both, and
+their checksums tell what is there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import trio
+from attrs import define, field
+
+from daggy.attempt import LINKED, Kind, Reason, Rows
+
+FETCH_BYTES = 1 << 18
+"""The most that an attempt may have written for a copy of it to be made."""
+CHUNK = 1 << 16
+"""Bytes that are asked for at once: what is near each other comes together."""
+MOST = 100_000
+"""Outputs that wait to be copied; beyond it the oldest stay where they are."""
+
+Part = tuple[str, int, int]
+"""Path from the directory, offset, length."""
+
+
+@define(eq=False)
+class Homecoming:
+    """Copies outputs, those of failed attempts first.
+
+    Args:
+        directory: The state directory.
+        fetch_bytes: The most that an attempt may have written.
+    """
+
+    directory: Path
+    fetch_bytes: int = FETCH_BYTES
+    _failed: deque[Part] = field(factory=lambda: deque(maxlen=MOST))
+    _others: deque[Part] = field(factory=lambda: deque(maxlen=MOST))
+    _bell: trio.Event = field(factory=trio.Event)
+
+    def want(self, rows: Rows) -> None:
+        """Take note of the outputs of these REPORTs."""
+        attempts = rows["row"]
+        sizes = attempts["stdout"] + attempts["stderr"]
+        wanted = (rows["kind"] == Kind.FINISHED) & (sizes > 0) & (sizes <= self.fetch_bytes)
+        wanted &= (attempts["flags"] & LINKED) == 0
+        for at in wanted.nonzero()[0].tolist():
+            row = attempts[at]
+            path = f"runs/{rows['run'][at]}/packs/{row['launcher']}.{row['pack']}"
+            queue = self._others if row["reason"] == Reason.OK else self._failed
+            queue.append((path, int(row["offset"]), int(sizes[at])))
+        self._bell.set()
+
+    async def run(self, read: Callable[[str, int, int], Awaitable[bytes]]) -> None:
+        """Copy what is wanted, until cancelled. What is on its way when a line breaks is copied over the next one.
+
+        Args:
+            read: Returns a part of a file there; raises FileNotFoundError if there is none.
+        """
+        while True:
+            await self._bell.wait()
+            self._bell = trio.Event()
+            while queue := self._failed or self._others:
+                batch = list(queue)
+                for path, offset, length in joined(batch):
+                    await self._copy(read, path, offset, length)
+                for _ in batch:
+                    queue.popleft()
+
+    async def _copy(
+        self, read: Callable[[str, int, int], Awaitable[bytes]], path: str, offset: int, length: int
+    ) -> None:
+        try:
+            for at in range(offset, offset + length, CHUNK):
+                data = await read(path, at, min(CHUNK, offset + length - at))
+                file = os.open(self.directory / path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    os.pwrite(file, data, at)
+                finally:
+                    os.close(file)
+        except OSError:
+            return  # it is gone, there or here, or there is no room: it is read where it lies
+
+
+def joined(parts: list[Part]) -> Iterator[Part]:
+    """Yield parts that lie behind each other as one, up to CHUNK bytes."""
+    before: Part | None = None
+    for path, offset, length in sorted(parts):
+        if before and path == before[0] and offset == before[1] + before[2] and before[2] + length <= CHUNK:
+            before = path, before[1], before[2] + length
+            continue
+        if before:
+            yield before
+        before = path, offset, length
+    if before:
+        yield before
