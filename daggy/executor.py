@@ -192,7 +192,28 @@ class GiveUp:
     message: str
 
 
-Request = Launches | Recall | Kill | Ack | Stop | GiveUp
+@frozen
+class Demand:
+    """Ready tasks that find no room: `needs` of each of them, how many, and the seconds that the longest may take, by
+    its timeout, or by what such tasks took of late; 0 if neither is known.
+    """
+
+    needs: Mapping[str, float]
+    tasks: int
+    longest: float
+
+
+@frozen
+class Wanted:
+    """So much finds no room, for pools that are not `fixed`: in place of what was said before, and nothing at first.
+
+    Sent when a number has changed by more than a tenth, or to or from none; once a second at most.
+    """
+
+    demands: Sequence[Demand]
+
+
+Request = Launches | Recall | Kill | Ack | Stop | GiveUp | Wanted
 
 
 class Executor(abc.ABC):

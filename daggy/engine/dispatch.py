@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ import trio
 from attrs import define, field
 
 from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports, RunState, Ticket
+from daggy.engine.demands import Demands, without_room
 from daggy.engine.flights import Flights, Slot
 from daggy.engine.places import Places
 from daggy.engine.pool import Candidate, Grant, Pool, pool_needs
@@ -36,6 +38,7 @@ class PoolLink:
     executor: Executor | None = None
     requests: trio.MemorySendChannel[Request] | None = None
     fault: str = ""
+    demands: Demands = field(factory=Demands)
 
     @property
     def trouble(self) -> str:
@@ -50,6 +53,13 @@ class PoolLink:
         if self.requests is not None:
             with contextlib.suppress(trio.BrokenResourceError):  # it has stopped listening: its end says the rest
                 self.requests.send_nowait(request)
+
+    def want(self, candidates: Iterable[Candidate], now: float) -> None:
+        """Tell the executor of a pool that is not fixed how much of these finds no room, if that is news."""
+        if self.requests is None or self.executor is None or self.executor.fixed:
+            return
+        if news := self.demands.news(without_room(self.pool, candidates), now):
+            self.ask(news)
 
 
 @define(eq=False)
@@ -98,7 +108,15 @@ class Dispatcher:
                 served[grant.candidate.run.id] = grant.candidate.run
             self.is_cut |= link.pool.is_cut
             self._recall_stuck(link, wanting, now)
+        for name, link in self.links.items():
+            wanting = candidates.get(name, [])
+            if not (wanting and link.pool.is_cut):  # else it is not known yet what is left
+                link.want(wanting, now.mono)
         return list(served.values())
+
+    def next_due(self) -> float:
+        """Return when (steady clock) an executor is to be told how much is wanted; infinity if none is."""
+        return min((link.demands.due for link in self.links.values() if link.requests is not None), default=math.inf)
 
     def _hand_out(self, link: PoolLink, grant: Grant, now: Now) -> None:
         (run, queue), machine, share, _, ahead = grant

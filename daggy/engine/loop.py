@@ -65,7 +65,12 @@ class Loop:
     def _next_due(self) -> float:
         """Return when something is to be done without a report."""
         due = self.state.due.next_due()
+        if self._may_launch():
+            due = min(due, self.state.dispatcher.next_due())
         return min(due, trio.current_time() + IDLE_SECONDS) if self.state.due.ready else due
+
+    def _may_launch(self) -> bool:
+        return not (self.state.stopping.is_set() or self.state.writer.trouble or self.state.starting)
 
     def turn(self) -> None:
         """Act on all that has come, hand out what is ready, and give what happened to the tracker."""
@@ -75,7 +80,7 @@ class Loop:
             self._apply(name, reports, now)
         for run in state.due.take_due(now.mono):
             on_tick(run, now)
-        if not state.stopping.is_set() and not state.writer.trouble and not state.starting:
+        if self._may_launch():
             ready = [run for run in state.due.look_at_ready() if self.commits.may_launch(run)]
             for run in state.dispatcher.dispatch(ready, now):
                 state.due.touch(run)

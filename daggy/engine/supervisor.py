@@ -10,6 +10,7 @@ from attrs import define, field
 
 from daggy.attempt import Reports
 from daggy.engine.batches import checked, fault
+from daggy.engine.demands import Demands
 from daggy.engine.dispatch import PoolLink
 from daggy.executor import Executor, Request
 from daggy.seldom import Seldom
@@ -91,5 +92,5 @@ class Supervisor:
         if self.stop_asked.is_set():
             return
         send, receive = trio.open_memory_channel[Request](float("inf"))
-        link.requests = send
+        link.requests, link.demands = send, Demands()
         await executor.run(receive, self.report, self.changed)

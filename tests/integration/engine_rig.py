@@ -33,6 +33,7 @@ from daggy.executor import (
     Site,
     Stop,
     Ticket,
+    Wanted,
     Work,
 )
 from daggy.run import states
@@ -97,6 +98,7 @@ class Scene:
         self.needs: dict[int, Mapping[str, float]] = {}  # by lane
         self.checked: list[Work] = []
         self.recalled: list[Ticket] = []
+        self.wanted: list[tuple[float, Wanted]] = []
         self.is_full = False  # nothing starts
         self.says: Callable[[Ticket], str] = lambda _: ""  # of what has not begun
         self.forgotten: list[tuple[str, int]] = []  # pool, run
@@ -215,6 +217,8 @@ class Scripted(Executor):
                 for ticket in tickets:
                     if ticket in self.running:
                         self.end(ticket, Reason.KILLED)
+            case Wanted():
+                self.scene.wanted.append((trio.current_time(), request))
             case Ack(launcher, seq):
                 self.scene.acks.append((self.site.pool, launcher, seq))
                 self.scene.ring()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import trio.testing
 
 from daggy.engine.explain import explain
 from daggy.errors import SpecError
-from daggy.executor import Kind, Machine, Reason, Reports, Ticket
+from daggy.executor import Demand, Kind, Machine, Reason, Reports, Ticket, Wanted
 from daggy.run.run import Run
 from daggy.spec import parse
 from daggy.tracker import RunState
@@ -253,6 +254,52 @@ async def test_what_the_place_says_of_a_task_that_has_not_begun_explains_it(
         await scene.until(lambda: scene.life().waiting.get(0))
         handed_out = {"kind": "handed_out", "attempt": 1}
         assert explain(engine, run, 1).because == [*told, handed_out]
+
+
+async def test_a_pool_that_is_not_fixed_is_told_how_much_finds_no_room(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.machines["default"], scene.fixed = [], False
+    async with at_work(tmp_path, scene) as engine:
+        timed = {"details": {"command": ["b"], "timeout": "1m"}, "resources": {"gpus": 1}, "max_parallel": 1}
+        tasks = {"a": template("a", parameters={"N": list(range(9))}, expand=["N"]), "b": timed}
+        run = await submit(engine, tasks)
+        await trio.sleep(10)
+        ((_, first),) = scene.wanted
+        wanted = sorted(first.demands, key=lambda demand: demand.tasks)
+        assert wanted == [Demand({"cores": 1.0, "gpus": 1.0}, 1, 60.0), Demand({"cores": 1.0}, 9, 0.0)]
+        scene.machines["default"] = [Machine("m", {"cores": 9.0})]
+        scene.life().changed()
+        await trio.sleep(10)
+        assert [[demand.tasks for demand in one.demands] for _, one in scene.wanted[1:]] == [[1]]
+        scene.life().fail(RuntimeError("the next one knows nothing"))
+        await trio.sleep(10)
+        assert [[demand.tasks for demand in one.demands] for _, one in scene.wanted[2:]] == [[1]]
+        scene.machines["default"] = [Machine("m", {"cores": 9.0, "gpus": 1.0})]
+        scene.life().changed()
+        await engine.runs.ended(run.id)
+        await trio.sleep(10)
+        assert scene.wanted[-1][1] == Wanted([])
+    times = [at for at, _ in scene.wanted]
+    assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(times))
+
+
+async def test_that_nothing_is_wanted_any_more_is_told_though_nothing_else_happens(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    machines, scene.machines["default"], scene.fixed = scene.machines["default"], [], False
+    scene.seconds["a"] = FOREVER
+    async with at_work(tmp_path, scene) as engine:
+        await submit(engine, {"a": template("a")})
+        await trio.sleep(0.1)
+        scene.machines["default"] = machines
+        scene.life().changed()
+        await trio.sleep(100)
+        (first, _), (last, nothing) = scene.wanted
+        assert nothing == Wanted([])
+        assert last - first == 1
 
 
 @pytest.mark.parametrize(
