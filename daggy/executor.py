@@ -60,6 +60,9 @@ class Machine:
         until: When it goes away (wall clock, seconds since 1970): only tasks that will have ended by then go there.
         labels: What tasks may ask for, one of each, and what is not used up.
         open: Whether it takes tasks. One that is silent for a while stays, closed: what it runs is its own.
+        ahead: How many tasks, for each that may run at once, may wait there for their turn, however short they are.
+            Few where it may be long before they can be asked back: what waits on a silent machine waits with it. None
+            where the place has a queue of its own.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Machine:
     until: float | None = None
     labels: frozenset[str] = frozenset()
     open: bool = True
+    ahead: int = 128
 
 
 class NodeState(enum.Enum):

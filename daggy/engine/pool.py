@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,9 +21,6 @@ PATIENCE = 30.0
 
 AHEAD_SECONDS = 0.2
 """Seconds of work that may wait at a launcher: short, but enough to hide the latency of sending it."""
-
-AHEAD_TASKS = 128
-"""Tasks a slot that may wait at a launcher, however short they are."""
 
 MOST = 1_000
 """Tasks handed out in one turn: bounds how long a turn takes, at 3 to 8 µs a task."""
@@ -269,7 +267,7 @@ class Pool:
         if seconds is None or queue.policy.max_parallel is not None or needs != queue.policy.resources:
             return
         longest = self.longest(queue.policy, needs)
-        slots = min(AHEAD_TASKS, int(AHEAD_SECONDS / seconds)) if seconds > 0 else AHEAD_TASKS
+        slots = AHEAD_SECONDS / seconds if seconds > 0 else math.inf
         kind = needs, "ahead"
         for position in self._rooms.of(kind, self._next):
             if not queue.tasks or budget <= 0:
@@ -277,7 +275,7 @@ class Pool:
             machine = self._order[position]
             share = machine.shares.get(needs)
             width = share.width if share and share.waiting else share.running if share else 0
-            most = slots * width if machine.is_open else 0
+            most = int(min(slots, machine.machine.ahead)) * width if machine.is_open else 0
             is_short = share is not None and bool(share.waiting) and share.waiting + share.running < share.width
             if share is None or share.waiting * 2 > most or not most or is_short:  # others may have what is not in use
                 self._rooms.close(kind, position)

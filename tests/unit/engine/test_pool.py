@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from daggy.attempt import REPORT, Kind, Reports, Rows
 from daggy.engine.flights import Flights, Slot
-from daggy.engine.pool import AHEAD_TASKS, MOST, PATIENCE, WRITTEN_COST, Candidate, Grant, Pool
+from daggy.engine.pool import MOST, PATIENCE, WRITTEN_COST, Candidate, Grant, Pool
 from daggy.executor import Machine
 from daggy.plan import plan
 from daggy.run.reports import on_reports
@@ -274,7 +274,20 @@ def test_a_turn_sends_ahead_no_more_than_its_bound_and_each_machine_gets_its_par
         before = sent
     ahead = [len(launcher.waiting[0]) for launcher in launchers(world)]
     assert len(ahead) == machines
-    assert AHEAD_TASKS - 2 < min(ahead) <= max(ahead) == 2 * AHEAD_TASKS - 2
+    most = Machine("m", None).ahead
+    assert most - 2 < min(ahead) <= max(ahead) == 2 * most - 2
+
+
+@pytest.mark.parametrize(("ahead", "waiting"), [(0, 0), (2, 6)])
+def test_no_more_wait_at_a_machine_than_it_says(ahead: int, waiting: int) -> None:
+    world = World(make_run([(1000, {"cores": 1.0}, 0, None)]), Pool("p"))
+    world.pool.set_capacity([Machine("m", {"cores": 3.0, "memory_mb": 0.0}, ahead=ahead)])
+    world.pool.seconds[(("cores", 1.0),)] = 0.001
+    world.dispatch()
+    launcher = world.launchers["m"]
+    world.report(launcher, 3)
+    world.dispatch()
+    assert (len(launcher.running), len(launcher.waiting[0])) == (3, waiting)
 
 
 def launchers(world: World) -> list[SimulatedLauncher]:
