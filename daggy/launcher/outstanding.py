@@ -54,9 +54,7 @@ class Outstanding:
 
     def held(self) -> Reports:
         """Return that all of them are there and may begin by themselves."""
-        return Reports(
-            np.concatenate([np.zeros(0, REPORT), *(frames.about(Kind.STARTED, key, 0) for key in self.tasks)])
-        )
+        return Reports(np.concatenate([np.zeros(0, REPORT), *(frames.about(Kind.HELD, key, 0) for key in self.tasks)]))
 
     def add(self, sent: Iterable[tuple[Key, float]]) -> None:
         """Take note of tasks and their graces before they are sent.

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import trio
 import trio.testing
 
-from daggy.executor import Kind, Launch, Launches, Reports, Request, Site, Ticket
+from daggy.executor import REPORT, Kind, Launch, Launches, Reports, Request, Site, Ticket
 from daggy.launcher.fleet import Fleet
 from daggy_fork import ForkExecutor, ForkSettings
 
@@ -24,6 +25,7 @@ class Rig:
 
     def __init__(self, executor: Fleet, directory: Path, send: trio.MemorySendChannel[Request]) -> None:
         self.executor, self.directory, self.send = executor, directory, send
+        self.recovered = Reports(np.zeros(0, REPORT))
         self.finished: dict[int, Any] = {}  # rows of ATTEMPT
         self.messages: dict[int, str] = {}
         self.recalled: list[int] = []
@@ -94,10 +96,11 @@ async def rig(directory: Path, *, durable: bool = False, **settings: Any) -> Asy
 
 
 @asynccontextmanager
-async def at_work_with(executor: Fleet, directory: Path) -> AsyncIterator[Rig]:
-    await executor.recover(1)
+async def at_work_with(executor: Fleet, directory: Path, epoch: int = 1) -> AsyncIterator[Rig]:
+    recovered = await executor.recover(epoch)
     send, receive = trio.open_memory_channel[Request](1000)
     at_work = Rig(executor, directory, send)
+    at_work.recovered = recovered
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(executor.run, receive, at_work.report, lambda: None)

@@ -63,14 +63,14 @@ class FarFleet(Fleet):
 
 @asynccontextmanager
 async def remote(
-    directory: Path, *, durable: bool = True, lease: float = 60.0, cores: float = 4.0
+    directory: Path, *, durable: bool = True, lease: float = 60.0, cores: float = 4.0, epoch: int = 1
 ) -> AsyncIterator[tuple[Rig, LocalWay]]:
     """Run a fleet of one machine elsewhere; it is up."""
     state, far = directory / "state", directory / "far"
     state.mkdir(exist_ok=True)
     way = LocalWay(far)
     fleet = FarFleet(site(state, durable=durable), way, lease=lease, cores=cores)
-    async with at_work_with(fleet, directory) as at_work:
+    async with at_work_with(fleet, directory, epoch) as at_work:
         await becomes(fleet.capacity)
         yield at_work, way
 

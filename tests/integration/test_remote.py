@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from daggy.attempt import Reason
-from daggy.executor import Ack, Kill, NodeState, Recall, Stop
+from daggy.executor import Ack, Kill, Kind, NodeState, Recall, Stop
 from tests.integration.fork_rig import Rig, appears, becomes
 from tests.integration.remote_rig import NAME, LocalWay, remote, spools
 
@@ -184,3 +184,19 @@ async def test_small_outputs_come_home_and_outlive_their_machine(tmp_path: Path)
         shutil.rmtree(tmp_path / "far")
         assert [await at_work.output(index) for index in range(3)] == [b"out 0\n", b"out 1\n", b"out 2\n"]
         assert await at_work.output(2, "stderr") == b"err\n"
+
+
+@pytest.mark.trio
+async def test_the_next_engine_knows_at_once_what_was_sent_and_hears_of_it_later(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, _):
+        at_work.launch(*(at_work.task("sh", "-c", APPEND.format(at), index=at) for at in range(3)), width=2)
+        await at_work.until(lambda: len(at_work.started) == 2)
+    async with remote(tmp_path, epoch=2) as (at_work, _):
+        rows = at_work.recovered.rows
+        known = {int(row["row"]["index"]): Kind(int(row["kind"])) for row in rows}
+        assert {index: kind for index, kind in known.items() if index < 3} == dict.fromkeys(range(3), Kind.HELD)
+        await at_work.until(lambda: len(at_work.started) == 2 and 2 in at_work.recalled)
+        open_gate(tmp_path)
+        await at_work.until(lambda: {0, 1} <= at_work.finished.keys())
+        assert [int(at_work.finished[at]["reason"]) for at in (0, 1)] == [Reason.OK] * 2
+    assert lines(tmp_path) == ["0", "1", "end 0", "end 1"]
