@@ -85,9 +85,9 @@ class Starter:
     """
 
     def __init__(self, outputs: Outputs, instance: str, base: dict[str, str]) -> None:
-        """Find out which signals children would inherit as ignored."""
+        """Set all signals of children to their defaults: libc looks up how each one that is left out is handled."""
         self.outputs, self.instance, self.base = outputs, instance, encoded(base)
-        self.ignored = [one for one in signal.valid_signals() if signal.getsignal(one) is signal.SIG_IGN]
+        self.signals = tuple(signal.valid_signals())
 
     def environment(self, task: Task) -> dict[bytes, bytes]:
         """Return the whole environment of a task, as bytes: that of all tasks is encoded once."""
@@ -121,7 +121,7 @@ class Starter:
             path = find(task.argv[0] if task.argv else "", environment)
             task.started = time.time()
             task.pid = os.posix_spawn(
-                path, task.argv, environment, file_actions=files, setsid=True, setsigmask=(), setsigdef=self.ignored
+                path, task.argv, environment, file_actions=files, setsid=True, setsigmask=(), setsigdef=self.signals
             )
         except (UnstartableError, ValueError, OSError) as error:
             if getattr(error, "errno", 0) in NO_ROOM:
