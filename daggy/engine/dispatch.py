@@ -156,6 +156,7 @@ class Dispatcher:
             machine, share = link.pool.adopting(self.places.host(place), needs)
             slot = Slot(link.pool, machine, share)
             if ticket in run.launched:
+                self.renderer(run)  # which leads from what waits to its ticket
                 self.flights.adopted((run.id, ticket.version), ticket.index, slot, is_held=is_held)
             else:
                 self.flights.strayed(ticket, slot)

@@ -12,6 +12,7 @@ import trio
 from daggy.executor import (
     REPORT,
     Ack,
+    Demand,
     Executor,
     Kind,
     Launch,
@@ -22,11 +23,15 @@ from daggy.executor import (
     Rows,
     Stop,
     Ticket,
+    Wanted,
 )
 from daggy.testing.entries import require
 
 RUN, VERSION, EPOCH = 7, 2, 3
 """What every ticket of the checks carries."""
+
+NEEDS = {"cores": 1.0}
+"""What every task of the checks needs."""
 
 
 class Drive:
@@ -44,6 +49,7 @@ class Drive:
         self.started: dict[Ticket, Rows] = {}
         self.ended: dict[Ticket, Rows] = {}
         self.messages: dict[Ticket, str] = {}
+        self.held: set[Ticket] = set()
         self.returned = trio.Event()
         self._launched: dict[Ticket, str] = {}  # with the machine
         self._seqs: dict[int, int] = {}
@@ -52,7 +58,7 @@ class Drive:
 
     async def run(self) -> None:
         """Run the executor until it returns."""
-        await self.executor.run(self._receive, self._report, lambda: None)
+        await self.executor.run(self._receive, self._report, self._wake)
         self.returned.set()
         self._wake()
 
@@ -62,16 +68,26 @@ class Drive:
 
     def launch(self, launches: Sequence[Launch], *, lane: int = 0, width: int = 1, on: str = "") -> list[Ticket]:
         """Launch on a machine, the first one if none is named; return the tickets in order."""
-        machine = on or self.executor.capacity()[0].name
+        machine = on or self.machine()
         tickets = [Ticket(RUN, VERSION, launch.index, EPOCH, launch.attempt) for launch in launches]
         self._launched.update(dict.fromkeys(tickets, machine))
-        self.send(Launches(RUN, VERSION, EPOCH, machine, lane, width, launches))
+        self.send(Launches(RUN, VERSION, EPOCH, machine, lane, width, launches, NEEDS))
         return tickets
 
     def take(self, reports: Reports, tickets: Sequence[Ticket], *, on: str = "") -> None:
         """Take reports that an earlier executor of the site left behind, about tickets launched as in `launch`."""
-        self._launched.update(dict.fromkeys(tickets, on or self.executor.capacity()[0].name))
+        self._launched.update(dict.fromkeys(tickets, on or self.machine()))
         self._report(reports)
+
+    def machine(self) -> str:
+        """Return the name of the first machine that takes tasks; empty if there is none."""
+        return next((machine.name for machine in self.executor.capacity() if machine.open), "")
+
+    async def until_there(self) -> None:
+        """Wait for a machine that takes tasks; where there is none, one is wanted."""
+        if not self.machine():
+            self.send(Wanted([Demand(NEEDS, 2, 0.0)]))
+        await self.until(lambda: bool(self.machine()), "a machine must come, with changed(), when one is wanted")
 
     def acknowledge(self) -> None:
         """Acknowledge everything reported so far."""
@@ -134,6 +150,10 @@ class Drive:
             self._require_machine(report, ticket)
             self.started[ticket] = report
             return
+        if kind is Kind.HELD:
+            require(ticket not in self.started, f"ticket {ticket} is HELD, and had started")
+            self.held.add(ticket)
+            return
         Reason(int(row["reason"]))
         if kind is Kind.FINISHED:
             self._require_machine(report, ticket)
@@ -162,6 +182,7 @@ async def driving(executor: Executor, seconds: float) -> AsyncIterator[Drive]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drive.run)
         try:
+            await drive.until_there()
             yield drive
             if not drive.returned.is_set():
                 drive.acknowledge()

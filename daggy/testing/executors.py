@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from attrs import frozen
@@ -14,6 +17,7 @@ from daggy.executor import REPORT, Executor, Kind, Launch, Reason, Recall, Site,
 from daggy.testing import running
 from daggy.testing.drive import Drive, driving
 from daggy.testing.entries import require
+from daggy.testing.growing import grows_when_wanted, holds_what_waits
 from daggy.testing.restarts import goes_on_when_left, survives_its_end
 
 Make = Callable[[Site], Executor]
@@ -46,6 +50,8 @@ async def check_executor(
     processes: bool = True,
     durable: bool = False,
     linger: bool = False,
+    grows: bool = False,
+    holds: int = 0,
     seconds: float = 20.0,
 ) -> None:
     """Check everything that the engine relies on; must be awaited in `trio.run`.
@@ -56,6 +62,9 @@ async def check_executor(
         processes: Whether it starts real processes; without, only what concerns reports is checked.
         durable: Whether its finishes must survive until they are acknowledged; needs `processes`.
         linger: Whether what runs must go on without an engine, to be taken up by the next one; needs `durable`.
+        grows: Whether machines must come when they are wanted, and go when they are idle and are not.
+        holds: So many tasks are more than the place starts at once: those that wait in its queue must be HELD when the
+            next executor recovers. 0 if it has no queue of its own.
         seconds: How long anything may take.
 
     Raises:
@@ -66,11 +75,16 @@ async def check_executor(
         place = directory / f"{number}-{check.__name__.strip('_')}"
         place.mkdir(parents=True)
         await check(Bench(make, _site(place), seconds))
-    for name, is_wanted, check in (("durable", durable, survives_its_end), ("linger", linger, goes_on_when_left)):
+    for name, is_wanted, further in (
+        ("durable", durable, survives_its_end),
+        ("linger", linger, goes_on_when_left),
+        ("grows", grows, grows_when_wanted),
+        ("holds", holds, partial(holds_what_waits, tasks=holds)),
+    ):
         if is_wanted:
             place = directory / name
             place.mkdir(parents=True)
-            await check(Bench(make, _site(place, durable=True, linger=name == "linger"), seconds))
+            await further(Bench(make, _site(place, durable=True, linger=name in ("linger", "holds")), seconds))
 
 
 def _site(place: Path, *, durable: bool = False, linger: bool = False) -> Site:
@@ -82,13 +96,14 @@ async def _tells_what_it_is(bench: Bench) -> None:
     executor = bench.make(bench.site)
     machines = executor.capacity()
     names = [machine.name for machine in machines]
-    require(bool(names), "capacity() must name a machine")
+    require(bool(names) or not executor.fixed, "capacity() of a fixed pool must name a machine")
     require(len(set(names)) == len(names), f"machines must have names of their own, not {names}")
     for machine in machines:
         totals = (machine.totals or {}).values()
         require(all(total > 0 for total in totals), f"totals of '{machine.name}' must be positive")
         bounded = machine.totals is not None or machine.slots is not None
         require(bounded, f"machine '{machine.name}' must have totals or slots")
+        require((machine.until or math.inf) > time.time(), f"machine '{machine.name}' must go away later than now")
     require(isinstance(executor.fixed, bool), "fixed must be a bool")
     require(set(names) <= set(executor.machines()), "machines() must have all that capacity() names")
     for problem in executor.check(Work("command", {"cores": 1.0}, {"nonsense": 1}, is_generator=False)):

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 async def survives_its_end(bench: Bench) -> None:
     """Check that finishes are told again, by the next executor of the site, until they are acknowledged."""
     async with driving(bench.make(bench.site), bench.seconds) as drive:
-        tickets = drive.launch([shell(0, "echo kept"), shell(1, "exit 4")])
+        name = drive.machine()
+        tickets = drive.launch([shell(0, "echo kept"), shell(1, "exit 4")], on=name)
         await drive.until_ended(tickets)
         drive.send(Stop())
         await drive.until_returned()
     await _recovered(bench, 4)
     executor, reports = await _recovered(bench, 5)
     async with driving(executor, bench.seconds) as last:
-        last.take(reports, tickets)
+        last.take(reports, tickets, on=name)
         require(await last.read(tickets[0], "stdout") == b"kept\n", "output must be readable after a restart")
         last.acknowledge()
         last.send(Stop())
@@ -43,8 +44,8 @@ async def goes_on_when_left(bench: Bench) -> None:
     """Check that what runs on each machine goes on when its executor leaves, and is taken up where it runs."""
     first = bench.make(bench.site)
     require(not len((await first.recover(3)).rows), "recover() in a fresh site must give nothing")
-    machines = [machine.name for machine in first.capacity()[:8]]
     async with driving(first, bench.seconds) as drive:
+        machines = [machine.name for machine in first.capacity()[:8]]
         tickets = [drive.launch([shell(number, "sleep 1000")], on=name)[0] for number, name in enumerate(machines)]
         for ticket in tickets:
             await drive.until_started(ticket)

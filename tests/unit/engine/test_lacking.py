@@ -53,6 +53,16 @@ def test_each_way_of_not_fitting_is_told(machines: list[Machine], needs: Needs, 
     assert told(used(*machines), needs) == [f"1 machine of pool 'lab' {line}"]
 
 
+def test_a_drained_machine_is_told_apart() -> None:
+    pool = used(large("a"), large("b", until=WALL + 3600))
+    pool.drained.add("a")
+    pool.set_capacity([machine.machine for machine in pool.machines.values()])
+    assert told(pool, (("cores", 3.0),)) == [
+        "1 machine of pool 'lab' (b): 2 of 8 cores free, 3 needed",
+        "1 machine of pool 'lab' (a): drained",
+    ]
+
+
 def test_nothing_is_told_if_one_machine_would_take_it_unless_it_is_kept_for_another() -> None:
     pool = used(large("a"), large("b"), cores=4.0)
     assert list(lacking(pool, CORES, 1.0, WALL)) == []

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import trio
 
-from daggy.executor import REPORT, Launch, Launches, Machine, Reports, Rows, Site, Stop
+from daggy.executor import REPORT, Kind, Launch, Launches, Machine, Reports, Rows, Site, Stop, Ticket
 from daggy.testing import NoopExecutor, NoopSettings, check_executor, check_tracker, finish
 from daggy.tracker import Attempts, Entry, History, RunFilter, RunRecord
 from daggy_memory import MemorySettings, MemoryTracker
 from daggy_sqlite import SqliteSettings, SqliteTracker
+from tests.unit.testing.queued import Place, QueuedExecutor
 
 
 def test_memory_conforms(tmp_path: Path) -> None:
@@ -140,6 +141,78 @@ class Nowhere(NoopExecutor):
 def test_an_executor_that_breaks_a_rule_is_caught(broken: type[NoopExecutor], tmp_path: Path) -> None:
     with pytest.RaisesGroup(AssertionError, flatten_subgroups=True, allow_unwrapped=True):
         check(lambda site: broken(NoopSettings(), site), tmp_path, seconds=0.3)
+
+
+def check_queued(broken: type[QueuedExecutor], directory: Path, *, seconds: float) -> None:
+    places: dict[str, Place] = {}
+    trio.run(
+        lambda: check_executor(
+            lambda site: broken(places, site), directory, processes=False, grows=True, holds=5, seconds=seconds
+        )
+    )
+
+
+def test_a_place_with_a_queue_of_its_own_conforms(tmp_path: Path) -> None:
+    check_queued(QueuedExecutor, tmp_path, seconds=20.0)
+
+
+class Grudging(QueuedExecutor):
+    """Never lets its machine go."""
+
+    def resize(self) -> None:
+        if not self.is_there:
+            super().resize()
+
+
+class Mute(QueuedExecutor):
+    """Says nothing of machines that come."""
+
+    def resize(self) -> None:
+        self.changed = lambda: None
+        super().resize()
+
+
+class Poor(QueuedExecutor):
+    """Has no machine, whatever is wanted."""
+
+    def resize(self) -> None:
+        pass
+
+
+class Giving(QueuedExecutor):
+    """Gives up what waits when it leaves."""
+
+    async def recover(self, epoch: int) -> Reports:
+        reports = await super().recover(epoch)
+        return Reports(reports.rows[reports.rows["kind"] == Kind.STARTED])
+
+
+class Doubling(QueuedExecutor):
+    """Tells everything twice."""
+
+    async def recover(self, epoch: int) -> Reports:
+        reports = await super().recover(epoch)
+        return Reports(np.repeat(reports.rows, 2))
+
+
+class Clinging(QueuedExecutor):
+    """Does not give back what it holds."""
+
+    def recall(self, tickets: Sequence[Ticket]) -> None:
+        pass
+
+
+class Late(QueuedExecutor):
+    """Has a machine that has gone already."""
+
+    def capacity(self) -> Sequence[Machine]:
+        return [Machine("queue", None, slots=100, until=1.0)]
+
+
+@pytest.mark.parametrize("broken", [Grudging, Mute, Poor, Giving, Doubling, Clinging, Late])
+def test_a_place_with_a_queue_that_breaks_a_rule_is_caught(broken: type[QueuedExecutor], tmp_path: Path) -> None:
+    with pytest.RaisesGroup(AssertionError, flatten_subgroups=True, allow_unwrapped=True):
+        check_queued(broken, tmp_path, seconds=0.3)
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
