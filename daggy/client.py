@@ -34,7 +34,7 @@ from daggy.errors import (
     UnavailableError,
     UsageError,
 )
-from daggy.paths import DIRECTORY, current_directory, default_directory, process_using
+from daggy.paths import DIRECTORY, address_in, current_directory, default_directory, process_using, text_of
 
 ENDED = ("completed", "errored", "killed")
 """States of runs that have ended."""
@@ -102,6 +102,8 @@ class Client:
             headers["X-Daggy-Actor"] = _header("the actor", actor)
         self.url = url.rstrip("/")
         self._place: Path | None = None
+        self.comes_back = True
+        """Whether a server that is gone may be started again, as far as `ready` has told."""
         self.nodes = Nodes(self._call)
         """The machines of its pools."""
         self._http = httpx.Client(
@@ -129,17 +131,17 @@ class Client:
             return cls(address, shown, actor)
         place = directory or Path(os.environ.get(DIRECTORY, "") or default_directory())
         is_named = bool(address)
-        address = address or _read(place / "address")
+        address = address or address_in(place)
         if not address:
             if (process := process_using(place)).isdigit():
                 raise UnavailableError(
-                    f"'{place}' is used by process {process}: a server that is starting, so try again in a moment, "
-                    f"or a 'daggy run', which takes no commands; 'kill -INT {process}' ends it gracefully"
+                    f"'{place}' is used by process {process}, which does not listen yet, or not any more; try again in "
+                    f"a moment; 'kill -INT {process}' ends it gracefully"
                 )
             raise UnavailableError(
                 f"no server uses '{place}'; start one with 'daggy serve --dir {place}', or name one with --server"
             )
-        shown = shown or _read(place / "token")
+        shown = shown or text_of(place / "token")
         if not shown:
             raise UnavailableError(f"no token for {address}: give it with --token, or as DAGGY_TOKEN")
         client = cls(address, shown, actor)
@@ -148,7 +150,7 @@ class Client:
 
     def find_again(self) -> None:
         """Take the address that the state directory names: a server that was started again may have another one."""
-        address = "" if self._place is None else _read(self._place / "address")
+        address = "" if self._place is None else address_in(self._place)
         if address:
             self.url = address
             self._http.base_url = address
@@ -287,11 +289,16 @@ class Client:
     # The server.
 
     def ready(self) -> Json:
-        """Return whether work goes on as it should, with the reason if not."""
+        """Return whether work goes on as it should, with the reason if not, and whether runs can be submitted.
+
+        They cannot to a `daggy run`, which ends with its own: then `comes_back` is False.
+        """
         try:
-            return self._http.get("/ready").json()
-        except (httpx.TransportError, ValueError) as error:
+            told = self._http.get("/ready").json()
+            self.comes_back = told.get("takes_runs", True)
+        except (httpx.TransportError, ValueError, AttributeError) as error:
             raise _unreachable(self.url, error) from error
+        return told
 
     def pools(self) -> Json:
         """Return all pools."""
@@ -303,7 +310,8 @@ class Client:
         A stream that breaks is resumed where it broke, also by a server that was started again meanwhile.
 
         Raises:
-            UnavailableError: the server cannot be reached, or has been gone for a minute.
+            UnavailableError: the server cannot be reached, or has been gone for a minute; that of a `daggy run`, once
+                `ready` was asked: it is gone.
         """
         path = f"{API}/events" if run is None else f"{API}/runs/{run}/events"
         met, has_met = time.monotonic(), False
@@ -320,7 +328,8 @@ class Client:
                         yield event
                 met = time.monotonic()
             except (httpx.TransportError, UnavailableError) as error:
-                if time.monotonic() - met > (RESTART if has_met else 3 * RECONNECT):
+                patience = RESTART if has_met else 3 * RECONNECT
+                if not self.comes_back or time.monotonic() - met > patience:
                     raise error if isinstance(error, UnavailableError) else _unreachable(self.url, error) from error
             time.sleep(RECONNECT)
             self.find_again()
@@ -477,14 +486,3 @@ def _events(lines: Iterable[str]) -> Iterator[Event]:
         elif not line and data:
             yield Event(number, kind, json.loads(data))
             number, kind, data = None, "run", ""
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnavailableError(
-            f"'{path}' cannot be read: {(getattr(error, 'strerror', '') or str(error)).lower()}"
-        ) from error

@@ -1,4 +1,4 @@
-"""Where Daggy is called from, and where it keeps state if nothing says otherwise."""
+"""Where Daggy is called from, where it keeps state if nothing says otherwise, and who uses a state directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from daggy.errors import UsageError
+from daggy.errors import UnavailableError, UsageError
 
 DIRECTORY = "DAGGY_DIR"
 """The variable that names the state directory where no option does."""
@@ -41,6 +41,34 @@ def process_using(directory: Path) -> str:
     except OSError:
         return "unknown"
     return ""
+
+
+def address_in(directory: Path) -> str:
+    """Return the address of the process that serves a state directory; empty if there is none.
+
+    One that a killed process left says nothing: its port may be another's by now.
+
+    Raises:
+        UnavailableError: it cannot be read.
+    """
+    is_stale = (directory / "lock").exists() and not process_using(directory)
+    return "" if is_stale else text_of(directory / "address")
+
+
+def text_of(path: Path) -> str:
+    """Return what a short file of a state directory holds; empty if there is none.
+
+    Raises:
+        UnavailableError: it cannot be read.
+    """
+    try:
+        return path.read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnavailableError(
+            f"'{path}' cannot be read: {(getattr(error, 'strerror', '') or str(error)).lower()}"
+        ) from error
 
 
 def absolute(path: Path) -> Path:

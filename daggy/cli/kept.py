@@ -11,7 +11,7 @@ import numpy as np
 from attrs import define, evolve, field
 
 from daggy.attempt import Rows
-from daggy.cli.source import Json, RunSource, Source, split
+from daggy.cli.source import INTERRUPTED, Json, RunSource, Source, split
 from daggy.engine.archive import attempts_of
 from daggy.engine.configuration import Configuration, read_configuration
 from daggy.engine.directory import StateDirectory
@@ -27,9 +27,6 @@ from daggy.view import explain as explaining, shapes
 from daggy.view.explain import Explanation
 from daggy.view.selectors import select, states_named
 from daggy.view.unfinished import overview
-
-INTERRUPTED = "interrupted"
-"""How a run is shown that has not ended, and on which no process works."""
 
 TRACKER = "sqlite"
 """The tracker of a directory, if no configuration says otherwise."""

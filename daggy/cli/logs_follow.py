@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import click
 import trio
 from attrs import define, field
 
 from daggy.cli.logs import INCOMPLETE, Request
-from daggy.cli.source import RunSource, Source, split
+from daggy.cli.source import INTERRUPTED, RunSource, Source, split
 from daggy.cli.transcript import Transcript, running
 from daggy.client import ENDED, RESTART
 from daggy.errors import UnavailableError
@@ -63,15 +64,17 @@ class Follower:
             except UnavailableError:
                 if trio.current_time() - met > RESTART:
                     raise
-                self._source.find_again()
+                self._source = self._source.find_again()
             await trio.sleep(max(PAUSE, SHARE * (trio.current_time() - began)))
 
     async def _look(self) -> bool:
-        """Show what is new; return whether the run has ended."""
+        """Show what is new; return whether the run has ended, or no process works on it."""
         run = self._source.open(self._which)
         shown = run.run()
-        is_ended = shown["state"] in ENDED
+        is_ended = shown["state"] in (*ENDED, INTERRUPTED)
         await self._show(run, shown["version"], is_ended=is_ended)
+        if shown["state"] == INTERRUPTED:
+            click.echo(f"run {run.id} was interrupted", err=True)
         return is_ended
 
     async def _show(self, run: RunSource, version: int, *, is_ended: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import frozen
 
@@ -14,9 +14,15 @@ from daggy.errors import NotFoundError, UsageError
 
 @frozen
 class Served(Source):
-    """A server."""
+    """A server.
+
+    Args:
+        client: Asks it.
+        left: Opens its directory for reading, once it is gone for good; None where that is not known.
+    """
 
     client: Client
+    left: Callable[[], Source] | None = None
 
     def runs(self, tags: Mapping[str, str], states: Sequence[str], name: str, since: float | None, limit: int) -> Json:
         """Return a page of runs, newest first."""
@@ -31,9 +37,12 @@ class Served(Source):
             raise UsageError(f"no run '{which}'; name it by its id, or 'last'")
         return ServedRun(self.client, int(which))
 
-    def find_again(self) -> None:
-        """Take the address of a server that was started again."""
+    def find_again(self) -> Source:
+        """Take the address of a server that was started again; of a `daggy run` return the directory."""
+        if self.left is not None and not self.client.comes_back:
+            return self.left()
         self.client.find_again()
+        return self
 
 
 @frozen

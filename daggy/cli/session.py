@@ -29,6 +29,7 @@ from daggy.engine.process import tune
 from daggy.engine.troubles import Troubles
 from daggy.errors import DirectoryError, TrackerError
 from daggy.run.run import Run
+from daggy.server.one_run import OneRun
 from daggy.signals import stop_signals
 from daggy.tracker import RunState, Tracker
 from daggy.view.shapes import as_json, describe
@@ -99,6 +100,7 @@ class Session:
         began = time.monotonic()
         configuration = self._request.configuration
         engine = Engine(tracker, configuration.executors(), directory, default_pool=configuration.default_pool)
+        served: OneRun | None = None
         with droppable_messages(), contextlib.ExitStack() as shown:
             async with engine.open():
                 beginning = await begin(
@@ -112,8 +114,13 @@ class Session:
                 self._display.begin(beginning)
                 follower = Follower(engine, beginning.run, follows=self._request.output == "all")
                 if not beginning.is_done:
+                    if self._request.directory is not None and tracker.durable:
+                        served = OneRun(engine, configuration, self._display.say)
+                        nursery.start_soon(served.run)
                     nursery.start_soon(self._show, beginning.run, follower)
                     await self._until_end(beginning.run)
+            if served is not None:
+                await served.close()
         with trio.move_on_after(UNREAD if self._interrupts else math.inf):
             await follower.catch_up()
         return await self._conclude(beginning, time.monotonic() - began)

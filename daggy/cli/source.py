@@ -8,6 +8,9 @@ from typing import Any
 
 Json = Any
 
+INTERRUPTED = "interrupted"
+"""How a run is shown that has not ended, and on which no process works."""
+
 
 class Source(abc.ABC):
     """A source of runs."""
@@ -27,8 +30,9 @@ class Source(abc.ABC):
             UsageError: there is no such run.
         """
 
-    def find_again(self) -> None:  # noqa: B027 - most sources stay where they are
-        """Look for a source that could not be reached where it may be by this time."""
+    def find_again(self) -> Source:
+        """Return the source to go on with after this one could not be reached."""
+        return self
 
 
 class RunSource(abc.ABC):

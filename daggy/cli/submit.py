@@ -49,5 +49,5 @@ def submit(
     if not as_json:
         click.echo(run)
     with interruptible():
-        ended = watch_run(client, run, quiet=quiet)
-    return conclude(client, ended, quiet=quiet, as_json=as_json)
+        ended = watch_run(target, client, run, quiet=quiet)
+    return conclude(ended, quiet=quiet, as_json=as_json)

@@ -15,7 +15,7 @@ from daggy.cli.options import config_option, directory_option
 from daggy.paths import absolute, default_directory
 
 if TYPE_CHECKING:
-    from daggy.cli.source import Source
+    from daggy.cli.source import RunSource, Source
     from daggy.client import Client
 
 
@@ -71,14 +71,29 @@ class Target:
             from daggy.cli.served import Served
 
             try:
-                return Served(self.client())
+                return Served(self.client(), None if self.server else self.kept)
             except UnavailableError:
                 if self.server or not (self.directory / "daggy.db").exists():
                     raise
+        return self.kept()
+
+    def kept(self) -> Source:
+        """Return the directory, to be read as of its last commit."""
         from daggy.cli.kept import Kept
         from daggy.engine.configuration import read_configuration
 
         return Kept.look(self.directory, read_configuration(self.config, os.environ))
+
+    def ended(self, which: str) -> RunSource | None:
+        """Return a run of the directory that has ended; None if it has not, or cannot be read."""
+        from daggy.client import ENDED
+        from daggy.errors import DaggyError
+
+        try:
+            run = None if self.server else self.kept().open(which)
+        except DaggyError:
+            return None
+        return run if run is not None and run.run()["state"] in ENDED else None
 
 
 def _user() -> str:

@@ -31,13 +31,19 @@ def watch(target: Target, which: str, as_json: bool) -> int:
 def _until_end(target: Target, which: str, *, is_shown: bool, quiet: bool, as_json: bool) -> int:
     from daggy.cli.served import Served  # help must not wait for these
     from daggy.cli.watching import conclude, watch_run
+    from daggy.errors import UnavailableError
 
-    client = target.client()
-    run = Served(client).open(which).id
+    try:
+        client = target.client()
+        run = Served(client).open(which).id
+    except UnavailableError:
+        if (ended := target.ended(which)) is None:
+            raise
+        return conclude(ended, quiet=quiet, as_json=as_json)
     try:
         with interruptible():
-            told = watch_run(client, run, quiet=not is_shown)
+            ended = watch_run(target, client, run, quiet=not is_shown)
     except KeyboardInterrupt:
         click.echo(f"run {run} continues; 'daggy watch {run}' shows it again", err=True)
         raise
-    return conclude(client, told, quiet=quiet, as_json=as_json)
+    return conclude(ended, quiet=quiet, as_json=as_json)

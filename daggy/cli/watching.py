@@ -14,6 +14,8 @@ import trio
 from daggy.cli import failures, table, text
 from daggy.cli.pace import Pace, headline, progress
 from daggy.cli.served import ServedRun
+from daggy.cli.source import RunSource
+from daggy.cli.target import Target
 from daggy.cli.transcript import reader
 from daggy.client import Client
 from daggy.errors import NotFoundError, UnavailableError
@@ -28,21 +30,33 @@ PERIOD = 30.0
 """Seconds between two lines where nothing can be redrawn."""
 
 
-def watch_run(client: Client, run: int, *, quiet: bool = False) -> Any:
+def watch_run(target: Target, client: Client, run: int, *, quiet: bool = False) -> RunSource:
     """Show the progress of a run until it has ended; return it. Ctrl-C leaves it alone.
+
+    The server of a `daggy run` ends with its run, which is then read from its directory.
 
     Raises:
         NotFoundError: it was removed.
+        UnavailableError: the server is gone, and the run has not ended.
     """
-    if quiet:
-        for event in client.following(run):
-            _require(event.kind, run)
-    elif text.is_terminal():
-        with table.screen() as screen:
-            _watch(client, run, FRAME, screen)
-    else:
-        _watch(client, run, PERIOD, None)
-    return client.run(run)
+    try:
+        if quiet:
+            for event in client.following(run):
+                _require(event.kind, run)
+        elif text.is_terminal():
+            with table.screen() as screen:
+                _watch(client, run, FRAME, screen)
+        else:
+            _watch(client, run, PERIOD, None)
+    except UnavailableError as error:
+        if (ended := target.ended(str(run))) is not None:
+            return ended
+        if client.comes_back:
+            raise
+        raise UnavailableError(
+            f"run {run} was interrupted: its 'daggy run' is gone; the same command continues it"
+        ) from error
+    return (None if client.comes_back else target.ended(str(run))) or ServedRun(client, run)
 
 
 def _watch(client: Client, run: int, period: float, screen: Live | None) -> None:
@@ -78,27 +92,28 @@ def _drawing(title: str, run: Mapping[str, Any]) -> Any:
     return table.drawing(title, run["counts"], shown, len(templates))
 
 
-def conclude(client: Client, run: Mapping[str, Any], *, quiet: bool = False, as_json: bool) -> int:
+def conclude(run: RunSource, *, quiet: bool = False, as_json: bool) -> int:
     """Print how a run ended, and what failed; return the exit code."""
+    told = run.run()
     if as_json:
-        text.print_json(run)
-    if quiet and run["state"] == "completed":
+        text.print_json(told)
+    if quiet and told["state"] == "completed":
         return 0
-    title = f"{run['name']}: " if run["name"] else ""
-    click.echo(f"{title}run {run['run_id']} {text.state(run['state'])}: {text.counts(run['counts'])}", err=True)
-    if run["state"] == "completed":
+    title = f"{told['name']}: " if told["name"] else ""
+    click.echo(f"{title}run {run.id} {text.state(told['state'])}: {text.counts(told['counts'])}", err=True)
+    if told["state"] == "completed":
         return 0
-    trio.run(_print_failures, ServedRun(client, int(run["run_id"])))
+    trio.run(_print_failures, run)
     return 1
 
 
-async def _print_failures(run: ServedRun) -> None:
+async def _print_failures(run: RunSource) -> None:
     failed = list(islice(run.chosen((), {}, ["errored"]), failures.COMPARED + 1))
     shown = await failures.print_failures([_failure(run, task) for task in failed[: failures.COMPARED]])
     if len(failed) > shown:
         click.echo(f"and more: daggy tasks {run.id} --state errored", err=True)
 
 
-def _failure(run: ServedRun, task: Mapping[str, Any]) -> failures.Failure:
+def _failure(run: RunSource, task: Mapping[str, Any]) -> failures.Failure:
     last = next(reversed(run.attempts(task["index"])), None)
     return failures.Failure(task["name"], last, None if last is None else reader(run, task, last))

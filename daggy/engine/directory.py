@@ -148,7 +148,8 @@ def _lock_file(path: Path) -> int:
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
         raise DirectoryError(
-            f"directory '{path.parent}' is in use by process {holder}; wait for it, or name another with --dir"
+            f"directory '{path.parent}' is in use by process {holder}; 'daggy watch last --dir {path.parent}' watches "
+            f"its run, 'daggy kill last --dir {path.parent}' kills it; or name another directory with --dir"
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -131,6 +131,17 @@ class Engine:
         """Return what each pool has and what is in use of it."""
         return pool_statuses(self.state.dispatcher, self.loop.ended_attempts)
 
+    def admit_readers(self, twin: Tracker) -> None:
+        """Record events from here on, and read on this twin of the tracker, which the caller closes after the engine.
+
+        For an open engine of one run that was not made to be followed: others that have not ended stay as they are.
+        """
+        assert self.state.nursery is not None
+        self.reader.twin = twin
+        self.runs.takes_up = False
+        self.state.follow = True
+        self.state.nursery.start_soon(self.news.run)
+
     def now(self) -> Now:
         """Return this moment on both clocks."""
         return self.state.now()
@@ -183,6 +194,7 @@ class Engine:
                     self.stop()
             with trio.CancelScope(shield=True):
                 await self._keep_the_rest()
+            self.news.end()
             nursery.cancel_scope.cancel()
         if footing.lost:
             raise DirectoryError(footing.lost)

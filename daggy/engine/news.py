@@ -36,13 +36,19 @@ BACKLOG = 1000
 class Follower:
     """A follower of one run, or of all (`run` None).
 
-    Iterate over it: items as they are kept, and at last None if it was too slow and has to look again.
+    Iterate over it: items as they are kept, until the engine ends; or at last None if it was too slow and has to look
+    again.
     """
 
     run: int | None
     send: trio.MemorySendChannel[NewsItem]
     receive: trio.MemoryReceiveChannel[NewsItem]
-    _is_told: bool = False
+    _is_over: bool = False
+
+    def end(self) -> None:
+        """Pass nothing more on: what was passed on before is still there to be taken."""
+        self._is_over = True
+        self.send.close()
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -50,12 +56,12 @@ class Follower:
 
     async def __anext__(self) -> NewsItem | None:
         """Return the next item."""
-        if self._is_told:
-            raise StopAsyncIteration
         try:
             return await self.receive.receive()
         except trio.EndOfChannel:
-            self._is_told = True
+            if self._is_over:
+                raise StopAsyncIteration from None
+            self._is_over = True
             return None
 
 
@@ -194,6 +200,11 @@ class News:
             self._followers.pop(id(follower), None)
             follower.send.close()
             follower.receive.close()
+
+    def end(self) -> None:
+        """Tell followers that nothing more comes: the engine has ended."""
+        for follower in self._followers.values():
+            follower.end()
 
     @property
     def followers(self) -> int:

@@ -17,7 +17,7 @@ from daggy.engine.ended_runs import EndedRuns
 from daggy.engine.executors import NOT_CURRENT, Executors
 from daggy.engine.held_reports import Unended
 from daggy.engine.state import EngineState
-from daggy.errors import DirectoryError, SpecError
+from daggy.errors import ConflictError, DirectoryError, SpecError
 from daggy.executor import Kill
 from daggy.run.reconcile import on_recovered, on_unfollowed
 from daggy.run.run import Run
@@ -40,6 +40,7 @@ class Runs(Mapping[int, Run]):
         commits: Keeps what is recorded.
         answers: Applies generators' answers.
         executors: What is known of earlier launches.
+        takes_up: Whether a run that has not ended goes on once somebody asks for it.
     """
 
     state: EngineState
@@ -47,6 +48,7 @@ class Runs(Mapping[int, Run]):
     commits: Commits
     answers: Answers
     executors: Executors
+    takes_up: bool = True
     _ended: EndedRuns = field(init=False)
     _reading: dict[int, trio.Lock] = field(factory=dict)
 
@@ -101,6 +103,7 @@ class Runs(Mapping[int, Run]):
 
         Raises:
             NotFoundError: there is no such run.
+            ConflictError: it has not ended, and is not to go on here.
             DirectoryError: this version of Daggy cannot read it.
         """
         run = self.get(run_id)
@@ -122,6 +125,11 @@ class Runs(Mapping[int, Run]):
     async def _read_back(self, run_id: int) -> Run:
         record = await self.archive.record(run_id)
         if record.state in UNENDED:
+            if not self.takes_up:
+                raise ConflictError(
+                    f"run {run_id} has not ended, and this 'daggy run' continues another one; once that has ended, "
+                    f"'daggy serve --dir {self.state.directory.path}' continues it"
+                )
             return await self.load(run_id, lenient=True)
         run = await self.archive.read_back(record)
         self.admit(run)

@@ -132,6 +132,12 @@ class Listening:
     _room: trio.Semaphore = field(factory=lambda: trio.Semaphore(_most()))
     _open: set[Connection] = field(factory=set)
     _failed: Seldom = field(factory=Seldom)
+    _left: trio.Event = field(factory=trio.Event)
+
+    async def vacated(self) -> None:
+        """Return when nobody is connected."""
+        while self._open:
+            await self._left.wait()
 
     async def run(self) -> None:
         """Serve until it is over: idle connections are closed then, others have a moment."""
@@ -162,6 +168,8 @@ class Listening:
         finally:
             self._open.discard(connection)
             self._room.release()
+            self._left.set()
+            self._left = trio.Event()
 
     async def _cut(self) -> None:
         """Close connections that are still sending after the deadline: their clients do not read."""

@@ -21,9 +21,11 @@ class Loading:
 
     Args:
         readiness: Returns why work does not go on as it should; empty if it does.
+        takes_runs: Whether runs can be submitted.
     """
 
     readiness: Callable[[], str]
+    takes_runs: bool = field(default=True, kw_only=True)
     _app: App | None = None
     _is_loaded: trio.Event = field(factory=trio.Event)
 
@@ -43,7 +45,7 @@ class Loading:
 
     async def _tell_readiness(self, send: Send) -> None:
         reason = self.readiness()
-        content = json.dumps({"ready": not reason, "reason": reason}).encode()
+        content = json.dumps({"ready": not reason, "reason": reason, "takes_runs": self.takes_runs}).encode()
         told = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": 503 if reason else 200, "headers": told})
         await send({"type": "http.response.body", "body": content})

@@ -15,8 +15,10 @@ from daggy.server.shapes import PoolPage, ReadyShape, answer
 @get("/ready", summary="Whether work goes on")
 async def ready(request: Asked) -> Response[ReadyShape]:
     """Answer 200 while work goes on as it should, else 503 with the reason. Needs no token."""
-    reason = service_of(request).engine.readiness()
-    return answer(ReadyShape, {"ready": not reason, "reason": reason}, 503 if reason else 200)
+    service = service_of(request)
+    reason = service.engine.readiness()
+    told = {"ready": not reason, "reason": reason, "takes_runs": service.takes_runs}
+    return answer(ReadyShape, told, 503 if reason else 200)
 
 
 @get("/pools", summary="List pools")

@@ -80,6 +80,8 @@ async def submit(
     service = service_of(request)
     limits, place = service.configuration.limits, service.engine.directory.path
     service.refuse_if_held_up()
+    if not dry_run:
+        service.refuse_if_one_run()
     async with received(request, place, limits.spec_bytes) as body, _alone(service, idempotency_key):
         if idempotency_key and not dry_run and (known := await service.engine.commands.keyed(idempotency_key)):
             if known[1] != body.digest:
@@ -217,6 +219,8 @@ async def change(
     service = service_of(request)
     engine, limits, place = service.engine, service.configuration.limits, service.engine.directory.path
     service.refuse_if_held_up()
+    if not dry_run:
+        service.refuse_if_one_run()
     run = await engine.runs.find(run_id)
     async with received(request, place, limits.spec_bytes + SMALL_BODY) as body:
         rest, accepted = await service.intake.read_member(body.content, "spec")
@@ -275,9 +279,11 @@ async def kill(request: Asked, run_id: int) -> Response[RunShape]:
 @delete("/runs/{run_id:int}", status_code=200, summary="Kill or forget a run")
 async def remove(request: Asked, run_id: int, forget: bool = False) -> Response[RunShape]:
     """Kill a run: 202, or 200 if it had ended. With `forget` a run that has ended is removed with all it wrote."""
-    engine = service_of(request).engine
+    service = service_of(request)
+    engine = service.engine
     run = await engine.runs.find(run_id)
     if forget:
+        service.refuse_if_one_run()
         told = described(engine, run)
         await engine.commands.forget(run_id)
         return told

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import gc
 import importlib
 import ipaddress
 import logging
@@ -11,10 +9,8 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import trio
 from attrs import define, field, frozen
@@ -23,15 +19,13 @@ from daggy.api import API
 from daggy.engine.configuration import Configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
-from daggy.engine.intake.reading import Intake
 from daggy.engine.process import tune
 from daggy.engine.retention import retain
 from daggy.engine.troubles import Troubles
-from daggy.errors import DirectoryError, UsageError
-from daggy.server.access import Access, Identity, names_of
-from daggy.server.listening import Listening
-from daggy.server.loading import Loading
-from daggy.server.token import ADDRESS, load_or_make, page_address
+from daggy.errors import UsageError
+from daggy.server.address import listen, refuse_others, remove_address, write_address, write_address_in_time
+from daggy.server.hosting import Hosting
+from daggy.server.token import load_or_make, page_address
 from daggy.signals import stop_signals
 from daggy.tracker import Tracker
 
@@ -109,33 +103,20 @@ def serve(request: Request) -> int:
     settings = request.configuration.server
     _check_address(settings.ip, allow_remote=request.allow_remote)
     with StateDirectory.open(request.directory) as directory:
-        _refuse_others(directory.path)
-        (directory.path / ADDRESS).unlink(missing_ok=True)  # of one that was killed
+        refuse_others(directory.path)
+        remove_address(directory.path)  # of one that was killed
         tracker = request.configuration.make_tracker(directory.path, KEPT if request.is_kept else "memory")
         try:
             if request.leave_running and not tracker.durable:
                 raise UsageError("--leave-running needs runs that are kept; name a directory with --dir")
             clear_passing(directory.path, is_kept=tracker.durable)
             twin = request.configuration.look(directory.path, KEPT) if tracker.durable else None
-            with _listen(settings.ip, settings.port) as listener:
+            with listen(settings.ip, settings.port) as listener:
                 importlib.import_module("numpy.ma")  # `np.unique` loads it when first called, and would stop the loop
                 tune()
                 return trio.run(_main, request, directory, tracker, twin, listener)
         finally:
             tracker.close()
-
-
-def _refuse_others(directory: Path) -> None:
-    """Refuse a directory in which another user could place a token or a database.
-
-    Raises:
-        DirectoryError: it is one.
-    """
-    found = directory.stat()
-    if found.st_uid not in (os.geteuid(), 0):
-        raise DirectoryError(f"directory '{directory}' belongs to another user; name another with --dir")
-    if found.st_mode & 0o022:
-        raise DirectoryError(f"directory '{directory}' is writable by other users; run 'chmod go-w {directory}'")
 
 
 def clear_passing(directory: Path, *, is_kept: bool) -> None:
@@ -172,20 +153,6 @@ def _check_address(ip: str, *, allow_remote: bool) -> None:
         )
 
 
-def _listen(ip: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((ip, port))
-        listener.listen(1024)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        told = getattr(error, "strerror", None) or str(error)
-        raise DirectoryError(f"cannot listen on {ip}:{port}: {told.lower()}; choose another with --port") from error
-    return listener
-
-
 async def _main(
     request: Request, directory: StateDirectory, tracker: Tracker, twin: Tracker | None, listener: socket.socket
 ) -> int:
@@ -202,35 +169,28 @@ async def _main(
     )
     token = load_or_make(directory.path)
     ip, port = listener.getsockname()[:2]
-    loading = Loading(engine.readiness)
-    access = Access(loading, _identity(token, ip, port, configuration.server.names))
-    listening = Listening(access, listener)
+    hosting = Hosting(engine, configuration, token, listener)
     async with trio.open_nursery() as nursery:
         signals = Signals(engine, request.leave_running, nursery.cancel_scope)
         await nursery.start(signals.obey)
         async with trio.open_nursery() as serving:
             async with engine.open():
                 signals.is_open = True
-                serving.start_soon(listening.run)
+                serving.start_soon(hosting.listening.run)
                 address = _address_of(ip, port)
-                if not _write_address(directory.path, address):
-                    nursery.start_soon(_write_address_in_time, directory.path, address)
+                if not write_address(directory.path, address):
+                    LOG.warning("no space in '%s' for the address of this server, %s", directory.path, address)
+                    nursery.start_soon(write_address_in_time, directory.path, address)
                 try:
                     _welcome(request, tracker.durable, address, token)
-                    await _until_stopped(engine, configuration, partial(_load, engine, configuration, access, loading))
+                    await _until_stopped(engine, configuration, hosting.load)
                 finally:
-                    (directory.path / ADDRESS).unlink(missing_ok=True)
-            listening.over.set()
+                    remove_address(directory.path)
+            hosting.listening.over.set()
         nursery.cancel_scope.cancel()
     if twin is not None:
         twin.close()
     return INTERRUPTED if signals.received[:1] == [signal.SIGINT] else 0
-
-
-def _identity(token: str, ip: str, port: int, names: Sequence[str]) -> Identity:
-    is_remote = not ipaddress.ip_address(ip).is_loopback
-    own = [socket.gethostname(), socket.getfqdn()] if is_remote else []
-    return Identity(token, port, names_of([*own, *names]), is_remote)
 
 
 async def _until_stopped(engine: Engine, configuration: Configuration, load: Callable[[], Awaitable[None]]) -> None:
@@ -253,51 +213,9 @@ async def _tell_troubles(engine: Engine) -> None:
         await trio.sleep(1)
 
 
-async def _load(engine: Engine, configuration: Configuration, access: Access, loading: Loading) -> None:
-    """Load the application beside the running engine; afterwards measure the lateness of the loop."""
-
-    def make() -> tuple[Any, Any]:
-        from daggy.server.app import make_app  # its dependencies take as long to load as everything else
-        from daggy.server.metrics import Meter
-        from daggy.server.newest import Newest
-        from daggy.server.service import Service
-
-        app: Any = make_app(Service(engine, configuration, Intake(configuration.limits), access.identity.token))
-        meter = app.state["meter"] = Meter(engine)
-        return Newest(app, engine), meter
-
-    app, meter = await trio.to_thread.run_sync(make)
-    access.count = meter.count
-    loading.finish(app)
-    gc.freeze()
-    await meter.watch()
-
-
 def _address_of(ip: str, port: int) -> str:
     name = "127.0.0.1" if ipaddress.ip_address(ip).is_unspecified else ip
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-def _write_address(directory: Path, address: str) -> bool:
-    """Write the server's address to the directory; return whether there was space for it."""
-    fresh = directory / f".{ADDRESS}"
-    try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(address + "\n")
-        fresh.rename(directory / ADDRESS)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return False
-    return True
-
-
-async def _write_address_in_time(directory: Path, address: str) -> None:
-    """Write it as soon as there is space."""
-    LOG.warning("no space in '%s' to write the address of this server, %s; free some space", directory, address)
-    while not _write_address(directory, address):  # noqa: ASYNC110 - a disk tells nobody that it has room
-        await trio.sleep(1)
 
 
 def _welcome(request: Request, is_kept: bool, address: str, token: str) -> None:

@@ -322,7 +322,8 @@ class NodePage:
 
 @frozen
 class ReadyShape:
-    """Whether work goes on as it should."""
+    """Whether work goes on as it should; and whether runs can be submitted: not to a `daggy run`, which has its own."""
 
     ready: bool
     reason: str
+    takes_runs: bool

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from daggy.errors import DirectoryError
+from daggy.paths import process_using
 
 FILE = "token"
 """The token's file in the state directory."""
@@ -59,12 +60,13 @@ def entrance(directory: Path) -> str:
         DirectoryError: no server uses the directory, or `load` raises it.
     """
     token = load(directory)
+    nobody = DirectoryError(f"no server uses '{directory}' at this moment; 'daggy serve --dir {directory}' starts one")
+    if not process_using(directory):
+        raise nobody  # an address that is there was left by a process that was killed
     try:
         address = (directory / ADDRESS).read_text().strip()
     except FileNotFoundError:
-        raise DirectoryError(
-            f"no server uses '{directory}' at this moment; 'daggy serve --dir {directory}' starts one"
-        ) from None
+        raise nobody from None
     except OSError as error:
         raise DirectoryError(f"'{directory / ADDRESS}' cannot be read: {str(error).lower()}") from error
     return page_address(address, token)

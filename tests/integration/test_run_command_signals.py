@@ -146,16 +146,3 @@ def test_a_pipe_gets_no_control_sequences(daggy: Daggy, tmp_path: Path) -> None:
     ended = daggy("run", spec(tmp_path, "test -e go"))
     assert ended.returncode == 0
     assert "\x1b" not in ended.stderr
-
-
-def test_a_command_for_a_directory_that_a_run_uses_names_its_process(
-    daggy: Daggy, start: Start, tmp_path: Path
-) -> None:
-    process = start("run", "--dir", "state", spec(tmp_path, "touch ready; sleep 60"), stderr=subprocess.PIPE)
-    wait_for((tmp_path / "ready").exists, process)
-    refused = daggy("kill", "last", "--dir", "state")
-    assert refused.returncode == 3
-    assert f"'kill -INT {process.pid}' ends it gracefully" in refused.stderr
-    os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=DEADLINE)
-    assert process.returncode == 130

@@ -59,7 +59,7 @@ def test_another_engine_is_refused_by_the_name_of_who_has_it_until_that_is_dead(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
-        with pytest.raises(DirectoryError, match=f"is in use by process {process.pid}; wait for it, or name another"):
+        with pytest.raises(DirectoryError, match=f"is in use by process {process.pid}; 'daggy watch last"):
             StateDirectory.open(tmp_path)
         seen = StateDirectory.look(tmp_path)
         seen.close()
