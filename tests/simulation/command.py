@@ -111,7 +111,7 @@ def _counts(story: Story) -> Counter[str]:
     log = story.world.log
     return Counter(
         stories=1, runs=len(story.acknowledged), tasks=sum(one.what == "start" for one in log),
-        engines=story.deaths, launchers=story.world.kills, commands=len(story.asked),
+        engines=story.deaths, launchers=story.world.kills, held=story.world.held, commands=len(story.asked),
     )  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def run(seeds: int, first: int, seed: int | None, most: int) -> int:
     click.echo(
         f"{totals['stories']:,} stories ({rate:,.0f} a minute), {failed} failed: {totals['runs']:,} runs, "
         f"{totals['tasks']:,} attempts, {totals['commands']:,} commands; killed: {totals['engines']:,} engines, "
-        f"{totals['launchers']:,} launchers"
+        f"{totals['launchers']:,} launchers; {totals['held']:,} held by a place"
     )
     sys.stdout.flush()
     return 1 if failed else 0

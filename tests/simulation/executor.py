@@ -46,7 +46,7 @@ class SimExecutor(Executor):
         self.asked: dict[int, int] = {}
         self.early: list[Reports] = []
         self.failed = trio.Event()
-        self.is_stopping = self.is_dead = False
+        self.is_stopping = self.is_dead = self.is_gone = False
         self._rest = trio.Event()
         self._report: Callable[[Reports], None] = self.early.append
 

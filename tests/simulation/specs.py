@@ -13,6 +13,12 @@ NAMES = ["a", "b", "c", "d", "e", "f"]
 POOLS = {"default": 3.0, "side": 2.0}
 """Pools, and the cores of the one machine of each."""
 
+QUEUE = "queue"
+"""A pool whose place has a queue of its own, and machines that come and go."""
+
+TIMEOUT = 10.0
+"""Seconds that its tasks may take: more than any does."""
+
 ENDS = ["ok", "ok", "ok", "ok", "flaky", "flaky", "bad", "gen", "crash"]
 """What becomes of a template's tasks: the first word of their command."""
 
@@ -65,8 +71,9 @@ def template(rng: Random, known: Json, parameters: Json, *, may_generate: bool =
     made["priority"] = rng.choice([0, 0, 1])
     if rng.random() < 0.2:
         made["max_parallel"] = rng.randint(1, 2)
-    if rng.random() < 0.25:
-        made["pool"] = "side"
+    made["pool"] = rng.choice(["default"] * 4 + ["side"] * 2 + [QUEUE] * 2)
+    if made["pool"] == QUEUE:
+        made["details"]["timeout"] = TIMEOUT
     return made
 
 

@@ -27,6 +27,7 @@ from daggy_memory import MemorySettings, MemoryTracker
 from daggy_sqlite import SqliteSettings, SqliteTracker
 from tests.simulation import specs
 from tests.simulation.executor import SimExecutor
+from tests.simulation.queue import QueueExecutor
 from tests.simulation.world import World
 
 Json = dict[str, Any]
@@ -263,7 +264,7 @@ class Story:
             self.world.at(full + rng.uniform(0.01, 2), partial(setattr, self, "is_full", False))
 
     def _make(self, life: list[Life], site: Site) -> Executor:
-        executor = SimExecutor(self.world, site)
+        executor = QueueExecutor(self.world, site) if site.pool == specs.QUEUE else SimExecutor(self.world, site)
         if life:
             life[0].executors.append(executor)
         else:
@@ -280,7 +281,7 @@ class Story:
         with trio.CancelScope() as scope, StateDirectory.open(self.path / "state") as directory:
             engine = Engine(
                 Fragile(self.tracker, self),  # type: ignore[arg-type]  # as one by what it has
-                dict.fromkeys(specs.POOLS, partial(self._make, born)),
+                dict.fromkeys((*specs.POOLS, specs.QUEUE), partial(self._make, born)),
                 directory,
                 threads=self.plan.threads,
                 linger=self.plan.lingers,

@@ -66,6 +66,7 @@ class World:
         answers: What a generator's attempt said.
         used: By pool and resource, what runs at this moment.
         broken: What was seen to be wrong while it happened.
+        held: How many tasks an engine found in the queue of a place.
     """
 
     rng: Random
@@ -76,6 +77,7 @@ class World:
     shift: float = 0.0
     last_number: int = 0
     kills: int = 0
+    held: int = 0
     parameters: dict[tuple[int, int], Any] = field(factory=dict)
     _agenda: list[tuple[float, int, Act]] = field(factory=list)
     _count: int = 0
@@ -307,7 +309,7 @@ def check_room(world: World) -> None:
     used: dict[str, float] = {}
     latest = max(launcher.epoch for launcher, _ in world.running())
     for launcher, process in world.running():
-        if process.is_doomed and launcher.epoch < latest:
+        if launcher.pool not in specs.POOLS or (process.is_doomed and launcher.epoch < latest):
             continue
         cores = float(process.launch.environment.get("CORES") or 1)
         used[launcher.pool] = used.get(launcher.pool, 0.0) + cores
