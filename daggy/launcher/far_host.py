@@ -151,7 +151,7 @@ class FarHost(Host):
         return await self._mux.ask(name, **order)
 
     def _hello(self, epoch: int, number: int) -> bytes:
-        return self._terms.hello(self.site, self._root, epoch, number, self.lease)
+        return self._terms.hello(self.site, self._root, epoch, number, gpus=self.gpus, lease=self.lease)
 
     async def start(self, number: int, epoch: int) -> Channel:
         """Start a launcher there."""

@@ -107,10 +107,12 @@ def hello(
     output_bytes: int,
     linger: float = 0.0,
     lease: float = 0.0,
+    gpus: int = 0,
 ) -> bytes:
     """Return the first command: whose launcher it is, and where it keeps things.
 
     `linger`: seconds that it waits for another engine when it has none, and no work; 0: it leaves with its engine.
+    `gpus`: how many the machine has, of which tasks get their own.
     `lease`: seconds without a word from any engine after which it ends what it runs; 0: it never does.
     """
     return frame(
@@ -127,6 +129,7 @@ def hello(
             "output_bytes": output_bytes,
             "linger": linger,
             "lease": lease,
+            "gpus": gpus,
         },
     )
 
@@ -135,7 +138,7 @@ def launch(batch: Launches, launches: Sequence[Launch], width: int) -> bytes:
     """Return the command that starts some of a batch, at this launcher's share of the batch's width."""
     tasks = [one[:9] for one in launches]
     order = {"run": batch.run, "version": batch.version, "epoch": batch.epoch, "lane": batch.lane, "width": width}
-    return frame("l", {**order, "tasks": tasks})
+    return frame("l", {**order, "tasks": tasks, "needs": batch.needs})
 
 
 def widen(lane: int, width: int, epoch: int) -> bytes:

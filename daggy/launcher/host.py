@@ -117,7 +117,7 @@ class Terms:
     inherit: bool = True
     output_bytes: int = 0
 
-    def hello(self, site: Site, directory: str, epoch: int, number: int, lease: float = 0.0) -> bytes:
+    def hello(self, site: Site, directory: str, epoch: int, number: int, *, gpus: int, lease: float = 0.0) -> bytes:
         """Return the first frame for a launcher of a site that keeps its files in `directory`."""
         environment = self.environment if self.inherit else {"PATH": os.defpath, **self.environment}
         return frames.hello(
@@ -131,6 +131,7 @@ class Terms:
             output_bytes=self.output_bytes,
             linger=LINGER if site.linger else 0.0,
             lease=lease,
+            gpus=gpus,
         )
 
 
@@ -146,6 +147,11 @@ class Host(abc.ABC):
         """Keep what is given; start nothing."""
         self.machine = machine
         self.most = most
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs the machine has."""
+        return int((self.machine.totals or {}).get("gpus", 0))
 
     @abc.abstractmethod
     async def start(self, number: int, epoch: int) -> Channel:

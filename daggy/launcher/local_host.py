@@ -41,7 +41,7 @@ class LocalHost(Host):
         self._home = site.directory / "launchers"
 
     def _hello(self, epoch: int, number: int) -> bytes:
-        return self._terms.hello(self._site, str(self._site.directory), epoch, number)
+        return self._terms.hello(self._site, str(self._site.directory), epoch, number, gpus=self.gpus)
 
     async def start(self, number: int, epoch: int) -> Channel:
         """Start a launcher as a child, in a session of its own; `log` in its folder takes its standard error."""

@@ -9,12 +9,13 @@ import time
 
 from daggy.launcher.program.burial import boot_id
 from daggy.launcher.program.ending import Ending
+from daggy.launcher.program.gpus import Gpus, variables
 from daggy.launcher.program.light import TYPE_CHECKING, dumps, loads
 from daggy.launcher.program.link import Link
 from daggy.launcher.program.outputs import Outputs
 from daggy.launcher.program.reports import Reports
 from daggy.launcher.program.spool import START_AT_ONCE, Spool, restated
-from daggy.launcher.program.start import Starter, base_environment
+from daggy.launcher.program.start import Starter, base_environment, encoded
 from daggy.launcher.program.task import RUNNING, Task
 from daggy.launcher.program.tasks import Tasks
 from daggy.launcher.program.watch import Watch
@@ -49,7 +50,8 @@ class Launcher:
         self.outputs = Outputs(directory, number, hello["output_bytes"])
         self.reports = Reports(number, table, self.outputs)
         base = base_environment(hello["environment"], hello["inherit"])
-        self.tasks = Tasks(table, Starter(self.outputs, hello["instance"], base), self.reports)
+        gpus = Gpus(directory + "/gpus", hello.get("gpus", 0))
+        self.tasks = Tasks(table, Starter(self.outputs, hello["instance"], base, gpus), self.reports)
         self.ending = Ending(self.tasks, hello["instance"])
         self.watch = Watch(self.outputs, self.reports)
         self.lease: float = hello.get("lease", 0.0)  # seconds without a word from an engine after which all is ended
@@ -107,11 +109,23 @@ class Launcher:
         elif kind == ord("h"):
             self.hand_over()
 
-    def launch(self, run: int, version: int, epoch: int, lane: int, width: int, tasks: list[list[Any]]) -> None:
-        """Queue tasks in a lane, and set how many of it run at once."""
+    def launch(
+        self,
+        run: int,
+        version: int,
+        epoch: int,
+        lane: int,
+        width: int,
+        tasks: list[list[Any]],
+        needs: dict[str, float] | None = None,
+    ) -> None:
+        """Queue tasks in a lane, and set how many of it run at once, and what each of them needs."""
         before = self.tasks.queues.get(lane)
         widened = width > (before.width if before else 0)
         queue = self.tasks.queue(lane, width)
+        if needs:
+            queue.environment = encoded(variables(needs))
+            queue.gpus = int(needs.get("gpus", 0))
         added = self.tasks.add(run, version, epoch, queue, tasks)
         if epoch < self.link.epoch or self.stopping:
             self.tasks.recall(added)

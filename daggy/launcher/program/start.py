@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 
+from daggy.launcher.program.gpus import Gpus, visible
 from daggy.launcher.program.light import signal
 from daggy.launcher.program.outputs import Outputs
 from daggy.launcher.program.spool import write_whole
@@ -82,11 +83,12 @@ class Starter:
         outputs: Gives each task its pair of files.
         instance: First part of every ticket.
         base: Variables of every task's environment, which the task's own override.
+        gpus: Hands out the machine's GPUs.
     """
 
-    def __init__(self, outputs: Outputs, instance: str, base: dict[str, str]) -> None:
+    def __init__(self, outputs: Outputs, instance: str, base: dict[str, str], gpus: Gpus) -> None:
         """Set all signals of children to their defaults: libc looks up how each one that is left out is handled."""
-        self.outputs, self.instance, self.base = outputs, instance, encoded(base)
+        self.outputs, self.instance, self.base, self.gpus = outputs, instance, encoded(base), gpus
         self.signals = tuple(signal.valid_signals())
 
     def environment(self, task: Task) -> dict[bytes, bytes]:
@@ -98,11 +100,14 @@ class Starter:
         }  # fmt: skip
         if task.generator:
             own["DAGGY_GENERATE"] = self.outputs.answer(task)
+        if task.gpus:
+            own.update(visible(task.gpus))
+        base = self.base if not task.queue.environment else {**self.base, **task.queue.environment}
         if None in own.values():
             unset = encoded({name: "" for name, value in own.items() if value is None})
             own = {name: value for name, value in own.items() if value is not None}
-            return {**{name: value for name, value in self.base.items() if name not in unset}, **encoded(own)}
-        return {**self.base, **encoded(own)}
+            return {**{name: value for name, value in base.items() if name not in unset}, **encoded(own)}
+        return {**base, **encoded(own)}
 
     def start(self, task: Task) -> None:
         """Start a task, or set its reason to SPAWN. OSError: the machine has no room for it at the moment."""
@@ -112,6 +117,10 @@ class Starter:
         try:
             if task.generator:
                 self.outputs.clear_answer(task)
+            if task.queue.gpus:
+                task.gpus = self.gpus.take(task.queue.gpus)
+                for lock in task.gpus.values():  # the task holds them too, should this launcher die
+                    os.set_inheritable(lock, True)
             environment = self.environment(task)
             if task.stdin:  # else it inherits ours, which is empty
                 files.append((os.POSIX_SPAWN_DUP2, self.source(task, task.stdin), 0))
@@ -132,6 +141,8 @@ class Starter:
         finally:
             for _, descriptor, _ in files:
                 os.close(descriptor)
+            for lock in task.gpus.values():
+                os.set_inheritable(lock, False)
 
     def source(self, task: Task, text: str) -> int:
         """Open a file with what a task reads as standard input."""

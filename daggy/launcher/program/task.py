@@ -18,13 +18,15 @@ WAITING, RUNNING, ENDED = range(3)
 class Queue:
     """The attempts of one lane: first come, first started, at most `width` at once."""
 
-    __slots__ = ("lane", "running", "waiting", "width")
+    __slots__ = ("environment", "gpus", "lane", "running", "waiting", "width")
 
     def __init__(self, lane: int) -> None:
         """Begin empty."""
         self.lane = lane
         self.width = self.running = 0
         self.waiting: deque[Task] = deque()
+        self.environment: dict[bytes, bytes] = {}  # what its tasks see of what they need
+        self.gpus = 0  # how many each of them is given
 
 
 class Task:
@@ -32,8 +34,8 @@ class Task:
 
     __slots__ = (
         "argv", "boot", "code", "cpu", "crc", "data", "directory", "end_by", "ended", "environment", "err",
-        "flags", "generator", "grace", "key", "linked", "message", "offset", "out", "pack", "pid", "queue", "reason",
-        "rss", "since", "started", "state", "stderr", "stdin", "stdout", "timeout",
+        "flags", "generator", "gpus", "grace", "key", "linked", "message", "offset", "out", "pack", "pid", "queue",
+        "reason", "rss", "since", "started", "state", "stderr", "stdin", "stdout", "timeout",
     )  # fmt: skip
 
     def __init__(self, key: Key, queue: Queue, fields: Sequence[Any]) -> None:
@@ -49,6 +51,7 @@ class Task:
         self.started = self.ended = self.since = self.cpu = self.boot = self.end_by = 0.0
         self.out = self.err = -1
         self.linked = False
+        self.gpus: dict[int, int] = {}  # indexes, each with the descriptor that holds it
         self.message = ""
         self.data: tuple[bytes, bytes] | None = None
 

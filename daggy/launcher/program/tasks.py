@@ -124,6 +124,9 @@ class Tasks:
         """Free the slot of a task of which no process is left, or which could not start."""
         if task.state == RUNNING:
             task.queue.running -= 1
+        for lock in task.gpus.values():
+            os.close(lock)
+        task.gpus.clear()
         task.ended = task.ended or time.time()
         task.state = ENDED
         self.reports.ended.append(task)

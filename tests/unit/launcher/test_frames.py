@@ -78,7 +78,15 @@ def test_a_launch_arrives_as_it_was_sent(
     length, kind = wire.FRAME.unpack_from(frame)
     order = json.loads(frame[wire.FRAME.size :])
     assert (length, kind) == (len(frame) - wire.FRAME.size, ord("l"))
-    assert order == {"run": 1, "version": 2, "epoch": 3, "lane": 5, "width": 6, "tasks": [list(launch[:9])]}
+    assert order == {
+        "run": 1,
+        "version": 2,
+        "epoch": 3,
+        "lane": 5,
+        "width": 6,
+        "needs": {},
+        "tasks": [list(launch[:9])],
+    }
 
 
 @given(NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
