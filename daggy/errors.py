@@ -96,6 +96,12 @@ class TrackerError(DaggyError):
     exit_code = 3
 
 
+class FencedError(DaggyError):
+    """Another engine has taken over: this one keeps nothing any more, ends what it runs, and stops. Nobody's fault."""
+
+    exit_code = 3
+
+
 class PluginError(UsageError):
     """An executor or tracker cannot be found, loaded or configured. The message names it and the mend."""
 

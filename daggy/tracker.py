@@ -221,8 +221,8 @@ class RunFilter:
 class Tracker(abc.ABC):
     """Keeps what cannot be recomputed. Methods block and are called from one thread at a time.
 
-    `durable` says whether anything survives the process. Errors are raised as `TrackerError`; an `append` that raised
-    has kept nothing of its batch and may be tried again.
+    `durable` says whether anything survives the process. What may pass is raised as `TrackerError`, and the call is
+    made again. `FencedError` and `DirectoryError` end the engine.
     """
 
     Settings: ClassVar[type]
@@ -244,7 +244,16 @@ class Tracker(abc.ABC):
 
     @abc.abstractmethod
     def append(self, entries: Sequence[Entry]) -> None:
-        """Keep these, all or none, in this order. Durable (for a durable tracker) when it returns."""
+        """Keep these, all or none, in this order. Durable (for a durable tracker) when it returns.
+
+        The engine calls it again after a TrackerError: with the same entries (the same objects) first, and perhaps
+        more behind them. If the tracker does not know whether it kept them, it finds out then: each is kept once.
+
+        Raises:
+            TrackerError: they could not be kept, or it is not known whether they are. It may pass.
+            FencedError: another engine has taken over; nothing of this one's is kept any more.
+            InternalError: they cannot follow what is kept; nothing of them is.
+        """
 
     @abc.abstractmethod
     def last_epoch(self) -> int:

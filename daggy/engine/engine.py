@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -30,11 +31,13 @@ from daggy.engine.runs import STARTING, Runs
 from daggy.engine.state import EngineState
 from daggy.engine.status import PoolStatus, pool_statuses
 from daggy.engine.writer import Writer
-from daggy.errors import DirectoryError
+from daggy.errors import DirectoryError, FencedError
 from daggy.executor import Ack, Launch, Stop
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.tracker import Epoch, Tracker
+
+LOG = logging.getLogger("daggy.engine")
 
 
 class Engine:
@@ -89,6 +92,7 @@ class Engine:
         self.runs = Runs(self.state, self.archive, self.commits, answers, self.executors)
         self.commits.announced = self.runs.use
         self.commands = Commands(self.state, self.runs, self.commits)
+        self._fenced: FencedError | None = None
 
     def _on_kept(self, acks: Sequence[tuple[str, Ack]]) -> None:
         self.commits.on_kept(acks)
@@ -164,6 +168,8 @@ class Engine:
 
         Raises:
             DirectoryError: the state directory was removed under it; it has stopped in order.
+            FencedError: another engine has taken over; what ran here has been ended.
+            DaggyError: the tracker cannot be used any more.
         """
         try:
             async with self._open():
@@ -175,7 +181,7 @@ class Engine:
     async def _open(self) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
             self.state.nursery = nursery
-            nursery.start_soon(self.writer.run)
+            nursery.start_soon(self._write)
             footing = Footing(self.directory)
             if self.state.threads:  # in simulated time there is no directory that anybody else could remove
                 nursery.start_soon(self._stop_without, footing)
@@ -196,6 +202,8 @@ class Engine:
                 await self._keep_the_rest()
             self.news.end()
             nursery.cancel_scope.cancel()
+        if self._fenced is not None:
+            raise self._fenced
         if footing.lost:
             raise DirectoryError(footing.lost)
 
@@ -203,11 +211,26 @@ class Engine:
         await footing.until_lost()
         self.stop()
 
+    async def _write(self) -> None:
+        """Have the writer at work; once another engine has taken over, end what runs here, and then this engine."""
+        try:
+            await self.writer.run()
+        except FencedError as error:
+            LOG.warning("%s; ending what this engine runs", error)
+            self._fenced = error
+            self.stop()
+            self._end_if_fenced()
+
+    def _end_if_fenced(self) -> None:
+        if self._fenced is not None and self.executors.are_gone and self.state.nursery is not None:
+            self.state.nursery.cancel_scope.cancel()
+
     async def _supervise(self, name: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a pool's executor running; after the last one, release all that wait for the end of a run."""
         await self.executors.supervise(name, task_status)
         if self.executors.are_gone:
             await self._keep_the_rest()
+            self._end_if_fenced()
 
     def stop(self, *, immediate: bool = False, leave: bool = False) -> None:
         """Stop starting work and end what runs: TERM and grace, or (again, `immediate`) KILL. Its tasks stay queued.

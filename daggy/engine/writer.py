@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import trio
 from attrs import define, field
 
-from daggy.errors import DaggyError, TrackerError
+from daggy.errors import DaggyError, FencedError, TrackerError
 from daggy.executor import Ack
 from daggy.tracker import Entry, Tracker
 
@@ -93,7 +93,10 @@ class Writer:
     async def run(self) -> None:
         """Commit what is given, until cancelled; then try once to commit what is left.
 
+        What a tracker could not keep, or does not know to have kept, is what the next append begins with.
+
         Raises:
+            FencedError: another engine has taken over.
             DaggyError: the tracker cannot be used any more; launchers still hold what was not kept.
         """
         try:
@@ -112,7 +115,7 @@ class Writer:
                 await self._commit()
             raise
         except Exception as error:
-            self._hold_up(str(error))
+            self._hold_up(str(error) or type(error).__name__)
             raise
 
     async def _commit(self) -> bool:
@@ -180,7 +183,7 @@ class Writer:
                 self.tracker.append(entries)
         except Exception as error:
             self._entries, self._acks = entries, acks
-            if not _may_pass(error):
+            if not _may_pass(error) and not isinstance(error, FencedError):  # which `run` raises
                 raise
             self._hold_up(_said(error))
             self._wake.set()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import evolve, mutable
 
-from daggy.errors import DaggyError
+from daggy.errors import DaggyError, InternalError, TrackerError
 from daggy.testing.entries import attempts, edited, moved, require, same_story, story, submitted
 from daggy.tracker import (
     ATTEMPT,
@@ -25,6 +26,12 @@ from daggy.tracker import (
     Tracker,
 )
 
+TRIES = 20
+"""So often in a row may an append raise TrackerError."""
+
+PAUSES = [min(1.0, 0.005 * 2**number) for number in range(TRIES)]
+"""Seconds before each next try."""
+
 Make = Callable[[Path], Tracker]
 """Opens the tracker of a directory; called again for the same one after it was closed."""
 
@@ -36,11 +43,48 @@ class _Bench:
     make: Make
     directory: Path
     tracker: Tracker
+    failures: int = 0  # how many appends in a row have raised TrackerError
 
     def reopen(self) -> None:
         if self.tracker.durable:
             self.tracker.close()
             self.tracker = self.make(self.directory)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append as the engine does: after a TrackerError the same again."""
+        while not self.tries(entries):
+            pass
+
+    def tries(self, entries: Sequence[Entry]) -> bool:
+        """Append once; return whether it is said to be kept."""
+        try:
+            self.tracker.append(entries)
+        except TrackerError as error:
+            self._wait(error)
+            return False
+        except InternalError as error:
+            require(not self.failures, f"what an append that raised has kept must not be kept again: {error}")
+            raise
+        self.failures = 0
+        return True
+
+    def is_refused(self, entries: Sequence[Entry]) -> bool:
+        """Append what cannot be kept; return whether the tracker says so."""
+        while True:
+            try:
+                self.tracker.append(entries)
+            except TrackerError as error:
+                self._wait(error)
+            except DaggyError:
+                self.failures = 0
+                return True
+            else:
+                return False
+
+    def _wait(self, error: TrackerError) -> None:
+        require(self.failures < TRIES, f"append() must not raise TrackerError {TRIES} times in a row: {error}")
+        time.sleep(PAUSES[self.failures])
+        self.failures += 1
 
 
 def check_tracker(make: Make, directory: Path) -> None:
@@ -78,7 +122,7 @@ def _begins_empty(bench: _Bench) -> None:
 
 def _keeps_epochs_and_places(bench: _Bench) -> None:
     epochs = [Epoch(1, 10.0), Epoch(2, 11.5, "0a1b", "ä.example")]
-    bench.tracker.append([epochs[0], Place(0, "default", "here"), epochs[1], Place(7, "far", "there")])
+    bench.append([epochs[0], Place(0, "default", "here"), epochs[1], Place(7, "far", "there")])
     for _ in range(2):
         require(list(bench.tracker.epochs()) == epochs, "epochs() must give every epoch appended, whole, ascending")
         require(bench.tracker.last_epoch() == 2, "last_epoch() must be the highest appended")
@@ -93,8 +137,8 @@ def _keeps_specs(bench: _Bench) -> None:
     answers = [
         Generated(1, version, index, 1, bytes([0, 255, index]), 3.25) for version, index in ((1, 5), (2, 4), (1, 3))
     ]
-    bench.tracker.append([first, answers[0], second])
-    bench.tracker.append(answers[1:])
+    bench.append([first, answers[0], second])
+    bench.append(answers[1:])
     for _ in range(2):
         versions = bench.tracker.history(1).versions
         require([v.version for v in versions] == [1, 2], "versions must come in order")
@@ -114,7 +158,7 @@ def _keeps_specs(bench: _Bench) -> None:
 
 
 def _follows_run_states(bench: _Bench) -> None:
-    bench.tracker.append([submitted(1, at=1.5)])
+    bench.append([submitted(1, at=1.5)])
     expected = (RunState.QUEUED, None, None)
     for state, at, then in (
         (None, 0.0, expected),
@@ -124,7 +168,7 @@ def _follows_run_states(bench: _Bench) -> None:
         (RunState.COMPLETED, 5.5, (RunState.COMPLETED, 2.5, 5.5)),
     ):
         if state is not None:
-            bench.tracker.append([RunChanged(1, state, at)])
+            bench.append([RunChanged(1, state, at)])
         bench.reopen()
         record = bench.tracker.runs(RunFilter())[0]
         require(record.created == 1.5, "created must be when the run was submitted")
@@ -145,9 +189,9 @@ def _keeps_attempts_in_order(bench: _Bench) -> None:
         attempts(1, 1, 0, seed=5),
         moved(1, 2, [(1, 2)]),
     ]
-    bench.tracker.append([submitted(1), edited(1, 2), submitted(2), attempts(2, 1, 4, seed=9), *entries[:3]])
+    bench.append([submitted(1), edited(1, 2), submitted(2), attempts(2, 1, 4, seed=9), *entries[:3]])
     for entry in entries[3:]:
-        bench.tracker.append([entry])
+        bench.append([entry])
     for _ in range(2):
         kept = bench.tracker.history(1).entries
         require(same_story(story(kept), story(entries)), "attempts and moves must come back as appended, in order")
@@ -156,7 +200,7 @@ def _keeps_attempts_in_order(bench: _Bench) -> None:
 
 def _pages_attempts(bench: _Bench) -> None:
     entries = [attempts(1, 1 + number % 2, 7, seed=number, tasks=3, messages={number % 7: "m"}) for number in range(9)]
-    bench.tracker.append([submitted(1), edited(1, 2), *entries])
+    bench.append([submitted(1), edited(1, 2), *entries])
     whole = story(entries)
     for after in (0, 1, 7, 20, 62, 63, 99):
         for limit in (0, 1, 10, 1000):
@@ -174,8 +218,8 @@ def _pages_attempts(bench: _Bench) -> None:
 def _lists_runs(bench: _Bench) -> None:
     for run in range(1, 8):
         tags = {"odd": str(run % 2), "third": str(run % 3)}
-        bench.tracker.append([submitted(run, name="ab"[run % 2], tags=tags, at=10.0 * run)])
-    bench.tracker.append([RunChanged(3, RunState.RUNNING, 99.0), RunChanged(4, RunState.KILLED, 99.0)])
+        bench.append([submitted(run, name="ab"[run % 2], tags=tags, at=10.0 * run)])
+    bench.append([RunChanged(3, RunState.RUNNING, 99.0), RunChanged(4, RunState.KILLED, 99.0)])
     for matching, expected in (
         (RunFilter(), [7, 6, 5, 4, 3, 2, 1]),
         (RunFilter(limit=2), [7, 6]),
@@ -193,22 +237,48 @@ def _lists_runs(bench: _Bench) -> None:
 
 def _keeps_all_or_none(bench: _Bench) -> None:
     good: list[Entry] = [submitted(1), attempts(1, 1, 5, seed=1)]
-    bench.tracker.append(good)
+    bench.append(good)
     bad: list[Entry] = [Epoch(3, 1.0), attempts(1, 1, 5, seed=2), submitted(2), attempts(9, 1, 1, seed=3)]
-    try:
-        bench.tracker.append(bad)
-    except DaggyError:
-        pass
-    else:
-        raise AssertionError("entries about a run that was never submitted must be refused")
+    require(bench.is_refused(bad), "entries about a run that was never submitted must be refused")
     for _ in range(2):
         require(bench.tracker.last_epoch() == 0, "an append that raised must keep nothing: no epoch")
         require(bench.tracker.last_run() == 1, "an append that raised must keep nothing: no run")
         require(same_story(story(bench.tracker.history(1).entries), story(good[1:])), "... and no attempts")
         bench.reopen()
-    bench.tracker.append(bad[:3])
+    bench.append(bad[:3])
     kept = story(bench.tracker.history(1).entries)
     require(same_story(kept, story([*good[1:], bad[1]])), "after an append that raised the next one must work")
+
+
+def _keeps_each_entry_once(bench: _Bench) -> None:
+    """Whatever was kept by an append that raised comes again, with more behind it."""
+    told = NewsItem(1, 1, 2.0, b"{}")
+    answer = Generated(1, 2, 3, 1, b"{}", 3.0)
+    pieces: list[Sequence[Entry]] = [
+        [submitted(1)],
+        [attempts(1, 1, 3, seed=1, messages={1: "m"}), moved(1, 1, [(0, 2)])],
+        [Epoch(1, 1.0), RunChanged(1, RunState.RUNNING, 1.5)],
+        [attempts(1, 1, 1, seed=2)],
+        [edited(1, 2), answer, told],
+        [attempts(1, 2, 2, seed=3), RunChanged(1, RunState.COMPLETED, 2.5)],
+    ]
+    given: list[Entry] = []
+    for piece in pieces:
+        given += piece
+        if bench.tries(given):
+            given = []
+    if given:
+        bench.append(given)
+    for _ in range(2):
+        tracker = bench.tracker
+        require(_runs(tracker) == [1], "what an append that raised did not keep must be kept when it comes again")
+        kept, expected = story(tracker.history(1).entries), story([entry for piece in pieces for entry in piece])
+        require(same_story(kept, expected), "each entry must be kept once, however often append() raised")
+        answers = [list(version.generated) for version in tracker.history(1).versions]
+        require(answers == [[], [answer]], "each answer must be kept once, however often append() raised")
+        require(list(tracker.told(0, 9) or ()) == [told], "what was told must be kept once, however often it raised")
+        require(tracker.runs(RunFilter())[0].state is RunState.COMPLETED, "the last state must be kept")
+        bench.reopen()
 
 
 def _recognises_submissions(bench: _Bench) -> None:
@@ -216,7 +286,7 @@ def _recognises_submissions(bench: _Bench) -> None:
         evolve(submitted(1), key="k", body="b1", at=100.0),
         evolve(submitted(2), key="k", body="b2", at=200.0),
     )
-    bench.tracker.append([first, later, evolve(submitted(3), at=150.0)])
+    bench.append([first, later, evolve(submitted(3), at=150.0)])
     for _ in range(2):
         tracker = bench.tracker
         require(tracker.keyed("k", 0.0) == (2, "b2"), "keyed() must give the last submission under a key")
@@ -233,8 +303,8 @@ def _keeps_what_was_told(bench: _Bench) -> None:
     told = [NewsItem(number, 1 + number % 2, float(number), b'{"n": %d}' % number) for number in range(1, 21)]
     require(bench.tracker.last_told() == 0, "last_told() of an empty tracker must be 0")
     require(bench.tracker.told(0, 10) == [], "told() of an empty tracker must be empty")
-    bench.tracker.append([submitted(1), submitted(2), *told[:12]])
-    bench.tracker.append(told[12:])
+    bench.append([submitted(1), submitted(2), *told[:12]])
+    bench.append(told[12:])
     for _ in range(2):
         tracker = bench.tracker
         require(tracker.last_told() == 20, "last_told() must be the highest number appended")
@@ -251,7 +321,7 @@ def _keeps_what_was_told(bench: _Bench) -> None:
 def _drops_what_was_told_long_ago(bench: _Bench) -> None:
     count = TOLD_KEPT + 5_000
     for first in range(1, count, 5_000):
-        bench.tracker.append([NewsItem(number, 1, 0.0, b"{}") for number in range(first, first + 5_000)])
+        bench.append([NewsItem(number, 1, 0.0, b"{}") for number in range(first, first + 5_000)])
     require(bench.tracker.told(0, 1) is None, "told() after a number whose successor was dropped must be None")
     kept = bench.tracker.told(count - TOLD_KEPT, TOLD_KEPT)
     require(kept is not None and len(kept) == TOLD_KEPT, "the last of what was told must be kept")
@@ -259,13 +329,11 @@ def _drops_what_was_told_long_ago(bench: _Bench) -> None:
 
 def _forgets(bench: _Bench) -> None:
     for run in (1, 2, 3):
-        bench.tracker.append(
-            [submitted(run), attempts(run, 1, 40, seed=run, messages={3: "m"}), moved(run, 1, [(0, 1)])]
-        )
+        bench.append([submitted(run), attempts(run, 1, 40, seed=run, messages={3: "m"}), moved(run, 1, [(0, 1)])])
     bench.tracker.forget(3)
     bench.tracker.forget(1)
     bench.tracker.forget(1)
-    bench.tracker.append([attempts(1, 1, 3, seed=4), RunChanged(1, RunState.KILLED, 9.0)])  # late news
+    bench.append([attempts(1, 1, 3, seed=4), RunChanged(1, RunState.KILLED, 9.0)])  # late news
     for _ in range(2):
         require(_runs(bench.tracker) == [2], "runs() must not list what was forgotten")
         require(bench.tracker.last_run() == 3, "last_run() must remember ids of forgotten runs")
@@ -274,17 +342,17 @@ def _forgets(bench: _Bench) -> None:
         expected = story([attempts(2, 1, 40, seed=2, messages={3: "m"}), moved(2, 1, [(0, 1)])])
         require(same_story(kept, expected), "forget() must leave other runs alone")
         bench.reopen()
-    bench.tracker.append([submitted(4)])
+    bench.append([submitted(4)])
     require(not bench.tracker.history(4).entries, "a run after forgotten ones must begin empty")
 
 
 def _takes_any_size(bench: _Bench) -> None:
     chunk = attempts(1, 1, 30_000, seed=1, messages={29_999: "last"})
-    bench.tracker.append([submitted(1)])
+    bench.append([submitted(1)])
     for first, last in ((0, 1), (1, 2), (2, 5), (5, 1_200), (1_200, 27_000)):
-        bench.tracker.append([Attempts(1, 1, chunk.rows[first:last])])
+        bench.append([Attempts(1, 1, chunk.rows[first:last])])
     singles = [Attempts(1, 1, chunk.rows[place : place + 1]) for place in range(27_000, 29_999)]
-    bench.tracker.append([*singles, Attempts(1, 1, chunk.rows[29_999:], {0: "last"})])
+    bench.append([*singles, Attempts(1, 1, chunk.rows[29_999:], {0: "last"})])
     for _ in range(2):
         entries = bench.tracker.history(1).entries
         require(len(entries) <= 100, "history must give attempts in large batches")
@@ -293,7 +361,7 @@ def _takes_any_size(bench: _Bench) -> None:
 
 
 def _gives_attempt_arrays(bench: _Bench) -> None:
-    bench.tracker.append([submitted(1), attempts(1, 1, 10, seed=1)])
+    bench.append([submitted(1), attempts(1, 1, 10, seed=1)])
     for batch in [*bench.tracker.history(1).entries, *bench.tracker.attempts(1, 2, 3)]:
         require(isinstance(batch, Attempts) and batch.rows.dtype == ATTEMPT, "attempts must come as arrays of ATTEMPT")
     records = bench.tracker.runs(RunFilter())
@@ -315,6 +383,7 @@ def _require_unknown(tracker: Tracker, run: int) -> None:
 
 _CHECKS: Sequence[Callable[[_Bench], None]] = (
     _begins_empty,
+    _keeps_each_entry_once,
     _keeps_epochs_and_places,
     _keeps_specs,
     _follows_run_states,

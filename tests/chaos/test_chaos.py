@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from stat import S_ISVTX
 
@@ -15,6 +16,7 @@ from attrs import evolve
 
 from daggy.plan import plan
 from daggy.spec import parse
+from daggy_sqlite import SqliteSettings, SqliteTracker
 from tests.chaos import faults, naive
 from tests.chaos.specs import Script, Writer
 from tests.chaos.story import story
@@ -160,3 +162,57 @@ os.kill(os.getpid(), signal.SIGKILL)
         subprocess.run(command, env=board.environment(), check=False)
         assert (board.loose() < faults.NOTHING) == is_loose
     board.close()
+
+
+COMMITS = """
+import os, signal, sys
+from pathlib import Path
+from daggy.errors import TrackerError
+from daggy.testing.entries import attempts, submitted
+from daggy_sqlite import SqliteSettings, SqliteTracker
+
+tracker = SqliteTracker(SqliteSettings(), Path(sys.argv[1]))
+tracker.append([submitted(1)])
+print("ready", flush=True)
+input()
+batch = [attempts(1, 1, 3, seed=1)]
+try:
+    tracker.append(batch)
+except TrackerError:
+    looked = SqliteTracker.open_readonly(SqliteSettings(), Path(sys.argv[1]))
+    print("refused", len(looked.attempts(1, 0, 9)), flush=True)
+    looked.close()
+else:
+    print("kept", flush=True)
+input()
+if sys.argv[2] == "again":
+    tracker.append([*batch, attempts(1, 1, 2, seed=2)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("way", ["again", "dies"])
+@pytest.mark.parametrize(("op", "nth", "when"), [("write", 2, "torn"), ("sync", 1, "before")])
+def test_a_commit_that_fails_has_kept_nothing(
+    op: str, nth: int, when: str, way: str, library: Path, tmp_path: Path
+) -> None:
+    """Even if all of it is in the log, only not synced: the same again keeps each once; after a death it is whole."""
+    board = faults.Board(tmp_path / "board", library)
+    command = [sys.executable, "-c", COMMITS, str(tmp_path / "state"), way, "daggy.launcher.program"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        env=os.environ | board.environment(),
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        board.arm((faults.Fault("launcher", "tracker", op, nth, when, 2),))
+        print(file=process.stdin)
+        assert process.stdout.readline() == "refused 0\n"
+        board.clear()
+        print(file=process.stdin)
+        assert process.wait(60) == -9
+    board.close()
+    with closing(SqliteTracker(SqliteSettings(), tmp_path / "state")) as tracker:
+        kept = sum(len(batch.rows) for batch in tracker.attempts(1, 0, 99))
+    assert kept == 5 if way == "again" else kept in (0, 3)

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from daggy.errors import DirectoryError, TrackerError
+from daggy.errors import DirectoryError, FencedError, TrackerError
 from daggy.executor import Reason, Reports
 from daggy.spec import parse
 from daggy.tracker import Attempts, Entry, Generated, Moved, RunChanged, RunState, Submitted
@@ -304,6 +304,38 @@ async def test_damage_ends_the_engine_with_one_error(tmp_path: Path, autojump_cl
     with pytest.raises(DirectoryError, match="is damaged"):
         await work()
     assert [type(entry) for entry in tracker.entries if not isinstance(entry, Attempts)][1] is Submitted
+
+
+@pytest.mark.parametrize("threads", [True, False])
+async def test_an_engine_that_another_one_replaced_ends_what_runs_and_says_so(tmp_path: Path, threads: bool) -> None:
+    """Whatever it is doing; also what was to outlive it: the other engine may be on another host."""
+    scene, tracker = Scene(default=2.0), KeptTracker()
+    scene.seconds = {"a": FOREVER}
+
+    async def work() -> None:
+        async with at_work(tmp_path, scene, tracker, threads=threads, follow=True) as engine:
+            await engine.runs.take_up()
+            await submit(engine, {"a": template("a"), "b": template("b", "a")})
+            await scene.until(lambda: scene.words == ["a"])
+            tracker.fault = FencedError("'daggy' was taken over by host b")
+            await submit(engine, {"c": template("c")})
+
+    with pytest.raises(FencedError, match="was taken over by host b"):
+        await work()
+    assert (scene.words, scene.finished, scene.life().stayed) == (["a"], ["a"], [])
+    assert reasons(tracker) == []
+    assert scene.acks == []
+
+
+async def test_an_engine_that_is_replaced_before_it_begins_starts_nothing(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    tracker.fault = FencedError("'daggy' was taken over by host b")
+    with pytest.raises(FencedError, match="was taken over by host b"):
+        async with at_work(tmp_path, scene, tracker):
+            raise AssertionError("it is open")
+    assert scene.lives == []
 
 
 async def test_damage_at_the_very_end_does_not_hang(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

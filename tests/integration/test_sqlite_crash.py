@@ -225,6 +225,7 @@ def look_everywhere(directory: Path) -> None:
     try:
         tracker.last_epoch()
         tracker.last_run()
+        tracker.epochs()
         tracker.places()
         for record in tracker.runs(RunFilter(tags={"a": "b"})):
             tracker.history(record.run)

@@ -17,12 +17,12 @@ from attrs import define, field
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
 from daggy.engine.retention import ENDED
-from daggy.errors import ConflictError, NotFoundError, SpecError, TrackerError
+from daggy.errors import ConflictError, FencedError, NotFoundError, SpecError, TrackerError
 from daggy.executor import Executor, Site
 from daggy.run.run import Run
 from daggy.run.states import REMOVED
 from daggy.spec import parse
-from daggy.tracker import Entry, Moved, RunChanged, Tracker
+from daggy.tracker import Entry, Moved, Place, RunChanged, Tracker
 from daggy_memory import MemorySettings, MemoryTracker
 from daggy_sqlite import SqliteSettings, SqliteTracker
 from tests.simulation import specs
@@ -74,13 +74,15 @@ class Life:
 
 
 class Fragile:
-    """A tracker as an engine sees it: it may refuse, and its engine may be killed just before or after it has kept
-    something.
+    """A tracker as an engine sees it: it may refuse, not know whether it has kept something, or be another engine's by
+    now; and its engine may be killed just before or after it has kept something.
     """
 
     def __init__(self, inner: Tracker, story: Story) -> None:
         """Pass everything on to `inner`."""
         self.inner, self.story = inner, story
+        self.again: Sequence[Entry] = ()  # what the next append has to begin with
+        self.kept = 0  # how much of that is kept
 
     def __getattr__(self, name: str) -> Any:
         """Return what the inner one has."""
@@ -95,10 +97,19 @@ class Fragile:
             story.crash()
         if story.life is not None and story.life.is_dead:
             raise TrackerError("the engine is dead")
+        if story.is_fenced:
+            raise FencedError("another engine has taken over")
+        if [*map(id, entries[: len(self.again)])] != [*map(id, self.again)]:
+            story.world.broken.append(f"again: an append that raised was followed by another one at {story.appends}")
+        self.again = entries
         if story.is_full:
             raise TrackerError("no space left on device")
-        self.inner.append(entries)
-        story.entries += entries
+        fresh, self.kept = entries[self.kept :], len(entries)
+        self.inner.append(fresh)
+        story.entries += fresh
+        if when is None and story.doubts.random() < story.doubt:
+            raise TrackerError("the answer to COMMIT is lost")
+        self.again, self.kept = (), 0
         if when == "after":
             story.crash()
             raise TrackerError("the engine is dead")
@@ -109,7 +120,7 @@ class Plot:
     """What is going to go wrong.
 
     Args:
-        lives: Seconds that each engine is given, and how it goes: "crash", "stop", "leave".
+        lives: Seconds that each engine is given, and how it goes: "crash", "stop", "leave", "fenced".
         appends: At the how manieth commit the engine is killed, before or after it.
         launchers: When a launcher dies.
         executors: When an executor fails.
@@ -149,7 +160,7 @@ class Plot:
             return sorted(rng.uniform(0, end) for _ in range(rng.randint(0, most) if grim else 0))
 
         return cls(
-            lives=[(at, rng.choice(["crash", "crash", "stop", "leave"])) for at in some(4)],
+            lives=[(at, rng.choice(["crash", "crash", "stop", "leave", "fenced"])) for at in some(4)],
             appends={rng.randint(1, 60): rng.choice(["before", "after"]) for _ in some(3)},
             launchers=some(3),
             executors=some(2) if rng.random() < 0.3 else [],
@@ -180,7 +191,9 @@ class Story:
         self.world = World(Random(seed + 1))
         self.entries: list[Entry] = []
         self.appends = 0
-        self.is_full = False
+        self.is_full = self.is_fenced = False
+        self.doubts = Random(seed + 2)
+        self.doubt = self.doubts.choice([0.0, 0.0, 0.02, 0.3])
         self.life: Life | None = None
         self.left = self.plan.commands
         self.deaths = 0
@@ -277,6 +290,7 @@ class Story:
             self.tracker.close()
             self.tracker = self._tracker()
         self._early: list[SimExecutor] = []
+        self.is_fenced = False
         born: list[Life] = []
         with trio.CancelScope() as scope, StateDirectory.open(self.path / "state") as directory:
             engine = Engine(
@@ -292,10 +306,15 @@ class Story:
             self.say(f"engine {engine.epoch} begins")
             born.append(self.life)
             self._relapse()
-            with contextlib.suppress(TrackerError):
+            try:
                 async with engine.open():
                     await self._use(engine, seconds, how, make)
                     return how == "end" and not self.life.is_dead
+            except FencedError:
+                if left := [process.ticket for _, process in self.world.running()]:
+                    self.world.broken.append(f"fenced: {left} still run")
+            except TrackerError:
+                pass
         return False
 
     async def _use(self, engine: Engine, seconds: float, how: str, make: MakeChecks | None) -> None:
@@ -314,6 +333,11 @@ class Story:
             await trio.sleep_forever()
         if how == "crash":
             self.crash()
+        elif how == "fenced":
+            self.say("another engine takes over")
+            self.is_fenced = True
+            engine.writer.give([Place(0, "", "")])
+            await trio.sleep_forever()
         else:
             self.say(f"engine told to {how}")
             engine.stop(leave=how == "leave")

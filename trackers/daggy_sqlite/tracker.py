@@ -78,7 +78,9 @@ class SqliteTracker(Tracker):
     def append(self, entries: Sequence[Entry]) -> None:
         """Keep these, all or none, in this order, on disk when it returns.
 
-        Entries about a run that was forgotten are dropped.
+        Entries about a run that was forgotten are dropped. A COMMIT that fails is no doubt: readers and the next
+        transaction see what was before it, and the next one writes over what it left in the log. Only if this process
+        dies before that may the next one find it kept.
 
         Raises:
             TrackerError: the disk is full or fails; nothing was kept, it may be tried again.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import trio
 
+from daggy.errors import TrackerError
 from daggy.executor import REPORT, Kind, Launch, Launches, Machine, Reports, Rows, Site, Stop, Ticket
 from daggy.testing import NoopExecutor, NoopSettings, check_executor, check_tracker, finish
 from daggy.tracker import Attempts, Entry, History, RunFilter, RunRecord
@@ -76,7 +77,66 @@ class Amnesiac(MemoryTracker):
     durable = True
 
 
-@pytest.mark.parametrize("broken", [Sloppy, Forgetful, Deaf, Backward, Lax, Reticent, Amnesiac])
+class Unsure(MemoryTracker):
+    """Every other append keeps its batch and raises; what comes again is known by identity."""
+
+    kept: Sequence[Entry] = ()
+    calls = 0
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        assert all(one is other for one, other in zip(self.kept, entries, strict=False))
+        fresh, self.kept = entries[len(self.kept) :], ()
+        super().append(fresh)
+        self.calls += 1
+        if self.calls % 2:
+            self.kept = tuple(entries)
+            raise TrackerError("the answer to COMMIT is lost")
+
+
+class Full(MemoryTracker):
+    """Every other append raises before it keeps anything."""
+
+    calls = 0
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        self.calls += 1
+        if self.calls % 2:
+            raise TrackerError("disk full")
+        super().append(entries)
+
+
+def test_a_tracker_may_raise_whether_or_not_it_has_kept_the_batch(tmp_path: Path) -> None:
+    check_tracker(lambda directory: Unsure(MemorySettings(), directory), tmp_path / "unsure")
+    check_tracker(lambda directory: Full(MemorySettings(), directory), tmp_path / "full")
+
+
+class Twofold(Unsure):
+    """Keeps again what it has kept."""
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        self.kept = ()
+        super().append(entries)
+
+
+class Dropping(MemoryTracker):
+    """Takes for kept what it has not kept."""
+
+    dropped = 0
+    calls = 0
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        fresh, self.dropped = entries[self.dropped :], 0
+        self.calls += 1
+        if self.calls % 2:
+            self.dropped = len(entries)
+            raise TrackerError("the answer to COMMIT is lost")
+        super().append(fresh)
+
+
+BROKEN = [Sloppy, Forgetful, Deaf, Backward, Lax, Reticent, Amnesiac, Twofold, Dropping]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_tracker_that_breaks_a_rule_is_caught(broken: type[MemoryTracker], tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         check_tracker(lambda directory: broken(MemorySettings(), directory), tmp_path)
