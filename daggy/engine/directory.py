@@ -8,6 +8,7 @@ import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,9 @@ from daggy.paths import absolute, process_using
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "lustre", "gpfs", "beegfs", "afs", "glusterfs"}
 """Filesystems that other machines may lock and write, too."""
 
+
+LOOKS, LOOK = 20, 0.005
+"""How often, and after how many seconds again, it is tried to lock a directory."""
 
 ESSENTIAL = ("lock", "instance", "runs", "launchers", "daggy.db")
 """What an engine cannot go on without, once it is there."""
@@ -142,18 +146,26 @@ def _make_private(path: Path) -> None:
 def _lock_file(path: Path) -> int:
     """Lock a file for this process's life and write who holds it; the lock goes with the process, however it ends."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _is_locked(lock):
         holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
         raise DirectoryError(
             f"directory '{path.parent}' is in use by process {holder}; 'daggy watch last --dir {path.parent}' watches "
             f"its run, 'daggy kill last --dir {path.parent}' kills it; or name another directory with --dir"
-        ) from None
+        )
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
+
+
+def _is_locked(lock: int) -> bool:
+    """Lock a file unless another process has it; who only looks whether somebody does has it for a moment."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(LOOK)
+    return False
 
 
 def _instance(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -134,3 +135,12 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_reason(
             directory.make_packs(7)
     assert type(caught.value) is kind
     assert f"'{tmp_path}/a/runs'" in str(caught.value)
+
+
+def test_a_look_at_who_uses_it_keeps_no_engine_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    StateDirectory.open(tmp_path).close()
+    looks = [os.open(tmp_path / "lock", os.O_RDONLY)]
+    fcntl.flock(looks[0], fcntl.LOCK_SH)
+    monkeypatch.setattr("time.sleep", lambda _: os.close(looks.pop()))
+    StateDirectory.open(tmp_path).close()
+    assert looks == []
