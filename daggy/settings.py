@@ -27,7 +27,8 @@ def structure(settings: Mapping[str, Any], into: type[T], source: str) -> T:
 
     Args:
         settings: Keys and JSON-like values. Keys that `into` lacks are refused.
-        into: The attrs class; its validators count.
+        into: The attrs class; its validators count. Where a class within it has a method `of`, a text may stand for an
+            object: that makes one of it.
         source: Whose settings, put before each line of an error.
 
     Raises:
@@ -141,7 +142,10 @@ def _mapping_hook(into: Any, converter: BaseConverter) -> Callable[[Any, Any], A
 
 def _class_hook(into: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
     hook = make_dict_structure_fn(into, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True)
-    return _only(Mapping, "an object", hook)
+    structured = _only(Mapping, "an object", hook)
+    if not hasattr(into, "of"):
+        return structured
+    return lambda value, kind: into.of(value) if isinstance(value, str) else structured(value, kind)
 
 
 def _is_tuple(into: Any) -> bool:

@@ -25,8 +25,9 @@ from daggy.launcher.program.relay import main, unpack
 main(lambda: unpack(SOURCES, DIGEST, DIRECTORY))
 """
 
-BOOT = "import os,sys;n=%d;b=b''\nwhile len(b)<n:\n d=os.read(0,n-len(b))\n if not d: os._exit(1)\n b+=d\nexec(b)"
-"""A program that reads another one of so many bytes from its standard input, and becomes it."""
+BOOT = 'import os;n=%d;b=b"";exec("while len(b)<n: b+=os.read(0,n-len(b)) or os._exit(1)");exec(b)'
+"""A program that reads another one of so many bytes from its standard input, and becomes it. One line, with nothing in
+it that any shell would replace within single quotes."""
 
 
 @functools.cache

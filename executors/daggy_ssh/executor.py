@@ -1,0 +1,59 @@
+"""The ssh executor: a fleet of the hosts that its settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+from urllib.parse import quote
+
+from daggy.errors import Problem
+from daggy.executor import Machine, Site, Work
+from daggy.launcher.far_host import FarHost
+from daggy.launcher.fleet import Fleet
+from daggy.launcher.host import Terms
+from daggy_ssh.settings import SshHost, SshSettings, seconds
+from daggy_ssh.way import SshWay
+
+
+class SshExecutor(Fleet):
+    """Runs tasks on machines that SSH reaches."""
+
+    Settings: ClassVar[type] = SshSettings
+
+    def __init__(self, settings: SshSettings, site: Site) -> None:
+        """Keep what is given; connect to nothing."""
+        self._settings = settings
+        super().__init__(site, [self._host(host, site) for host in settings.machines])
+
+    def _host(self, host: SshHost, site: Site) -> FarHost:
+        settings = self._settings
+        # of its own: another pool, or another name of the same machine, has its own launchers
+        directory = f"{settings.directory}/{quote(site.pool, '')}.{quote(host.called, '')}"
+        return FarHost(
+            Machine(host.called, host.resources, labels=frozenset(host.labels)),
+            site,
+            Terms(settings.environment, settings.inherit, settings.output_bytes),
+            directory,
+            SshWay(settings, host),
+            seconds(settings.lease),
+            settings.fetch_bytes,
+        )
+
+    @property
+    def fixed(self) -> bool:
+        """Return False: hosts come and go, and what they have is measured."""
+        return False
+
+    @property
+    def placement(self) -> Literal["pack", "spread"]:
+        """Return what the pool says."""
+        return self._settings.place
+
+    def check(self, work: Work) -> Iterable[Problem]:
+        """Return what this executor does not know: options, and ways of running that are not a process."""
+        if work.options:
+            yield Problem("details.options.ssh", "the executor 'ssh' has no options", "remove them")
+        if work.kind not in ("command", "shell"):
+            yield Problem(
+                f"details.{work.kind}", f"the executor 'ssh' cannot run a '{work.kind}'", "use 'command' or 'shell'"
+            )
