@@ -134,7 +134,7 @@ def _machines(reason: Mapping[str, Any]) -> str:
     count = reason["machines"]
     more = ", …" if count > len(reason["examples"]) else ""
     which = f"{text.plural(count, 'machine')} of pool '{reason['pool']}' ({', '.join(reason['examples'])}{more})"
-    if reason["why"] in ("away", "drained"):
+    if reason["why"] in ("away", "drained", "aside"):
         return f"{which}: {reason['why']}"
     if reason["why"] == "until":
         left, longest = text.duration(reason["seconds"]), text.duration(reason["longest"])

@@ -85,8 +85,8 @@ class Engine:
         )  # fmt: skip
         self.commits = Commits(self.state)
         answers = Answers(self.state, self.commits)
-        self.loop = Loop(self.state, self.commits, answers)
         self.nodes = Nodes(self.state)
+        self.loop = Loop(self.state, self.commits, answers, self.nodes.watch)
         self.executors = Executors(self.state, dict(pools), linger and tracker.durable, self.nodes.tell)
         self.archive = Archive(self.state)
         self.runs = Runs(self.state, self.archive, self.commits, answers, self.executors)

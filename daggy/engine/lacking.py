@@ -17,7 +17,8 @@ def lacking(pool: Pool, needs: Needs, longest: float, wall: float) -> Iterator[B
     """Yield one reason for each group of machines; nothing if one would take the task.
 
     Kinds: `machines`, whose `why` is `lacking` (of each resource in `lacks` the most that is free on one of them),
-    `away`, `drained`, or `until` (the last of them goes away in so many `seconds`, and the task may take `longest`);
+    `away`, `drained`, `aside` (attempts went wrong there), or `until` (the last of them goes away in so many `seconds`,
+    and the task may take `longest`);
     `reserved` (a machine is kept free for a task that was passed over too long); `pool` (there is no machine).
 
     Args:
@@ -36,7 +37,8 @@ def lacking(pool: Pool, needs: Needs, longest: float, wall: float) -> Iterator[B
         yield {"kind": "pool", "pool": pool.name, "message": "it has no machine at this moment"}
     groups: dict[tuple[str, ...], list[MachineUse]] = {}
     for machine in machines:
-        key = ("drained",) if machine.name in pool.drained else _group(machine, needs)
+        why = "drained" if machine.name in pool.drained else "aside" if machine.name in pool.aside else ""
+        key = (why,) if why else _group(machine, needs)
         groups.setdefault(key, []).append(machine)
     for (why, *names), group in sorted(groups.items(), key=lambda one: (one[0][0] != "lacking", -len(one[1]))):
         told = {"kind": "machines", "pool": pool.name, "machines": len(group), "why": why}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import trio
@@ -39,12 +39,14 @@ class Loop:
         state: The engine's.
         commits: Gives to the tracker what turns record.
         answers: Reads generators' answers.
+        mishaps: Looks at the ends of a pool's attempts for machines that eat them.
         ended_attempts: Number of ended attempts by reason, for each pool.
     """
 
     state: EngineState
     commits: Commits
     answers: Answers
+    mishaps: Callable[[str, Rows], None]
     ended_attempts: dict[str, NDArray[np.int64]] = field(init=False)
 
     @ended_attempts.default
@@ -100,6 +102,7 @@ class Loop:
         rows = reports.rows
         reasons = rows["row"]["reason"][rows["kind"] == Kind.FINISHED]
         self.ended_attempts[name] += np.bincount(reasons, minlength=len(Reason))[: len(Reason)]
+        self.mishaps(name, rows)
         if state.flights.strays:
             state.flights.release(tickets_of(rows[rows["kind"] != Kind.STARTED]))
         for (run_id, version), chosen in by_run(reports):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import trio
 from attrs import define, field, frozen
 
+from daggy.attempt import Rows
 from daggy.engine.dispatch import PoolLink
+from daggy.engine.mishaps import MOST, Mishaps
 from daggy.engine.shares import MachineUse
 from daggy.engine.state import EngineState
 from daggy.errors import ConflictError, NoRoomError, NotFoundError
 from daggy.executor import GiveUp, Machine, Node, NodeState
+
+LOG = logging.getLogger("daggy.engine")
 
 DRAINED = "drained.json"
 """File in the state directory: names of drained nodes, by pool."""
@@ -61,6 +67,7 @@ class Nodes:
     """
 
     state: EngineState
+    _mishaps: Mishaps = field(factory=Mishaps)
     _told: dict[tuple[str, str], tuple[str, str]] = field(factory=dict)  # state and reason, as last told to followers
 
     def __attrs_post_init__(self) -> None:
@@ -143,6 +150,34 @@ class Nodes:
         self._link(pool).ask(GiveUp(name, f"node {name} was given up by {by}" if by else f"node {name} was given up"))
         return node
 
+    def watch(self, pool: str, rows: Rows) -> None:
+        """Put machines aside for a while on which attempts go wrong one after the other while others work.
+
+        Args:
+            pool: The machines' pool.
+            rows: Array of REPORT, with the numbers of places in it.
+        """
+        for place in self._mishaps.note(rows):
+            link, name = self._link(pool), self.state.places.host(place)
+            others = [self.state.places.number(pool, one.name) for one in link.pool.machines.values() if one.is_open]
+            if name in link.pool.aside or not any(map(self._mishaps.is_sound, others)):
+                continue
+            seconds = self._mishaps.pause(place)
+            why = f"{MOST} attempts in a row could not be started there or were lost; tried again in {seconds:.0f} s"
+            LOG.warning("pool '%s': %s is put aside: %s", pool, name, why)
+            link.pool.aside[name] = why
+            self.state.dispatcher.reopen(link, name)
+            self.tell()
+            if self.state.nursery is not None:
+                self.state.nursery.start_soon(self._take_back, link, name, seconds)
+
+    async def _take_back(self, link: PoolLink, name: str, seconds: float) -> None:
+        await trio.sleep(seconds)
+        del link.pool.aside[name]
+        self.state.dispatcher.reopen(link, name)
+        self.state.wake()
+        self.tell()
+
     def tell(self) -> None:
         """Tell followers which nodes have changed."""
         for node in self.listed():
@@ -165,10 +200,13 @@ def _nodes(link: PoolLink) -> Iterator[NodeStatus]:
 def _status(link: PoolLink, node: Node, machine: Machine, use: MachineUse) -> NodeStatus:
     shares = list(use.all_shares())
     is_drained = node.name in link.pool.drained and node.state == NodeState.UP
-    state = NodeState.DRAINING if is_drained else node.state
+    why = link.pool.aside.get(node.name, "") if node.state == NodeState.UP else node.why
+    state = (
+        NodeState.DRAINING if is_drained else NodeState.REFUSED if why and node.state == NodeState.UP else node.state
+    )
     used = {name: round(amount, 6) for name, amount in use.used().items()}
     return NodeStatus(
-        link.pool.name, node.name, state.value, node.since, node.why, node.lost_in, dict(machine.totals or {}), used,
+        link.pool.name, node.name, state.value, node.since, why, node.lost_in, dict(machine.totals or {}), used,
         sorted(machine.labels), machine.until, sum(one.running for one in shares), sum(one.waiting for one in shares),
     )  # fmt: skip
 

@@ -63,6 +63,7 @@ class Pool:
         is_cut: Whether the last choice ended at its bound, so that there may be room for more at once.
         waiting: Shares on which something may wait, by needs.
         drained: Names of machines that take nothing, whatever their executor says.
+        aside: Names of others that take nothing for a while, with the reason.
         is_spread: Whether a task goes to the machine with most room for it; else to the first that has any.
     """
 
@@ -76,6 +77,7 @@ class Pool:
     waiting: dict[Needs, set[Share]] = field(factory=dict)
     is_spread: bool = False
     drained: set[str] = field(factory=set)
+    aside: dict[str, str] = field(factory=dict)
     _order: list[MachineUse] = field(factory=list)
     _rooms: Rooms = field(factory=Rooms)
     _next: int = 0  # position at which tasks ahead go on
@@ -90,7 +92,8 @@ class Pool:
         old, self.machines = self.machines, {}
         for machine in machines:
             use = self.machines[machine.name] = old.pop(machine.name, MachineUse(machine))
-            use.machine = evolve(machine, open=False) if machine.name in self.drained else machine
+            is_closed = machine.name in self.drained or machine.name in self.aside
+            use.machine = evolve(machine, open=False) if is_closed else machine
         for use in old.values():
             use.machine = evolve(use.machine, open=False)
             if not use.is_empty:
