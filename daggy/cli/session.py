@@ -120,7 +120,7 @@ class Session:
                     nursery.start_soon(self._show, beginning.run, follower)
                     await self._until_end(beginning.run)
             if served is not None:
-                await served.close()
+                await served.close(has_ended=beginning.run.is_ended)
         with trio.move_on_after(UNREAD if self._interrupts else math.inf):
             await follower.catch_up()
         return await self._conclude(beginning, time.monotonic() - began)

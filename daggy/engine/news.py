@@ -99,6 +99,7 @@ class News:
     _given: deque[tuple[int, Sequence[NewsItem]]] = field(factory=deque)
     _kept_bell: trio.Event = field(factory=trio.Event)
     _followers: dict[int, Follower] = field(factory=dict)
+    _is_over: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Continue from the tracker's last number."""
@@ -193,6 +194,8 @@ class News:
     def follow(self, run: int | None = None) -> Iterator[Follower]:
         """Follow one run, or all, from here on."""
         follower = Follower(run, *trio.open_memory_channel[NewsItem](BACKLOG))
+        if self._is_over:
+            follower.end()
         self._followers[id(follower)] = follower
         try:
             yield follower
@@ -203,6 +206,7 @@ class News:
 
     def end(self) -> None:
         """Tell followers that nothing more comes: the engine has ended."""
+        self._is_over = True
         for follower in self._followers.values():
             follower.end()
 

@@ -56,14 +56,14 @@ class OneRun:
         finally:
             self._is_closed.set()
 
-    async def close(self) -> None:
-        """End it: who is connected may ask for the rest before they leave, but does not hold it up for long."""
+    async def close(self, *, has_ended: bool) -> None:
+        """End it. If the run has ended, who is connected may ask for the rest, but does not hold it up for long."""
         with contextlib.suppress(OSError):
             remove_address(self._engine.directory.path)
         if self._hosting is None:
             self._scope.cancel()
         else:
-            with trio.move_on_after(LAST_LOOK):
+            with trio.move_on_after(LAST_LOOK if has_ended else 0):
                 await self._hosting.listening.vacated()
             self._hosting.listening.over.set()
         await self._is_closed.wait()

@@ -189,6 +189,7 @@ def test_who_stays_connected_may_ask_how_it_ended_and_does_not_hold_it_up(termin
         told = events_of("".join(stream.iter_text()))
         assert told[-1]["data"]["state"] == "completed"
         assert http.get("/api/v1/runs/1").json()["state"] == "completed"
+        assert events_of(http.get("/api/v1/runs/1/events").text)[-1]["data"]["state"] == "completed"
         assert http.get("/api/v1/runs/1/tasks/0").json()["attempts"][0]["reason"] == "ok"
         assert http.get("/api/v1/runs/1/tasks/0/logs/stdout").text == "begun\nover\n"
         process.communicate(timeout=DEADLINE)
