@@ -95,6 +95,18 @@ class RunChanged:
     at: float
 
 
+@frozen
+class Counted:
+    """How many of a run's tasks are in each state, as it is kept with all entries before this one: for lists of runs.
+
+    `counts` has every state by its name in lower case, what is in flight as queued; None: only reading the run back
+    tells.
+    """
+
+    run: int
+    counts: Mapping[str, int] | None
+
+
 @frozen(eq=False)
 class Attempts:
     """Ended attempts of one run, in the order in which they ended.
@@ -154,7 +166,7 @@ class NewsItem:
     body: bytes
 
 
-Entry = Epoch | Place | Submitted | Generated | RunChanged | Attempts | Moved | NewsItem
+Entry = Epoch | Place | Submitted | Generated | RunChanged | Counted | Attempts | Moved | NewsItem
 
 TOLD_KEPT = 100_000
 """The latest items that are kept at least."""
@@ -162,7 +174,7 @@ TOLD_KEPT = 100_000
 
 @frozen
 class RunRecord:
-    """One run as a tracker lists it. Times are wall clock, None where it has not happened."""
+    """One run as a tracker lists it. Times are wall clock, None where it has not happened; `counts` as last told."""
 
     run: int
     version: int
@@ -173,6 +185,7 @@ class RunRecord:
     started: float | None
     ended: float | None
     digest: str
+    counts: Mapping[str, int] | None = None
 
 
 @frozen

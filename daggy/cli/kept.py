@@ -16,7 +16,7 @@ from daggy.engine.archive import attempts_of
 from daggy.engine.configuration import Configuration, read_configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.runs import UNENDED
-from daggy.errors import NotFoundError, UsageError
+from daggy.errors import DirectoryError, NotFoundError, UsageError
 from daggy.executor import Executor, Site
 from daggy.plan import Plan, plan_as_json
 from daggy.run.replay import replay
@@ -59,9 +59,18 @@ class Kept(Source):
         if states and not wanted:
             return {"items": [], "next": None}
         found = self.tracker.runs(RunFilter(tags, wanted, name, since, limit=limit + 1))
-        shown = map(shapes.listed, found[:limit])
+        shown = map(shapes.listed, map(self._counted, found[:limit]))
         items = [shapes.as_json(_as_idle(one) if is_idle else one) for one in shown]
         return {"items": items, "next": str(items[-1]["run_id"]) if len(found) > limit else None}
+
+    def _counted(self, record: RunRecord) -> RunRecord:
+        """Return a record with counts; where none are kept the run tells them, if it can be read."""
+        if record.counts is not None:
+            return record
+        try:
+            return evolve(record, counts=self.rebuilt(record).counts())
+        except (KeyError, DirectoryError):
+            return record
 
     def open(self, which: str) -> KeptRun:
         """Return one run, rebuilt."""

@@ -21,7 +21,7 @@ from daggy.run import commands, edit
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 from daggy.spec.model import RunSpec
-from daggy.tracker import RunRecord, Submitted
+from daggy.tracker import Counted, RunRecord, Submitted
 
 KEYS_SECONDS = 86_400.0
 """How long a submission's key is remembered."""
@@ -75,8 +75,8 @@ class Commands:
         self.state.directory.make_packs(self._last_run)  # before the run is kept: if this fails there is none
         run = Run(self._last_run, made, created=self.state.clock(), epoch=self.state.epoch)
         entry = Submitted(run.id, 1, raw, made.digest, spec.name, spec.tags, run.created, key=key, body=body)
-        await self.state.writer.kept(self.state.writer.give([entry]))
         run.begin()
+        await self.state.writer.kept(self.state.writer.give([entry, Counted(run.id, run.kept_counts())]))
         self.runs.admit(run)
         return run.id
 

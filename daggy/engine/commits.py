@@ -11,7 +11,7 @@ from daggy.attempt import RunState
 from daggy.engine.state import EngineState
 from daggy.executor import Ack
 from daggy.run.run import Run
-from daggy.tracker import Entry, NewsItem
+from daggy.tracker import Counted, Entry, NewsItem
 
 
 @define(eq=False)
@@ -56,7 +56,8 @@ class Commits:
         if self.state.follow:
             self.state.news.note(run, entries)
             items = self.state.news.flush(run) if entries and run.is_ended else ()
-        number = self.state.writer.give([*entries, *items], urgent=urgent)
+        counted = [Counted(run.id, run.kept_counts())] if entries else []
+        number = self.state.writer.give([*entries, *counted, *items], urgent=urgent)
         self.state.news.given(number, items)
         if run.is_ended:
             self._end_numbers[run.id] = number

@@ -17,11 +17,11 @@ from daggy.engine.ended_runs import EndedRuns
 from daggy.engine.executors import NOT_CURRENT, Executors
 from daggy.engine.held_reports import Unended
 from daggy.engine.state import EngineState
-from daggy.errors import ConflictError, DirectoryError, SpecError
+from daggy.errors import ConflictError, DirectoryError, NotFoundError, SpecError
 from daggy.executor import Kill
 from daggy.run.reconcile import on_recovered, on_unfollowed
 from daggy.run.run import Run
-from daggy.tracker import RunFilter, RunRecord, RunState
+from daggy.tracker import Counted, RunFilter, RunRecord, RunState
 
 LOG = logging.getLogger("daggy.engine")
 
@@ -88,7 +88,18 @@ class Runs(Mapping[int, Run]):
 
     async def records(self, matching: RunFilter) -> Sequence[RunRecord]:
         """Return one page of runs, newest first; of those in memory the state of this moment."""
-        return [self.as_now(record) for record in await self.archive.records(matching)]
+        found = [self.as_now(record) for record in await self.archive.records(matching)]
+        return [record if record.counts is not None else await self._counted(record) for record in found]
+
+    async def _counted(self, record: RunRecord) -> RunRecord:
+        """Return a record with counts, of a run that is not in memory: an earlier version of Daggy kept none."""
+        try:
+            run = await self.archive.read_back(record)
+        except (NotFoundError, DirectoryError):
+            return record
+        if run.is_ended and run.id not in self:
+            self.state.writer.give([Counted(run.id, run.counts())])
+        return evolve(record, counts=run.counts())
 
     def as_now(self, record: RunRecord) -> RunRecord:
         """Return what the tracker lists of a run as it is at this moment."""
@@ -96,7 +107,8 @@ class Runs(Mapping[int, Run]):
         if run is None:
             return record
         state, ended = self.commits.shown(run)
-        return evolve(record, version=run.version, state=state, started=run.started_at, ended=ended)
+        counts = run.counts()
+        return evolve(record, version=run.version, state=state, started=run.started_at, ended=ended, counts=counts)
 
     async def find(self, run_id: int) -> Run:
         """Return a run, read back if it is not in memory.

@@ -134,6 +134,18 @@ class Run:
         """Return the number of tasks in each public state."""
         return public_counts(self.frontier.totals())
 
+    def kept_counts(self) -> dict[str, int] | None:
+        """Return the counts by public state that the run has when it is read back with all that it has recorded.
+
+        What is in flight will be queued. None if commands end some of that: what follows is known once it has ended.
+        """
+        if self.doomed:
+            return None
+        counts = self.counts()
+        counts["queued"] += counts["running"]
+        counts["running"] = 0
+        return counts
+
     def take_entries(self) -> list[Entry]:
         """Take the entries for the tracker, in order, ended attempts included."""
         self._journal_attempts()

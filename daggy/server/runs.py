@@ -37,7 +37,7 @@ from daggy.server.shapes import (
     VersionPage,
     answer,
 )
-from daggy.tracker import RunFilter, RunRecord
+from daggy.tracker import RunFilter
 from daggy.view import shapes
 from daggy.view.preview import DifferenceShape as Difference, preview, preview_again
 from daggy.view.selectors import chosen
@@ -137,16 +137,9 @@ async def list_runs(
     )
     engine = service_of(request).engine
     found = await engine.runs.records(matching)
-    items = [_listed(engine.runs.get(record.run), record) for record in found[:limit]]
+    items = [shapes.as_json(shapes.listed(record)) for record in found[:limit]]
     following = str(found[limit - 1].run) if len(found) > limit else None
     return answer(RunPage, {"items": items, "next": following})
-
-
-def _listed(run: Run | None, record: RunRecord) -> Any:
-    listed = shapes.as_json(shapes.listed(record))
-    if run is not None:
-        listed["counts"] = run.counts()
-    return listed
 
 
 @get("/runs/{run_id:int}", summary="Show a run")

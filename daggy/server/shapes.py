@@ -36,7 +36,7 @@ class TemplateCounts:
 class RunShape:
     """A run. Times are ISO 8601 in UTC. Its end is shown once it is kept; counts show it a moment earlier.
 
-    In a list `counts` and `templates` are null for runs that have left memory.
+    In a list `templates` is null, and `counts` of a run that this version of Daggy cannot read back.
     """
 
     run_id: int

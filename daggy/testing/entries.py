@@ -77,6 +77,11 @@ def moved(
     return Moved(run, version, State.WAITING, indexes, cause, actor, 5.0, flying)
 
 
+def counts(**some: int) -> dict[str, int]:
+    """Return counts of tasks by state: these, and zero of all others."""
+    return {state.name.lower(): some.get(state.name.lower(), 0) for state in State}
+
+
 def story(entries: Iterable[Entry]) -> list[NewsItem]:
     """Return the attempts and moves among entries, one by one, so that batches do not matter."""
     told: list[NewsItem] = []

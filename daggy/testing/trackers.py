@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve, mutable
 
 from daggy.errors import DaggyError, InternalError, TrackerError
-from daggy.testing.entries import attempts, edited, moved, require, same_story, story, submitted
+from daggy.testing.entries import attempts, counts, edited, moved, require, same_story, story, submitted
 from daggy.tracker import (
     ATTEMPT,
     TOLD_KEPT,
     Attempts,
+    Counted,
     Entry,
     Epoch,
     Generated,
@@ -176,6 +177,23 @@ def _follows_run_states(bench: _Bench) -> None:
         require(
             found == then, f"state, started, ended must be {then}, not {found}: started is the first, ended the last"
         )
+
+
+def _keeps_counts(bench: _Bench) -> None:
+    bench.append([submitted(1), submitted(2), Counted(1, counts(waiting=3))])
+    later = counts(completed=2, upstream_failed=10**8)
+    steps: Sequence[tuple[Sequence[Entry], Mapping[str, int] | None]] = (
+        ([], counts(waiting=3)),
+        ([Counted(1, counts(queued=1)), Counted(1, later)], later),
+        ([Counted(1, None)], None),
+        ([edited(1, 2), Counted(1, counts())], counts()),
+    )
+    for entries, then in steps:
+        bench.append(entries)
+        bench.reopen()
+        found = {record.run: record.counts for record in bench.tracker.runs(RunFilter())}
+        require(found[1] == then, f"counts of a run must be those that were told last, {then}, not {found[1]}")
+        require(found[2] is None, "counts must be None of a run of which none were told")
 
 
 def _keeps_attempts_in_order(bench: _Bench) -> None:
@@ -387,6 +405,7 @@ _CHECKS: Sequence[Callable[[_Bench], None]] = (
     _keeps_epochs_and_places,
     _keeps_specs,
     _follows_run_states,
+    _keeps_counts,
     _keeps_attempts_in_order,
     _pages_attempts,
     _lists_runs,

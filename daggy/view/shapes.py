@@ -53,7 +53,7 @@ class TemplateShape:
 
 @frozen
 class RunShape:
-    """A run. Times are wall clock; `counts` and `templates` are None where only a list of runs was asked for."""
+    """A run. Times are wall clock; `templates` is None in lists, `counts` there of a run that cannot be read back."""
 
     run_id: int
     name: str
@@ -168,10 +168,10 @@ def describe(run: Run) -> RunShape:
 
 
 def listed(record: RunRecord) -> RunShape:
-    """Return a run as a list of runs shows it: without counts."""
+    """Return a run as a list of runs shows it: without templates."""
     return RunShape(
         record.run, record.name, dict(record.tags), record.state.name.lower(), record.version, record.created,
-        record.started, record.ended,
+        record.started, record.ended, record.counts,
     )  # fmt: skip
 
 

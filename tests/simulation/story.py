@@ -19,10 +19,11 @@ from daggy.engine.engine import Engine
 from daggy.engine.retention import ENDED
 from daggy.errors import ConflictError, FencedError, NotFoundError, SpecError, TrackerError
 from daggy.executor import Executor, Site
+from daggy.run.replay import replay
 from daggy.run.run import Run
-from daggy.run.states import REMOVED
+from daggy.run.states import REMOVED, Now
 from daggy.spec import parse
-from daggy.tracker import Entry, Moved, Place, RunChanged, Tracker
+from daggy.tracker import Entry, Moved, Place, RunChanged, RunFilter, Tracker
 from daggy_memory import MemorySettings, MemoryTracker
 from daggy_sqlite import SqliteSettings, SqliteTracker
 from tests.simulation import specs
@@ -289,6 +290,7 @@ class Story:
         if self.plan.is_sqlite and self.deaths:
             self.tracker.close()
             self.tracker = self._tracker()
+        self._check_counted()
         self._early: list[SimExecutor] = []
         self.is_fenced = False
         born: list[Life] = []
@@ -317,6 +319,13 @@ class Story:
                 pass
         return False
 
+    def _check_counted(self) -> None:
+        """Note it if the counts that are kept of a run are not those that it has when it is read back."""
+        for record in self.tracker.runs(RunFilter()):
+            there = replay(record, self.tracker.history(record.run), 0, Now(0.0, 0.0)).counts()
+            if record.counts not in (None, there):
+                self.world.broken.append(f"counted: run {record.run} is kept with {record.counts}, and is {there}")
+
     async def _use(self, engine: Engine, seconds: float, how: str, make: MakeChecks | None) -> None:
         await engine.runs.take_up()
         for run in engine.runs.values():
@@ -343,6 +352,7 @@ class Story:
             engine.stop(leave=how == "leave")
 
     async def _check(self, engine: Engine, make: MakeChecks) -> None:
+        self._check_counted()
         checks = make(self, engine)
         checks.whole()
         for run_id in self.acknowledged:

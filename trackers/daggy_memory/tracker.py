@@ -15,6 +15,7 @@ from daggy.errors import InternalError
 from daggy.tracker import (
     TOLD_KEPT,
     Attempts,
+    Counted,
     Entry,
     Epoch,
     Generated,
@@ -206,7 +207,7 @@ class MemoryTracker(Tracker):
                     _extend(self._runs[entry.run], entry)
 
 
-def _extend(run: _Run, entry: Submitted | Generated | RunChanged | Attempts | Moved) -> None:
+def _extend(run: _Run, entry: Submitted | Generated | RunChanged | Counted | Attempts | Moved) -> None:
     match entry:
         case Attempts():
             if len(entry.rows):
@@ -215,6 +216,8 @@ def _extend(run: _Run, entry: Submitted | Generated | RunChanged | Attempts | Mo
             run.order.append(entry)
         case RunChanged():
             run.record = _changed(run.record, entry)
+        case Counted():
+            run.record = attrs.evolve(run.record, counts=entry.counts)
         case Generated():
             run.generated[entry.version].append(entry)
         case Submitted():

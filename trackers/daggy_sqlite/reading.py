@@ -35,6 +35,9 @@ LARGEST = (1 << 63) - 1
 """The largest number that SQLite knows; no run has it."""
 
 
+_NONE = {state.name.lower(): 0 for state in State}
+"""The counts of a run without tasks."""
+
 _HAS_TAGS = (
     "NOT EXISTS (SELECT 1 FROM json_each(?) AS wanted WHERE NOT EXISTS (SELECT 1 FROM tags AS its "
     "WHERE its.key = wanted.key AND its.value = wanted.value AND its.run = runs.run))"
@@ -65,7 +68,7 @@ def read_runs(connection: sqlite3.Connection, matching: RunFilter) -> Sequence[R
         conditions.append(f"state IN ({','.join('?' * len(matching.states))})")
         parameters += [int(state) for state in matching.states]
     found = connection.execute(
-        "SELECT runs.run, version, name, runs.tags, state, created, started, ended, digest "
+        "SELECT runs.run, version, name, runs.tags, state, created, started, ended, digest, counts "
         f"FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {run} DESC LIMIT ?",
         (*parameters, matching.limit),
     )
@@ -157,8 +160,9 @@ def require(connection: sqlite3.Connection, run: int) -> None:
 
 
 def _record(row: tuple[Any, ...]) -> RunRecord:
-    run, version, name, tags, state, created, started, ended, digest = row
-    return RunRecord(run, version, name, json.loads(tags), RunState(state), created, started, ended, digest)
+    run, version, name, tags, state, created, started, ended, digest, kept = row
+    counts = None if kept is None else _NONE | json.loads(kept)
+    return RunRecord(run, version, name, json.loads(tags), RunState(state), created, started, ended, digest, counts)
 
 
 def _read_range(connection: sqlite3.Connection, run: int, after: int, last: int) -> tuple[Rows, Integers]:

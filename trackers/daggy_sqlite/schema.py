@@ -13,7 +13,7 @@ from daggy.tracker import Reason, RunState, State
 
 FILE = "daggy.db"
 """The database's name in the state directory."""
-FORMAT = 4
+FORMAT = 5
 """Version of the tables, in `PRAGMA user_version`."""
 APPLICATION = 0x44414759
 """`PRAGMA application_id` of a database of Daggy: "DAGY"."""
@@ -55,6 +55,11 @@ ALTER TABLE epochs ADD COLUMN host TEXT NOT NULL DEFAULT '';
 CREATE VIEW epochs_readable AS SELECT number, datetime(at, 'unixepoch') AS at, instance, host FROM epochs;
 """
 """What format 4 brought."""
+
+SINCE_4 = """
+ALTER TABLE runs ADD COLUMN counts TEXT; -- tasks by state, a JSON object without zeros; null: to be counted
+"""
+"""What format 5 brought."""
 
 TABLES = """
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, at REAL NOT NULL);
@@ -120,7 +125,7 @@ NAMES: tuple[tuple[str, str, type[enum.IntEnum]], ...] = (
 )  # fmt: skip
 """Tables of names, by number."""
 
-MIGRATIONS = {1: SINCE_1, 2: SINCE_2, 3: SINCE_3}
+MIGRATIONS = {1: SINCE_1, 2: SINCE_2, 3: SINCE_3, 4: SINCE_4}
 """Statements that migrate each earlier format to the next one."""
 
 

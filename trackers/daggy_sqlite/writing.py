@@ -13,6 +13,7 @@ from daggy.errors import InternalError
 from daggy.tracker import (
     TOLD_KEPT,
     Attempts,
+    Counted,
     Entry,
     Epoch,
     Generated,
@@ -32,7 +33,7 @@ _ENDED = (RunState.COMPLETED, RunState.ERRORED, RunState.KILLED)
 PRUNE = 1000
 """What was told is dropped so many at a time."""
 
-_Kept = Submitted | Generated | RunChanged | Attempts | Moved
+_Kept = Submitted | Generated | RunChanged | Counted | Attempts | Moved
 
 
 @mutable
@@ -50,10 +51,11 @@ class Counts:
 
 @mutable
 class Writer:
-    """Writes the entries of one transaction; attempts of all entries go in together at the end."""
+    """Writes the entries of one transaction; attempts of all entries go in together at the end, and last counts."""
 
     connection: sqlite3.Connection
     counts: Counts
+    _counted: dict[int, Counted] = field(factory=dict)  # the last of each run
     _attempts: list[Attempts] = field(factory=list)
     _first: list[int] = field(factory=list)  # the id of each batch's first row
 
@@ -78,6 +80,8 @@ class Writer:
             elif self._is_kept(entry):
                 self._write(entry)
         self._write_attempts()
+        for last in self._counted.values():
+            self.connection.execute("UPDATE runs SET counts = ? WHERE run = ?", (_counts(last), last.run))
 
     def _tell(self, entry: NewsItem) -> None:
         told = (entry.number, entry.run, entry.at, entry.body)
@@ -124,6 +128,8 @@ class Writer:
                 self._write_moved(entry)
             case RunChanged():
                 self._write_changed(entry)
+            case Counted():
+                self._counted[entry.run] = entry
             case Generated():
                 self._write_generated(entry)
             case Submitted():
@@ -228,6 +234,13 @@ def count_attempts(connection: sqlite3.Connection, run: int) -> int:
     found = connection.execute("SELECT max(id) FROM attempts WHERE id > ? AND id < ?", (base, base + (1 << RUN_SHIFT)))
     highest = found.fetchone()[0]
     return 0 if highest is None else highest - base
+
+
+def _counts(entry: Counted) -> str | None:
+    """Return counts as JSON, without zeros."""
+    if entry.counts is None:
+        return None
+    return json.dumps({name: count for name, count in entry.counts.items() if count}, separators=(",", ":"))
 
 
 def _text(text: str) -> str:

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from daggy.testing.entries import random_rows, same_story, story
 from daggy.tracker import (
     Attempts,
+    Counted,
     Entry,
     Epoch,
     Generated,
@@ -61,7 +62,9 @@ class Naive:
         is_over = changes and state not in (RunState.QUEUED, RunState.RUNNING)
         created = next(entry.at for entry in entries if isinstance(entry, Submitted))
         ended = changes[-1].at if is_over else None
-        return (run, last.version, last.name, dict(last.tags), state, created, started, ended, last.digest)
+        told = [entry.counts for entry in entries if isinstance(entry, Counted)]
+        counts = told[-1] if told else None
+        return (run, last.version, last.name, dict(last.tags), state, created, started, ended, last.digest, counts)
 
 
 class Trackers(RuleBasedStateMachine):
@@ -115,6 +118,12 @@ class Trackers(RuleBasedStateMachine):
     @rule(data=st.data(), state=st.sampled_from(RunState), at=TIMES)
     def change(self, data: st.DataObject, state: RunState, at: float) -> None:
         self.pending.append(RunChanged(data.draw(st.sampled_from(self.known)), state, at))
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), counts=st.none() | st.dictionaries(st.sampled_from(State), st.integers(0, 10**9)))
+    def count(self, data: st.DataObject, counts: dict[State, int] | None) -> None:
+        told = None if counts is None else {state.name.lower(): counts.get(state, 0) for state in State}
+        self.pending.append(Counted(data.draw(st.sampled_from(self.known)), told))
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), answer=st.binary(max_size=4), index=st.integers(0, 9), at=TIMES)
@@ -203,7 +212,7 @@ class Trackers(RuleBasedStateMachine):
         for record in records:
             said = (record.run, record.version, record.name, dict(record.tags), record.state)
             times = (record.created, record.started, record.ended)
-            assert (*said, *times, record.digest) == self.naive.record(record.run)
+            assert (*said, *times, record.digest, record.counts) == self.naive.record(record.run)
             entries = self.naive.of(record.run)
             history = tracker.history(record.run)
             assert same_story(story(history.entries), story(entries))
