@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import defaultdict
 from functools import partial
 
 import trio
@@ -20,6 +21,7 @@ from daggy.plan import Difference, Plan, difference, plan
 from daggy.run import commands, edit
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
+from daggy.seldom import Seldom
 from daggy.spec.model import RunSpec
 from daggy.tracker import Counted, RunRecord, Submitted
 
@@ -40,6 +42,7 @@ class Commands:
     runs: Runs
     commits: Commits
     _last_run: int = field(init=False)
+    _unforgotten: dict[str, Seldom] = field(factory=lambda: defaultdict(Seldom))  # by pool
 
     @_last_run.default
     def _read_last_run(self) -> int:
@@ -161,12 +164,13 @@ class Commands:
             NotFoundError: there is no such run.
             ConflictError: it has not ended.
         """
-        run = self.runs.get(run_id)
-        record = self.runs.as_now(known or await self.runs.archive.record(run_id))
-        if record.state in UNENDED or (run is not None and self.runs.is_busy(run)):
-            raise ConflictError(f"run {run_id} has not ended; kill it first, and wait for its end")
-        self.runs.drop(run_id)
-        await self.state.writer.perform(lambda tracker: tracker.forget(run_id))
+        async with self.runs.turn(run_id):  # nobody reads it back while it goes
+            run = self.runs.get(run_id)
+            record = self.runs.as_now(known or await self.runs.archive.record(run_id))
+            if record.state in UNENDED or (run is not None and self.runs.is_busy(run)):
+                raise ConflictError(f"run {run_id} has not ended; kill it first, and wait for its end")
+            self.runs.drop(run_id)
+            await self.state.writer.perform(lambda tracker: tracker.forget(run_id))
         await self.remove_outputs(run_id)
         if self.state.follow:
             self.state.news.note_forgotten(run_id)
@@ -175,24 +179,25 @@ class Commands:
         """Remove what a run's tasks wrote, if there is any: here last, so that all is tried again after a crash."""
         async with trio.open_nursery() as nursery:
             for link in self.state.dispatcher.links.values():
-                nursery.start_soon(_forget_elsewhere, link, run_id)
+                nursery.start_soon(self._forget_elsewhere, link, run_id)
         remove = partial(shutil.rmtree, self.state.directory.path / "runs" / str(run_id), ignore_errors=True)
         if self.state.threads:
             await trio.to_thread.run_sync(remove)
         else:
             remove()
 
-
-async def _forget_elsewhere(link: PoolLink, run_id: int) -> None:
-    if link.executor is None:
-        return
-    message = f"not done within {FORGET_SECONDS:g} s"
-    try:
-        with trio.move_on_after(FORGET_SECONDS) as scope:
-            await link.executor.forget(run_id)
-    except Exception as error:  # noqa: BLE001 - a plug-in is isolated: the run is removed whatever it raises
-        message = fault(error)
-    else:
-        if not scope.cancelled_caught:
+    async def _forget_elsewhere(self, link: PoolLink, run_id: int) -> None:
+        if link.executor is None:
             return
-    LOG.warning("pool '%s' may keep output of run %d, which was removed: %s", link.pool.name, run_id, message)
+        message = f"not done within {FORGET_SECONDS:g} s"
+        try:
+            with trio.move_on_after(FORGET_SECONDS) as scope:
+                await link.executor.forget(run_id)
+        except Exception as error:  # noqa: BLE001 - a plug-in is isolated: the run is removed whatever it raises
+            message = fault(error)
+        else:
+            if not scope.cancelled_caught:
+                return
+        text = f"pool '{link.pool.name}' may keep output of run {run_id}, which was removed: {message}"
+        if said := self._unforgotten[link.pool.name].of(text, trio.current_time()):
+            LOG.warning(said)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 from attrs import define, evolve, field
@@ -17,7 +18,7 @@ from daggy.engine.ended_runs import EndedRuns
 from daggy.engine.executors import NOT_CURRENT, Executors
 from daggy.engine.held_reports import Unended
 from daggy.engine.state import EngineState
-from daggy.errors import ConflictError, DirectoryError, NotFoundError, SpecError
+from daggy.errors import ConflictError, DaggyError, DirectoryError, NotFoundError, SpecError, UnavailableError
 from daggy.executor import Kill
 from daggy.run.reconcile import on_recovered, on_unfollowed
 from daggy.run.run import Run
@@ -26,6 +27,9 @@ from daggy.tracker import Counted, RunFilter, RunRecord, RunState
 LOG = logging.getLogger("daggy.engine")
 
 UNENDED = (RunState.QUEUED, RunState.RUNNING)
+
+TRY_AGAIN = 5.0
+"""Seconds before a run that could not be taken up is tried again."""
 
 STARTING = "starting: unfinished runs are being read back"
 
@@ -50,6 +54,8 @@ class Runs(Mapping[int, Run]):
     executors: Executors
     takes_up: bool = True
     _ended: EndedRuns = field(init=False)
+    unread: dict[int, str] = field(factory=dict)
+    """Why runs have not been read back that are to go on; empty once one has been."""
     _reading: dict[int, trio.Lock] = field(factory=dict)
 
     @_ended.default
@@ -71,8 +77,9 @@ class Runs(Mapping[int, Run]):
     async def take_up(self) -> None:
         """Read back every run that has not ended; they continue where they left off.
 
-        A run that cannot be read back, or can never continue, is left as it is, and the log says so. Nothing is
-        launched before all have been read: what still runs of any of them takes room.
+        A run that cannot be read back, or can never continue, is left as it is, and the log says so; one for which
+        there is no folder goes on once it can be made. Nothing is launched before all have been read: what still runs
+        of any of them takes room.
         """
         self.state.starting = STARTING
         records = await self.archive.records(RunFilter(states=UNENDED, limit=1 << 30))
@@ -83,8 +90,26 @@ class Runs(Mapping[int, Run]):
                 await self.find(record.run)
             except DirectoryError as error:
                 LOG.warning("run %d cannot be read back: %s", record.run, error)
+            except UnavailableError as error:
+                self.unread[record.run] = str(error)
         self.state.starting = ""
         self.state.wake()
+        if self.unread and self.state.nursery is not None:
+            self.state.nursery.start_soon(self._take_up_in_time)
+
+    async def _take_up_in_time(self) -> None:
+        """Try again to read back the runs for which there was no folder."""
+        while left := [run_id for run_id, reason in self.unread.items() if reason]:
+            await trio.sleep(TRY_AGAIN)
+            for run_id in left:
+                try:
+                    await self.find(run_id)
+                except NotFoundError:
+                    self.unread[run_id] = ""
+                except DaggyError as error:
+                    self.unread[run_id] = str(error)
+                else:
+                    self.unread[run_id] = ""
 
     async def records(self, matching: RunFilter) -> Sequence[RunRecord]:
         """Return one page of runs, newest first; of those in memory the state of this moment."""
@@ -126,10 +151,16 @@ class Runs(Mapping[int, Run]):
 
     async def _read_once(self, run_id: int) -> Run:
         """Read a run back, once for all who ask for it at the same time."""
+        async with self.turn(run_id):
+            return self.get(run_id) or await self._read_back(run_id)
+
+    @asynccontextmanager
+    async def turn(self, run_id: int) -> AsyncIterator[None]:
+        """Let nobody else read a run back, or forget it, while this lasts."""
         turn = self._reading.setdefault(run_id, trio.Lock())
         try:
             async with turn:
-                return self.get(run_id) or await self._read_back(run_id)
+                yield
         finally:
             if not turn.statistics().tasks_waiting and self._reading.get(run_id) is turn:
                 del self._reading[run_id]
@@ -158,8 +189,10 @@ class Runs(Mapping[int, Run]):
 
         Raises:
             NotFoundError: there is no such run.
+            NoRoomError, UnavailableError: the folder of its outputs cannot be made.
             SpecError: the pools have changed, and one of its tasks can never run any more (not with `hold`, `lenient`).
         """
+        self.state.directory.make_packs(run_id)  # before anything that is known of its tasks is used up
         run = await self.archive.read_back(await self.archive.record(run_id))
         if hold:
             self.state.held[run_id] = "it is being loaded"
@@ -204,7 +237,6 @@ class Runs(Mapping[int, Run]):
 
     def admit(self, run: Run) -> None:
         """Take a run into memory."""
-        self.state.directory.make_packs(run.id)
         self.state.runs[run.id] = run
         self._ended.use(run, trio.current_time())
         self.state.due.touch(run)

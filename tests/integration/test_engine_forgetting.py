@@ -148,3 +148,38 @@ async def test_executors_remove_what_lies_elsewhere_before_a_run_is_gone(
     pools = ("far", "near") if told else ()
     wanted = [f"pool '{pool}' may keep output of run 1, which was removed: {what}" for pool in pools for what in told]
     assert sorted(caplog.messages) == wanted
+
+
+class SlowToForget(KeptTracker):
+    """Forgets a run only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_go = threading.Event(), threading.Event()
+
+    def forget(self, run: int) -> None:
+        self.begun.set()
+        assert self.may_go.wait(30)
+        super().forget(run)
+
+
+async def test_a_run_that_is_being_forgotten_is_not_read_back(tmp_path: Path) -> None:
+    scene, tracker = Scene(), SlowToForget()
+    scene.seconds["a"] = 0.0
+    async with at_work(tmp_path, scene, tracker, threads=True, follow=True) as engine:
+        await ended(engine, 1)
+        while engine.runs.is_busy(engine.runs[1]):
+            await trio.lowlevel.checkpoint()
+
+        async def look() -> None:
+            with pytest.raises(NotFoundError, match="no run 1"):
+                await engine.runs.find(1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.commands.forget, 1)
+            await trio.to_thread.run_sync(tracker.begun.wait)
+            nursery.start_soon(look)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert 1 not in engine.runs
+            tracker.may_go.set()
+        assert 1 not in engine.runs

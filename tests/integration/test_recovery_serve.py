@@ -338,3 +338,28 @@ def test_a_full_disk_holds_everything_up_says_so_and_goes_on_with_room_again(sma
         waiting.join()
         later = server.submit({"a": task("true")})
         assert server.ended(later)["state"] == "completed"
+
+
+def test_a_run_whose_folder_cannot_be_made_goes_on_once_it_can_and_holds_up_no_other(tmp_path: Path) -> None:
+    def held(name: str) -> str:
+        return f"touch {tmp_path}/{name}; until test -e {tmp_path}/go; do sleep 0.05; done"
+
+    with serving(tmp_path / "state") as server:
+        for name in ("one", "two"):
+            server.submit({"a": shell(held(name)), "b": shell("true", ["a"])})
+            server.until((tmp_path / name).exists)
+        server.stop(signal.SIGTERM)
+    folder = tmp_path / "state" / "runs" / "1"
+    folder.rename(tmp_path / "aside")
+    folder.touch()
+    (tmp_path / "go").touch()
+    with serving(tmp_path / "state") as server:
+        assert server.ended(2)["state"] == "completed"
+        answer = server.api("GET", "/runs/1")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+        assert f"'{folder}' cannot be made: file exists" in answer.json()["error"]["message"]
+        server.until(lambda: "run 1 does not go on: " in server.errors.read_text())
+        folder.unlink()
+        server.until(lambda: server.api("GET", "/runs/1").status_code == 200)
+        assert server.ended(1)["state"] == "completed"
+        server.until(lambda: "run 1 goes on again" in server.errors.read_text())
