@@ -11,6 +11,7 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
+from daggy.spec.columns import number_policies
 from daggy.spec.model import Policy, RunSpec, Template, Value, Values
 from daggy.spec.packed import PackedTemplates
 
@@ -177,26 +178,11 @@ def explicit_block(
     depths: NDArray[np.int32],
 ) -> Block:
     """Return the block of all templates without parameters; `rows` is by name, `depths` by row."""
-    policies, policy_of = _policies(templates)
+    if isinstance(templates, PackedTemplates):
+        policies, policy_of = templates.policies, templates.policy_of
+    else:
+        policies, policy_of = number_policies([template.policy for template in templates])
     return Block(
         number, scope, start, len(templates), templates, True, (), (), (), origin, int(depths.max()),
         policies, policy_of, depths, rows,
     )  # fmt: skip
-
-
-def _policies(
-    templates: Sequence[Template],
-) -> tuple[tuple[Policy, ...], NDArray[np.uint16] | NDArray[np.uint32] | None]:
-    """Return the distinct policies and, if there are several, each row's.
-
-    Equal policies are mostly one object, so they are compared by identity first: hashing is slow.
-    """
-    given = [template.policy for template in templates]
-    objects = dict(zip(map(id, given), given, strict=True))
-    places: dict[Policy, int] = {}
-    place_of = {key: places.setdefault(policy, len(places)) for key, policy in objects.items()}
-    if len(places) == 1:
-        return tuple(places), None
-    numbers = [place_of[id(policy)] for policy in given]
-    few = len(places) <= 1 << 16
-    return tuple(places), np.array(numbers, dtype=np.uint16) if few else np.array(numbers, dtype=np.uint32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 
 import numpy as np
 from attrs import evolve, frozen
@@ -20,6 +19,7 @@ from daggy.plan.plans import PLAN_FORMAT, Plan
 from daggy.plan.scopes import Scope, scope_of
 from daggy.plan.wiring import Vertices, needs, wire
 from daggy.spec.model import RunSpec, Template
+from daggy.spec.packed import PackedTemplates, names_of
 
 MAX_TASKS = 2**32 - 1
 """Tasks that a run may have: indexes have 32 bits, and the last number is reserved."""
@@ -107,11 +107,12 @@ class _Layout:
 def _extend(plan: Plan, scope: str, origin: int, spec: RunSpec) -> Plan:
     """Return the plan with these templates added, in a scope of their own."""
     templates = spec.tasks
-    where = dict(zip(map(attrgetter("name"), templates), range(len(templates)), strict=True))
+    where = dict(zip(names_of(templates), range(len(templates)), strict=True))
     outer = OuterNames(plan, origin, where)
     edges, problems = resolve(templates, where, outer.parent, outer.child, outer)
     problems += _duplicates(templates, where)
-    axes = {vertex: axes_of(spec, template) for vertex, template in enumerate(templates) if template.uses}
+    with_parameters = () if isinstance(templates, PackedTemplates) else enumerate(templates)
+    axes = {vertex: axes_of(spec, template) for vertex, template in with_parameters if template.uses}
     layout = _Layout(templates, where, axes)
     edges, waiting = wait_for_own_generator(outer, templates, edges)
     level = _levels(plan, origin, outer, edges, len(templates))

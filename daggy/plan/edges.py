@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from daggy.errors import Problem
 from daggy.plan.names import suggest
 from daggy.spec.model import Dependency, On, Template
+from daggy.spec.packed import PackedTemplates
 
 Ints = NDArray[np.int64]
 Resolve = Callable[[str], int]
@@ -45,10 +46,14 @@ class Edges:
 
 @frozen(eq=False)
 class _Side:
-    """All entries of `parents`, or all of `children`: the template each stands in, and the vertex it names."""
+    """All entries of `parents`, or all of `children`: the template each stands in, and the vertex it names.
+
+    `entries` is empty where all of them are names and nothing else.
+    """
 
     key: str
     templates: Sequence[Template]
+    names: list[str]
     entries: list[Dependency]
     own: Ints
     other: Ints
@@ -73,8 +78,8 @@ def resolve(
         names: Names that exist, to suggest from.
     """
     sides = (
-        _side("parents", templates, [template.parents for template in templates], where, parent),
-        _side("children", templates, [template.children for template in templates], where, child),
+        _side("parents", templates, where, parent),
+        _side("children", templates, where, child),
     )
     problems = [problem for side in sides for problem in _unknown(side, names)]
     problems += [problem for side in sides for problem in _own_parent(side)]
@@ -85,28 +90,29 @@ def resolve(
     return edges, problems + repeated
 
 
-def _side(
-    key: str,
-    templates: Sequence[Template],
-    lists: list[tuple[Dependency, ...]],
-    where: Mapping[str, int],
-    outer: Resolve,
-) -> _Side:
+def _side(key: str, templates: Sequence[Template], where: Mapping[str, int], outer: Resolve) -> _Side:
     # Built-in functions instead of loops: there may be millions of entries.
-    entries = list(chain.from_iterable(lists))
+    lists: Sequence[Sequence[object]]
+    entries: list[Dependency] = []
+    if isinstance(templates, PackedTemplates) and templates.links:
+        lists = written = getattr(templates.links, key)
+        names = list(chain.from_iterable(written))
+    else:
+        lists = given = [getattr(template, key) for template in templates]
+        entries = list(chain.from_iterable(given))
+        names = list(map(attrgetter("task"), entries))
     counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
     own = np.repeat(np.arange(len(lists), dtype=np.int64), counts)
-    vertices = map(where.get, map(attrgetter("task"), entries), repeat(UNKNOWN))
-    other = np.fromiter(vertices, dtype=np.int64, count=len(entries))
+    other = np.fromiter(map(where.get, names, repeat(UNKNOWN)), dtype=np.int64, count=len(names))
     for entry in np.flatnonzero(other == UNKNOWN).tolist():
-        other[entry] = outer(entries[entry].task)
-    return _Side(key, templates, entries, own, other)
+        other[entry] = outer(names[entry])
+    return _Side(key, templates, names, entries, own, other)
 
 
 def _unknown(side: _Side, names: Iterable[str]) -> list[Problem]:
     problems = []
     for count, entry in enumerate(np.flatnonzero(side.other < 0).tolist()):
-        name = side.entries[entry].task
+        name = side.names[entry]
         if side.other[entry] == EXISTS:
             message = f"'{name}' exists already: a generated task can be a parent only of its siblings"
             problems.append(Problem(side.path(entry), message, "remove it: children of the generator wait anyway"))
@@ -118,7 +124,7 @@ def _unknown(side: _Side, names: Iterable[str]) -> list[Problem]:
 
 def _own_parent(side: _Side) -> list[Problem]:
     return [
-        Problem(side.path(entry), f"'{side.entries[entry].task}' waits for itself", "remove it")
+        Problem(side.path(entry), f"'{side.names[entry]}' waits for itself", "remove it")
         for entry in np.flatnonzero(side.own == side.other).tolist()
     ]
 
@@ -138,12 +144,13 @@ def _distinct(
     problems = []
     for place in np.flatnonzero(again).tolist():
         one, other = int(places[place - 1]), int(places[place])
-        if given[one].on != given[other].on or _as_set(given[one]) != _as_set(given[other]):
+        if given and (given[one].on != given[other].on or _as_set(given[one]) != _as_set(given[other])):
             message = f"differs from {_path(sides, one)}, which gives the same dependency"
             problems.append(Problem(_path(sides, other), message, "remove one of the two"))
     places = places[~again]
-    on = np.fromiter(map(is_, map(attrgetter("on"), given), repeat(On.ENDED)), dtype=np.bool_, count=len(given))
-    special = np.fromiter(map(ne, map(attrgetter("match"), given), repeat(())), dtype=np.bool_, count=len(given))
+    on, special = np.zeros((2, len(sources)), dtype=np.bool_)
+    on[: len(given)] = [*map(is_, map(attrgetter("on"), given), repeat(On.ENDED))]
+    special[: len(given)] = [*map(ne, map(attrgetter("match"), given), repeat(()))]
     matched = {(int(sources[place]), int(targets[place])): place for place in places[special[places]].tolist()}
     edges = Edges(
         sources[places],
@@ -157,7 +164,7 @@ def _distinct(
 
 def _path(sides: tuple[_Side, _Side], place: int) -> str:
     """Return where an entry is written, counting through both sides."""
-    count = len(sides[0].entries)
+    count = len(sides[0].names)
     return sides[0].path(place) if place < count else sides[1].path(place - count)
 
 

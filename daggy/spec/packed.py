@@ -7,13 +7,13 @@ of the entries, and where each begins.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from operator import attrgetter, is_
 from typing import overload
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import UNSET
 from numpy.typing import NDArray
 
@@ -27,8 +27,26 @@ from daggy.spec.texts import PackedNames, Texts
 _NUMBER_KINDS = (str, int, Number)
 """What a packed value is, by its kind."""
 
+LARGE = 4096
+"""Templates without parameters from which on they are packed."""
+
 _details = attrgetter("_details")  # the bytes in which they are written, not what they mean
 _given = attrgetter("parents", "children", "parameters", "uses", "templating", "description", "spellings")
+
+
+@frozen(eq=False)
+class Links:
+    """What templates are called and whom they name, as it was read: to make a plan of, without making the templates.
+
+    Args:
+        names: By row.
+        parents: By row, the tasks named in `parents`.
+        children: By row, the tasks named in `children`.
+    """
+
+    names: list[str]
+    parents: list[Sequence[str]]
+    children: list[Sequence[str]]
 
 
 @frozen(eq=False)
@@ -44,6 +62,7 @@ class PackedTemplates(Sequence[Template]):
         inherited: The `details` of `defaults`.
         described: The `description` of `defaults`.
         templating: Of all that are not unusual.
+        links: Of templates that have just been read; None of those that came from another process.
     """
 
     names: Texts
@@ -54,6 +73,7 @@ class PackedTemplates(Sequence[Template]):
     inherited: Given
     described: str
     templating: Templating
+    links: Links | None = None
 
     @overload
     def __getitem__(self, row: int) -> Template: ...
@@ -73,6 +93,10 @@ class PackedTemplates(Sequence[Template]):
             details, given = pickle.loads(self.entries[row])  # noqa: S301  # made by `_pack`, here or in our own child
             return freeze(Draft(name, details, policy, *given))
         return self._plain(name, self.entries[row], policy)
+
+    def __iter__(self) -> Iterator[Template]:
+        """Iterate over the templates."""
+        return map(self.__getitem__, range(len(self)))
 
     def name(self, row: int) -> str:
         """Return the name of one, without making it."""
@@ -119,6 +143,13 @@ def _same_templates(mine: Sequence[Template], theirs: object) -> bool:
     return all(one == other for one, other in zip(mine, theirs, strict=True))
 
 
+def names_of(templates: Sequence[Template]) -> Iterable[str]:
+    """Return the names of templates; packed ones are not made for that."""
+    if isinstance(templates, PackedTemplates):
+        return templates.links.names if templates.links else map(bytes.decode, templates.names)
+    return map(attrgetter("name"), templates)
+
+
 def pack_templates(
     templates: Sequence[Template],
     names: Texts,
@@ -135,6 +166,8 @@ def pack_templates(
         policies: The distinct ones.
         policy_of: Position in `policies` by template; None if there is one policy.
     """
+    if isinstance(templates, PackedTemplates):
+        return evolve(templates, links=None)
     written = list(map(_details, templates))
     is_plain = np.fromiter(map(is_, map(type, written), repeat(Written)), np.bool_, len(written))
     first = int(is_plain.argmax())

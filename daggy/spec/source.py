@@ -45,8 +45,8 @@ class Source:
     _exact: Exact
     _known: int = 0
 
-    def batches(self, *, plain: bool) -> Iterator[list[tuple[str, bytes, PlainTask | None]]]:
-        """Return the entries of `tasks`, some thousand at a time: name, bytes, and the plain task where it is one.
+    def batches(self, *, plain: bool) -> Iterator[tuple[list[str], list[bytes], list[PlainTask | None]]]:
+        """Return the entries of `tasks`, some thousand at a time: names, bytes, and the plain task where it is one.
 
         The bytes of what is not plain are for `read`. Duplicate keys are found once all batches have been taken.
 
@@ -59,6 +59,7 @@ class Source:
         items = iter((self.tasks or {}).items())
         parameter = b"DAGGY_PARAM_" in self._data
         while chunk := list(islice(items, _MANY)):
+            names = [name for name, _ in chunk]
             entries = [bytes(raw) for _, raw in chunk]
             joined = b"[" + b",".join(entries) + b"]"
             unusual = not plain or any(mark in joined for mark in _UNUSUAL) or (parameter and _VARIABLE in joined)
@@ -66,7 +67,7 @@ class Source:
             if not tasks:
                 tasks = [plain_task(entry) if plain and not _is_unusual(entry) else None for entry in entries]
             self._known += count_keys(_encode([task for task in tasks if task is not None]))
-            yield [(name, entry, task) for (name, _), entry, task in zip(chunk, entries, tasks, strict=True)]
+            yield names, entries, tasks
         if self._known + self._exact.keys != count_keys(self._data) or not countable(self._data):
             Exact().decode(self._data)  # perhaps only strings that look like keys: reading it strictly decides
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from msgspec import UNSET
 
 from daggy.errors import SpecError
+from daggy.spec.columns import Columns
 from daggy.spec.details import Given, merge_details
-from daggy.spec.fast import NO_POLICY, Written, policy_given, policy_of
+from daggy.spec.fast import NO_POLICY, PlainTask, Written, policy_given, policy_of
 from daggy.spec.fields import noun
 from daggy.spec.model import Dependency, Draft, Policy, RunSpec, Template, Templating, Values, freeze
 from daggy.spec.names import BAD, check_template_name
+from daggy.spec.packed import LARGE, PackedTemplates
 from daggy.spec.problems import Problems, join, kind, quote
 from daggy.spec.source import Source
 from daggy.spec.task import merge_policy, read_task
@@ -41,13 +43,15 @@ class Reader:
         inherited: `defaults`, read.
         problems: Where to report.
 
-    `templates` are those read so far, `used` the parameters of the run that any of them uses. `read` counts entries,
-    valid or not; `complete` is false once a string could not be parsed, which may hide uses.
+    `templates` are those read so far, unless `packed` is all of them; `used` the parameters of the run that any of them
+    uses. `read` counts entries, valid or not; `complete` is false once a string could not be parsed, which may hide
+    uses.
     """
 
     def __init__(self, spec: RunSpec, inherited: Given, problems: Problems) -> None:
         self.spec = spec
         self.templates: list[Template] = []
+        self.packed: PackedTemplates | None = None
         self.used: set[str] = set()
         self.read = 0
         self.complete = True
@@ -67,19 +71,41 @@ class Reader:
             written = inherited["parameters"]
             self.defaults = read_parameters(written, "defaults.parameters", problems, literal=literal)
 
-    def read_source(self, document: Source) -> None:
-        """Read tasks that are still bytes: plain ones on the fast path, the others strictly."""
+    def read_source(self, document: Source, *, pack: bool) -> None:
+        """Read tasks that are still bytes: plain ones on the fast path, the others strictly.
+
+        Args:
+            document: What they stand in.
+            pack: Whether templates are packed if all tasks are plain and there are many.
+        """
         tasks = document.tasks or {}
         good = BAD.search("".join(tasks)) is None and all(tasks) and not any(map(str.isdigit, tasks))
-        for batch in document.batches(plain=good and self._plain()):
-            if all(task is not None for _, _, task in batch):
-                self._add_plain(batch)
+        columns = Columns() if pack and len(tasks) >= LARGE else None
+        for names, entries, read in document.batches(plain=good and self._plain()):
+            plain = [task for task in read if task is not None]
+            if columns is not None and len(plain) == len(read):
+                columns.add(names, entries, plain, self._policies_of(names, plain))
                 continue
-            for name, raw, task in batch:
-                if task is None:
-                    self._read(name, document.read(raw), join("tasks", name), ())
-                else:
-                    self._add_plain([(name, raw, task)])
+            for added in columns.read_again() if columns is not None else ():
+                self._add_plain(*added)
+            columns = None
+            self._read_batch(document, names, entries, read)
+        if columns is not None:
+            self.read += len(columns.entries)
+            self.packed = columns.packed(self._details, self._described, self._templating)
+
+    def _read_batch(
+        self, document: Source, names: list[str], entries: list[bytes], tasks: Sequence[PlainTask | None]
+    ) -> None:
+        plain = [task for task in tasks if task is not None]
+        if len(plain) == len(tasks):
+            self._add_plain(names, entries, plain, self._policies_of(names, plain))
+            return
+        for name, raw, task in zip(names, entries, tasks, strict=True):
+            if task is None:
+                self._read(name, document.read(raw), join("tasks", name), ())
+            else:
+                self._add_plain([name], [raw], [task], self._policies_of([name], [task]))
 
     def _plain(self) -> bool:
         """Return whether a task can be plain: nothing that applies to all of them uses parameters."""
@@ -89,19 +115,15 @@ class Reader:
             return False
         return not any("{{" in text for _, text, _ in texts_of(merge_details({}, self._details)))
 
-    def _add_plain(self, batch: list[tuple[str, bytes, Any]]) -> None:
-        """Add valid plain tasks: the loop that a million tasks go through."""
-        base = self._policy(NO_POLICY, {})
-        details, described, limits = self._details, self._described, self.spec.limits
+    def _add_plain(
+        self, names: list[str], entries: list[bytes], tasks: list[PlainTask], policies: list[Policy]
+    ) -> None:
+        """Add valid plain tasks."""
+        details, described = self._details, self._described
         templating = None if self._templating is Templating.JINJA else self._templating
         dependency, add = self._dependencies.__getitem__, self.templates.append
-        for name, raw, task in batch:
+        for name, raw, task, policy in zip(names, entries, tasks, policies, strict=True):
             parents, children = task.parents, task.children
-            policy = base
-            if (key := policy_of(task)) != NO_POLICY or task.resources:
-                policy = self._plain_policy(key, task)
-            if limits:
-                self._check_limits(policy, join("tasks", name))
             draft = Draft(
                 name,
                 Written(raw, details),
@@ -114,7 +136,17 @@ class Reader:
             if (description := task.description) is not UNSET or described:
                 draft.description = described if description is UNSET else description
             add(freeze(draft))
-        self.read += len(batch)
+        self.read += len(tasks)
+
+    def _policies_of(self, names: Sequence[str], tasks: Sequence[PlainTask]) -> list[Policy]:
+        base = self._policy(NO_POLICY, {})
+        policies = [
+            base if key == NO_POLICY and not task.resources else self._plain_policy(key, task)
+            for key, task in zip(map(policy_of, tasks), tasks, strict=True)
+        ]
+        for name, policy in zip(names, policies, strict=True) if self.spec.limits else ():
+            self._check_limits(policy, join("tasks", name))
+        return policies
 
     def _plain_policy(self, key: Any, task: Any) -> Policy:
         resources = tuple(sorted(task.resources.items())) if task.resources else ()
@@ -126,6 +158,11 @@ class Reader:
             made = merge_policy(self._inherited, given, self.spec.defaults.pool)
             policy = self._policies[key] = self._policies.setdefault(made, made)
         return policy
+
+    @property
+    def tasks(self) -> Sequence[Template]:
+        """All templates, in the order in which they are written."""
+        return tuple(self.templates) if self.packed is None else self.packed
 
     def read_all(self, data: object) -> None:
         """Read `tasks` as plain data: a map, or a list of tasks that each have a name."""

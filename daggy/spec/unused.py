@@ -23,10 +23,14 @@ _VARIABLE = re.compile(r"DAGGY_PARAM_(\w+)")
 class Reading(Protocol):
     """What is known once all tasks have been read."""
 
-    templates: list[Template]
     used: set[str]
     defaults: Parameters
     used_defaults: set[str]
+
+    @property
+    def tasks(self) -> Sequence[Template]:
+        """All templates."""
+        ...
 
 
 def check_unused(declared: Parameters, reading: Reading, problems: Problems) -> None:
@@ -39,7 +43,7 @@ def check_unused(declared: Parameters, reading: Reading, problems: Problems) -> 
     """
     places = (("parameters", declared, reading.used), ("defaults.parameters", reading.defaults, reading.used_defaults))
     for path, parameters, used in places:
-        _check(parameters, used, path, reading.templates, problems)
+        _check(parameters, used, path, reading.tasks, problems)
 
 
 def check_own(template: Template, own: Parameters, uses: set[str], path: str, problems: Problems) -> None:

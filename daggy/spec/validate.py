@@ -87,14 +87,14 @@ def _with_tasks(
 ) -> RunSpec:
     reader = Reader(spec, inherited, problems)
     if document.tasks is not None:
-        reader.read_source(document)
+        reader.read_source(document, pack=not empty)
     elif "tasks" in document.members:
         reader.read_all(document.members["tasks"])
     elif not empty:
         problems.add("", "no 'tasks'", "name at least one")
     if not reader.read and not problems and not empty:
         problems.add("tasks", "there are no tasks", "name at least one")
-    tasks = tuple(reader.templates)
+    tasks = reader.tasks
     if reader.complete:
         check_unused(declared, reader, problems)
     problems.raise_if_any(source)

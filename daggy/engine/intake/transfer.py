@@ -23,12 +23,12 @@ from attrs import define
 
 from daggy.errors import InternalError
 from daggy.plan import Plan
-from daggy.spec.packed import PackedValues, merge_templates, pack_templates
+from daggy.spec.packed import LARGE, PackedValues, merge_templates, pack_templates
 from daggy.spec.parameters import ListValues
 from daggy.spec.texts import PackedNames
 
-LARGE = 4096
-"""Bytes from which an array is mapped, and entries from which templates and values are packed."""
+MAPPED = 4096
+"""Bytes from which an array is mapped, and values of one parameter from which they are packed."""
 
 PIECE = 1 << 20
 """Bytes that are read in one step."""
@@ -72,7 +72,7 @@ class _Pickler(pickle.Pickler):
         if isinstance(value, type):
             return NotImplemented
         if kind is ListValues:
-            if len(value) < LARGE:
+            if len(value) < MAPPED:
                 return ListValues, (value.values,)
             packed = PackedValues.of(value)
             return PackedValues, (packed.names, packed.kinds)
@@ -103,7 +103,7 @@ def pack(descriptor: int, pieces: Iterable[object], packed: Mapping[int, Callabl
     stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
 
     def take(buffer: pickle.PickleBuffer) -> bool:
-        if buffer.raw().nbytes < LARGE:
+        if buffer.raw().nbytes < MAPPED:
             return True
         buffers.append(buffer)
         return False

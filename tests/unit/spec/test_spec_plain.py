@@ -11,6 +11,7 @@ from hypothesis import example, given, strategies as st
 from daggy.errors import SpecError
 from daggy.spec import Dependency, RunSpec, Templating, parse, source
 from daggy.spec.fast import Written
+from daggy.spec.packed import LARGE
 
 TEXTS = st.sampled_from(
     [
@@ -150,9 +151,9 @@ def many(count: int, **more: Any) -> RunSpec:
 
 
 def test_plain_tasks_stay_bytes_until_they_are_used() -> None:
-    spec = many(10_000)
+    spec = many(LARGE - 1)
     assert all(isinstance(task._details, Written) for task in spec)
-    assert spec.tasks[9_999].details.command == ("echo", "9999")
+    assert spec.tasks[4_000].details.command == ("echo", "4000")
     assert spec.tasks[5].parents == (Dependency("t4"),)
     assert len({id(task.policy) for task in spec}) == 1
 
