@@ -149,12 +149,15 @@ class Fleet(Executor):
                 await one.gone.wait()
 
     def _member(self, place: int, nursery: trio.Nursery) -> Launchers | Remote:
-        if place in self._remotes:
+        host = self._hosts[place]
+        if isinstance(host, FarHost):
+            if place not in self._remotes:  # nothing was there to recover
+                self._remotes[place] = self._remote(place, host)
             return self._remotes[place]
         found = self._found.pop(place, None) or Found()
         report = partial(self._on_reports, place) if place else self._report  # launchers leave `place` zero
         number = partial(self._claim, place)
-        return Launchers(self._hosts[place], self._site, self._epoch, found, number, nursery, report)
+        return Launchers(host, self._site, self._epoch, found, number, nursery, report)
 
     def _claim(self, place: int) -> int:
         number = claim(self._site.directory, self._site.pool)

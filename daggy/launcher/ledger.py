@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from daggy.launcher.frames import Key
@@ -36,16 +36,21 @@ class Ledger:
                 self._rewrite(self.found)
         self._records = len(self.found)
 
-    def add(self, sent: Iterable[tuple[Key, float]], kept: Mapping[Key, float]) -> None:
-        """Write down what is about to be sent; `kept` is what is needed of what was written before.
+    def add(self, sent: Iterable[tuple[Key, float]], count: int, needed: Callable[[], Mapping[Key, float]]) -> None:
+        """Write down what is about to be sent.
+
+        Args:
+            sent: Tickets, each with its grace.
+            count: How much of what was written before is still needed.
+            needed: Returns that.
 
         Raises:
             OSError: there is no room.
         """
         if self._path is None:
             return
-        if self._records > 2 * len(kept) + SPARE:
-            self._rewrite(kept)
+        if self._records > 2 * count + SPARE:
+            self._rewrite(needed())
         records = [SENT.pack(*key, grace) for key, grace in sent]
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self._path, "ab", opener=_private) as file:

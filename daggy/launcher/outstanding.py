@@ -46,6 +46,7 @@ class Outstanding:
         self.reported: dict[int, int] = {}
         """The highest sequence number that was reported, by launcher."""
         self._started: set[Key] = set()
+        self._unkept: dict[Key, tuple[int, int]] = {}  # ends that the next engine may have to be told: launcher, seq
 
     @property
     def longest_grace(self) -> float:
@@ -64,8 +65,11 @@ class Outstanding:
         """
         new = dict(sent)
         if new:
-            self._ledger.add(new.items(), self.tasks)
+            self._ledger.add(new.items(), len(self.tasks) + len(self._unkept), self._needed)
         self.tasks.update(new)
+
+    def _needed(self) -> dict[Key, float]:
+        return {**self.tasks, **dict.fromkeys(self._unkept, 0.0)}
 
     def take(self, rows: Rows) -> None:
         """Take note of what these REPORTs answer for."""
@@ -77,10 +81,21 @@ class Outstanding:
             if kind == Kind.STARTED:
                 self._started.add(key)
             else:
-                self.tasks.pop(key, None)
+                is_ours = self.tasks.pop(key, None) is not None
                 self.kills.pop(key, None)
                 self._started.discard(key)
-        if not self.tasks:
+                if is_ours and kind == Kind.FINISHED and seqs[at]:
+                    self._unkept[key] = launchers[at], seqs[at]
+        self._clear()
+
+    def kept(self, launcher: int, seq: int) -> None:
+        """Take note that the ends which a launcher reported up to `seq` are kept: the next engine knows them."""
+        for key in [key for key, (other, at) in self._unkept.items() if other == launcher and at <= seq]:
+            del self._unkept[key]
+        self._clear()
+
+    def _clear(self) -> None:
+        if not self.tasks and not self._unkept:
             self._ledger.clear()
 
     def news(self, told: Iterable[tuple[int, Reports]]) -> News:

@@ -250,6 +250,7 @@ class Remote:
     def on_ack(self, number: int, seq: int) -> None:
         """Let a launcher forget what it reported up to `seq`."""
         self._acked[number] = max(seq, self._acked.get(number, 0))
+        self.sent.kept(number, seq)
         if self._launchers is not None:
             self._launchers.on_ack(number, seq)
 

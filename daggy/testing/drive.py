@@ -176,9 +176,12 @@ class Drive:
 
 
 @contextlib.asynccontextmanager
-async def driving(executor: Executor, seconds: float) -> AsyncIterator[Drive]:
-    """Run an executor; at the end it is stopped at once, and must return."""
+async def driving(
+    executor: Executor, seconds: float, first: Callable[[Drive], None] = lambda _: None
+) -> AsyncIterator[Drive]:
+    """Run an executor; at the end it is stopped at once, and must return. `first` is called before it runs."""
     drive = Drive(executor, seconds)
+    first(drive)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drive.run)
         try:
