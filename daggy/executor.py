@@ -293,8 +293,8 @@ class Executor(abc.ABC):
         rows for what lies in a queue of the place and will begin by itself. Each row has the `place` where that was,
         also of a machine that is not in `capacity` at this moment.
 
-        What is HELD stays where it is: later it is reported as if it had been launched now. What is not named here, and
-        was launched, goes back to the engine's own queue.
+        What is HELD stays where it is: later it is reported as if it had been launched now. What was launched and is
+        not named here is taken to be gone.
 
         Called once, before `run`, with the number of the new engine epoch. Kept until acknowledged: called again after
         another crash it says the same.

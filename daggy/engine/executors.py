@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -14,7 +14,8 @@ from daggy.engine.dispatch import PoolLink, lost
 from daggy.engine.held_reports import tickets_of, unended
 from daggy.engine.state import EngineState
 from daggy.engine.supervisor import Supervisor
-from daggy.executor import Executor, Kill, Site
+from daggy.executor import Executor, Kill, Recall, Site
+from daggy.run.run import Doom
 
 MakeExecutor = Callable[[Site], Executor]
 
@@ -86,7 +87,25 @@ class Executors:
         messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
         state.report(name, Reports(rows[chosen], messages))
         state.note_applied(name, rows[~is_news], in_order=not unheard)
-        self._lose(link, set(tickets_of(unended(rows))), unheard, message)
+        alive = set(tickets_of(unended(rows)))
+        self._lose(link, alive, unheard, message)
+        self._ask_again(link, alive)
+
+    def _ask_again(self, link: PoolLink, alive: Iterable[Ticket]) -> None:
+        """Have ended what was to end, and given back what was: the request may have gone with the executor."""
+        state = self.state
+        kills, recalls = [], []
+        for ticket in alive:
+            run = state.runs.get(ticket.run)
+            doom = None if run is None else run.doomed.get(run.index_of(ticket))
+            if doom is Doom.HALT:
+                recalls.append(ticket)
+            elif doom is not None or ticket in state.flights.strays or (run is not None and ticket in run.orphans):
+                kills.append(ticket)
+        if kills:
+            link.ask(Kill(kills, "killed"))
+        if recalls:
+            link.ask(Recall(recalls))
 
     def _lose(self, link: PoolLink, alive: set[Ticket], unheard: set[int], message: str) -> None:
         """Report as lost what a pool's executor had and its successor does not name, but for runs not yet read back."""

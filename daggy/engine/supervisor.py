@@ -83,6 +83,8 @@ class Supervisor:
         link.pool.is_spread = executor.placement == "spread"
         link.pool.set_capacity(executor.capacity())
         is_first, link.executor = link.executor is None, executor
+        send, receive = trio.open_memory_channel[Request](float("inf"))
+        link.requests, link.demands = send, Demands()
         if is_first:
             self.recovered(known)
         else:
@@ -91,6 +93,4 @@ class Supervisor:
             task_status.started()
         if self.stop_asked.is_set():
             return
-        send, receive = trio.open_memory_channel[Request](float("inf"))
-        link.requests, link.demands = send, Demands()
         await executor.run(receive, self.report, self.changed)

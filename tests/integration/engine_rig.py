@@ -145,6 +145,7 @@ class Scripted(Executor):
         self.seq = 0
         self.leaves = self.deaf = False
         self.stayed: list[Ticket] = []
+        self.killed: list[Ticket] = []
 
     def capacity(self) -> Sequence[Machine]:
         return self.scene.machines[self.site.pool]
@@ -213,6 +214,7 @@ class Scripted(Executor):
                 self.scene.recalled += tickets
                 self._recall(set(tickets))
             case Kill(tickets, _):
+                self.killed += tickets
                 self._recall(set(tickets))
                 for ticket in tickets:
                     if ticket in self.running:

@@ -165,6 +165,31 @@ async def test_a_successor_of_the_executor_still_holds_what_it_says_so_of(
     assert sorted(reasons(tracker)) == [(0, 1, Reason.OK), (1, 1, Reason.LOST), (1, 2, Reason.OK)]
 
 
+@pytest.mark.parametrize("kind", [Kind.STARTED, Kind.HELD])
+async def test_a_kill_that_was_asked_of_an_executor_that_failed_is_asked_of_its_successor(
+    tmp_path: Path, kind: Kind, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene(default=1.0)
+    scene.seconds["a"] = float("inf")
+    there = Reports(report(kind, FIRST, started=4e9))
+    scene.recovered["default"] = [Reports(there.rows[:0]), there]
+    async with at_work(tmp_path, scene, KeptTracker(), follow=True) as engine:
+        await engine.runs.take_up()
+        scene.is_full = kind is Kind.HELD
+        run = await submit(engine, {"a": template("a")})
+        await scene.until(lambda: scene.life().running or scene.life().waiting.get(0))
+        first = scene.life()
+        first.fail(OSError("broken"))
+        await trio.sleep(0.05)  # it has gone, and the next one is not there yet
+        await engine.commands.kill(1)
+        await scene.until(lambda: scene.life() is not first)
+        await trio.sleep(10)
+        assert scene.life().killed == [FIRST]
+        scene.life().report(Reports(report(Kind.FINISHED, FIRST, Reason.KILLED, seq=1, launcher=1, ended=4e9)))
+        await engine.runs.ended(1)
+        assert run.state is RunState.KILLED
+
+
 async def test_only_recovery_may_tell_of_what_is_held(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with at_work(tmp_path, Scene(default=1.0)):
         pass
