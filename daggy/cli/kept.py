@@ -154,9 +154,18 @@ class KeptRun(RunSource):
         """Return the plan by template."""
         return plan_as_json(self._run.plan)
 
-    def tasks(self, where: Mapping[str, str], states: Sequence[str], template: str, limit: int, cursor: int) -> Json:
+    def tasks(
+        self,
+        where: Mapping[str, str],
+        states: Sequence[str],
+        template: str,
+        limit: int,
+        cursor: int,
+        node: str = "",
+    ) -> Json:
         """Return a page of tasks."""
-        wanted = shapes.Filter(states_named(states), template, where)
+        places = shapes.places_of(self._places, node) if node else None
+        wanted = shapes.Filter(states_named(states), template, where, places)
         page = shapes.as_json(shapes.tasks(self._run, wanted, cursor, limit))
         return {"items": page["items"], "next": None if page["next"] is None else str(page["next"])}
 

@@ -60,9 +60,17 @@ class ServedRun(RunSource):
         """Return the plan by template."""
         return self.client.graph(self.id)
 
-    def tasks(self, where: Mapping[str, str], states: Sequence[str], template: str, limit: int, cursor: int) -> Json:
+    def tasks(
+        self,
+        where: Mapping[str, str],
+        states: Sequence[str],
+        template: str,
+        limit: int,
+        cursor: int,
+        node: str = "",
+    ) -> Json:
         """Return a page of tasks."""
-        filters = {"param": _pairs(where), "state": split(states), "template": template}
+        filters = {"param": _pairs(where), "state": split(states), "template": template, "node": node}
         return self.client.tasks(self.id, **filters, limit=limit, cursor=cursor or None)
 
     def chosen(

@@ -49,8 +49,18 @@ class RunSource(abc.ABC):
         """Return the plan by template."""
 
     @abc.abstractmethod
-    def tasks(self, where: Mapping[str, str], states: Sequence[str], template: str, limit: int, cursor: int) -> Json:
-        """Return a page of tasks, ascending by index, from the index `cursor` on."""
+    def tasks(
+        self,
+        where: Mapping[str, str],
+        states: Sequence[str],
+        template: str,
+        limit: int,
+        cursor: int,
+        node: str = "",
+    ) -> Json:
+        """Return a page of tasks, ascending by index, from the index `cursor` on; of a `node` those that are or ended
+        there.
+        """
 
     @abc.abstractmethod
     def chosen(

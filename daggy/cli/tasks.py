@@ -19,6 +19,7 @@ from daggy.cli.target import Target, target_options
     shell_complete=complete.templates,
     help="List only tasks of this template.",
 )
+@click.option("--node", metavar="NODE", default="", help="List only tasks that are at this machine, or ended there.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), metavar="N", default=100, show_default=True, help="List at most N."
 )
@@ -31,12 +32,13 @@ def tasks(
     where: dict[str, str],
     states: tuple[str, ...],
     template: str,
+    node: str,
     limit: int,
     cursor: int,
     as_json: bool,
 ) -> None:
     """List the tasks of RUN, an id or 'last', ascending by index."""
-    page = target.source().open(which).tasks(where, states, template, limit, cursor)
+    page = target.source().open(which).tasks(where, states, template, limit, cursor, node)
     if as_json:
         text.print_json(page)
         return

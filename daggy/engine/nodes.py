@@ -18,6 +18,7 @@ from daggy.engine.shares import MachineUse
 from daggy.engine.state import EngineState
 from daggy.errors import ConflictError, NoRoomError, NotFoundError
 from daggy.executor import GiveUp, Machine, Node, NodeState
+from daggy.run.run import Run
 
 LOG = logging.getLogger("daggy.engine")
 
@@ -108,6 +109,16 @@ class Nodes:
                 f"pool '{pool}' has no node '{name}'; 'daggy nodes --pool {pool}' lists those there are"
             )
         return nodes[name]
+
+    def has(self, run: Run, node: str) -> set[int]:
+        """Return the tasks of a run that are at a node, which is named by its name or as POOL/NAME."""
+        flights = self.state.flights
+        return {
+            index
+            for link in self.state.dispatcher.links.values()
+            for (run_id, version), index, name in flights.of_pool(link.pool)
+            if (run_id, version) == (run.id, run.version) and node in (name, f"{link.pool.name}/{name}")
+        }
 
     def drain(self, pool: str, name: str, *, on: bool) -> NodeStatus:
         """Have a node take nothing new, until it may again: what runs there goes on, what waits there comes back.

@@ -41,16 +41,24 @@ async def list_tasks(
     template: str = "",
     param: list[str] | None = None,
     name: str = "",
+    node: str = "",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response[TaskPage]:
-    """List tasks of a run, ascending by index: of a template, in states, with values of parameters (`param=k:v`)."""
-    run = await service_of(request).engine.runs.find(run_id)
+    """List tasks of a run, ascending by index: of a template, in states, with values of parameters (`param=k:v`), that
+    are at a node, or ended there (`node=NAME` or `node=POOL/NAME`).
+    """
+    engine = service_of(request).engine
+    run = await engine.runs.find(run_id)
     try:
         wanted = [shapes.task_state(text) for text in task_state or ()]
     except ValueError as error:
         raise UsageError(str(error)) from error
-    matching = shapes.Filter(wanted, template, pairs(param, "param"))
+    places, there = None, set[int]()
+    if node:
+        listed = [(one.pool, one.name) for one in engine.nodes.listed()]
+        places, there = shapes.places_of(engine.place_names(), node, listed), engine.nodes.has(run, node)
+    matching = shapes.Filter(wanted, template, pairs(param, "param"), places, there)
     after = number_of(cursor) or 0
     page = _named(run, name, matching, after) if name else shapes.tasks(run, matching, after, limit)
     following = None if page.next is None else str(page.next)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from itertools import islice
 from typing import Any
 
 import attrs
 import numpy as np
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
 from daggy.attempt import Reason, Rows, RunState, State
@@ -102,11 +102,21 @@ class AttemptShape:
 
 @frozen
 class Filter:
-    """Which tasks a page shows: in one of these states, of this template, with these texts of parameters."""
+    """Which tasks a page shows.
+
+    Args:
+        states: Those in one of these; none: in any.
+        template: Those of this template; empty: of any.
+        where: Those with these texts of parameters.
+        places: Those whose last attempt ended at one of these places; None: anywhere.
+        there: Of those in flight the ones that are at one of these places.
+    """
 
     states: Sequence[State] = ()
     template: str = ""
     where: Mapping[str, str] = field(factory=dict)
+    places: Collection[int] | None = None
+    there: Collection[int] = ()
 
 
 @frozen
@@ -116,6 +126,9 @@ class Page:
     items: Sequence[TaskShape]
     next: int | None
 
+
+PIECE_OF_PLACES = 1000
+"""Tasks whose attempts are looked up at once."""
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
@@ -251,6 +264,9 @@ def matches(run: Run, matching: Filter, after: int = 0) -> Iterator[int]:
     Raises:
         UsageError: there is no such template, parameter or value.
     """
+    if matching.places is not None:
+        yield from _placed(run, matches(run, evolve(matching, places=None), after), matching)
+        return
     table = _table(matching.states)
     if matching.template:
         yield from _of_template(run, matching, table, after)
@@ -259,6 +275,36 @@ def matches(run: Run, matching: Filter, after: int = 0) -> Iterator[int]:
     for block in run.plan.blocks:
         if block.stop > after and run.frontier.counts[block.number][table].any():
             yield from _of_block(run, block, matching, table, after)
+
+
+def places_of(places: Places, node: str, there: Iterable[tuple[str, str]] = ()) -> list[int]:
+    """Return the numbers of the places that are a node, named by its name or as POOL/NAME.
+
+    Args:
+        places: All places.
+        node: The node.
+        there: Pools and names of the nodes of this moment.
+
+    Raises:
+        UsageError: there is no such node, and nothing has ever run on one.
+    """
+    found = [number for number, (pool, host) in places.items() if node in (host, f"{pool}/{host}")]
+    if not found and not any(node in (name, f"{pool}/{name}") for pool, name in there):
+        raise UsageError(f"nothing has run on a node '{node}'; 'daggy nodes' lists those there are")
+    return found
+
+
+def _placed(run: Run, indexes: Iterator[int], matching: Filter) -> Iterator[int]:
+    """Yield those of some tasks that are, or ended, at the wanted places."""
+    wanted, there = np.array(sorted(matching.places or ()), np.uint16), set(matching.there)
+    while piece := list(islice(indexes, PIECE_OF_PLACES)):
+        chosen = np.array(piece, np.int64)
+        last = run.frontier.last[chosen].astype(np.int64)
+        is_there = np.fromiter((index in there for index in piece), np.bool_, len(piece))
+        has_ended = (last > 0) & ~states.IS_IN_FLIGHT[run.frontier.state[chosen]]
+        rows = run.ledger.rows(last[has_ended] - 1)
+        is_there[has_ended] |= np.isin(rows["place"], wanted)
+        yield from chosen[is_there].tolist()
 
 
 def _of_template(run: Run, matching: Filter, table: _Table, after: int) -> Iterator[int]:

@@ -114,3 +114,26 @@ def test_wrong_words_about_nodes_are_refused_with_what_there_is(server: Server) 
         ["POOL", "NODE", "STATE"],
         ["default", NODE, "up"],
     ]
+
+
+def test_tasks_are_listed_by_where_they_are_or_ended(server: Server) -> None:
+    run = server.submit({"done": shell("true")})
+    assert server.ended(run)["state"] == "completed"
+    gated_run = gated(server, 3)
+    server.until(lambda: began(server) == 1 and node_of(server)["running"] == 1)
+    assert [one["name"] for one in server.get(f"/runs/{run}/tasks", node=NODE)["items"]] == ["done"]
+    there = server.get(f"/runs/{gated_run}/tasks", node=f"default/{NODE}", state="running")["items"]
+    assert [one["state"] for one in there] == ["running"]
+    assert server.api("GET", f"/runs/{run}/tasks", params={"node": "other"}).status_code == 400
+    place = ("--dir", str(server.directory))
+    listed = command("tasks", str(run), "--node", NODE, *place, cwd=server.directory)
+    assert listed.stdout.splitlines()[1].split()[:3] == ["0", "done", "completed"]
+    (server.directory.parent / "gate").touch()
+    server.ended(gated_run)
+    assert server.stop() == 0
+    kept = command("tasks", str(gated_run), "--node", NODE, "--json", *place, cwd=server.directory)
+    assert len(json.loads(kept.stdout)["items"]) == 3
+    unknown = command("tasks", str(run), "--node", "other", *place, cwd=server.directory)
+    assert (unknown.returncode, unknown.stderr) == (
+        2, "nothing has run on a node 'other'; 'daggy nodes' lists those there are\n",
+    )  # fmt: skip
