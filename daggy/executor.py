@@ -141,6 +141,8 @@ class Launches:
     Tasks beyond the width wait their turn at the launcher. A lane is a number for one vector of resource `needs`, those
     of one task: the engine sees to it that the widths of all lanes of a machine fit its totals, and lowers a width only
     when nothing of the lane waits there.
+
+    `directory` is the run's own, absolute: a relative directory of a task was joined to it.
     """
 
     run: int
@@ -151,6 +153,7 @@ class Launches:
     width: int
     launches: Sequence[Launch]
     needs: Mapping[str, float] = field(factory=dict)
+    directory: str = ""
 
 
 @frozen

@@ -141,7 +141,8 @@ class Dispatcher:
         self.flights.sent((run.id, run.version), sent, slot)
         share.moved = now.mono
         needs = dict(share.needs)
-        link.ask(Launches(run.id, run.version, self.epoch, machine.name, share.lane, share.width, launches, needs))
+        lane, width, own = share.lane, share.width, run.plan.spec.directory
+        link.ask(Launches(run.id, run.version, self.epoch, machine.name, lane, width, launches, needs, own))
 
     def adopt(self, link: PoolLink, run: Run, unended: Iterable[tuple[Ticket, int, bool]]) -> None:
         """Account for tasks that an earlier engine handed out, wanted or not.

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from daggy.attempt import Kind, Rows, joined
 from daggy.errors import DirectoryError, UnavailableError
-from daggy.executor import Machine, Site
+from daggy.executor import Launches, Machine, Site
 from daggy.launcher import dead_launchers, frames, logs, spool
 from daggy.launcher.frames import Key
 from daggy.launcher.homecoming import FETCH_BYTES
@@ -102,8 +102,9 @@ class FarHost(Host):
         terms: What their tasks have in common.
         directory: Where things are kept there, as configured.
         way: Leads to it.
-        fetch_bytes: The most that an attempt may have written for its output to be copied here.
         lease: Seconds without a word after which launchers there end what they run.
+        fetch_bytes: The most that an attempt may have written for its output to be copied here.
+        work: The directory there that stands for a run's own; empty: it has the same name there.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class FarHost(Host):
         way: Way,
         lease: float,
         fetch_bytes: int = FETCH_BYTES,
+        work: str = "",
     ) -> None:
         """Keep what is given; it is away until `begin`."""
         super().__init__(machine, 1)
@@ -125,6 +127,7 @@ class FarHost(Host):
         self._terms, self._directory, self._totals = terms, directory, dict(machine.totals or {})
         self._mux: Mux | None = None
         self._root = self._boot = ""
+        self._work, self._runs = work, list[int]()
         self.numbers: list[int] = []
         """Launchers that had left anything there when the line began."""
 
@@ -140,6 +143,9 @@ class FarHost(Host):
         except RelayError as error:
             raise UnfitError(str(error)) from None
         self._mux, self._root, self._boot, self.numbers = mux, said["root"], said["boot"], said["launchers"]
+        if self._work == "~" or self._work.startswith("~/"):
+            self._work = said["home"] + self._work[1:]
+        self._runs = said["runs"]
         totals = {name: float(amount) for name, amount in said["resources"].items()} | self._totals
         self.machine = evolve(self.machine, totals=totals)
         self.most = max(1, min(int(totals.get("cores", 1.0)), said["resources"]["cores"]))
@@ -182,6 +188,9 @@ class FarHost(Host):
                 found.dead.append(remains)
             else:
                 await self._ask("forget", number=number)
+        for run in self._runs:  # it may have been away when they were removed
+            if self.keeps and not (self.site.directory / "runs" / str(run)).exists():
+                self.forget_run(run)
         return found
 
     async def _meet(self, number: int, epoch: int | None) -> Met | None:
@@ -287,8 +296,21 @@ class FarHost(Host):
         if self._mux is not None and not self._mux.is_closed:
             self._mux.send(0, frames.frame("q", {"id": 0, "op": "forget", "number": number}))
 
+    def moved(self, batch: Launches) -> Launches:
+        """Return launches as they are to start there: in `work` in place of their run's own directory, or below it."""
+        own = batch.directory.rstrip("/")
+        if not self._work or not batch.directory:
+            return batch
+        launches = [
+            one._replace(directory=self._work + one.directory[len(own) :])
+            if one.directory == own or one.directory.startswith(own + "/")
+            else one
+            for one in batch.launches
+        ]
+        return evolve(batch, launches=launches)
+
     def forget_run(self, run: int) -> None:
-        """Have the outputs of a run removed; a machine that is away keeps them until it is asked again."""
+        """Have the outputs of a run removed; a machine that is away keeps them until it is met again."""
         if self._mux is not None and not self._mux.is_closed:
             self._mux.send(0, frames.frame("q", {"id": 0, "op": "remove_run", "run": run}))
 

@@ -35,20 +35,25 @@ from daggy.launcher.numbers import claim, reserve
 from daggy.launcher.outstanding import Outstanding
 from daggy.launcher.remote import Remote
 
+AT_ONCE = 8
+"""Connecting costs this machine a process each, and some tenths of a second of its time."""
+
 
 class Fleet(Executor):
     """Runs tasks at launchers on hosts. A subclass has the settings, makes the hosts, and says what it cannot run."""
 
-    def __init__(self, site: Site, hosts: Sequence[Host]) -> None:
+    def __init__(self, site: Site, hosts: Sequence[Host], at_once: int = AT_ONCE) -> None:
         """Keep what is given; start nothing.
 
         Args:
             site: Whose hosts.
             hosts: One a machine, in the order of `machines`.
+            at_once: How many machines elsewhere are connected to at the same time.
         """
         self._site = site
         self._hosts: list[Host] = list(hosts)
         self._places = {host.machine.name: place for place, host in enumerate(self._hosts)}
+        self._turns = trio.CapacityLimiter(at_once)
         self._epoch = 0
         self._found: dict[int, Found] = {}  # by place, until it runs
         self._remotes: dict[int, Remote] = {}  # by place
@@ -83,7 +88,12 @@ class Fleet(Executor):
     @property
     def trouble(self) -> str:
         """Why no task can be started at this moment; empty if all is well."""
-        if self._fleet and self._remotes and not self.capacity():
+        if (
+            self._fleet
+            and self._remotes
+            and not self.capacity()
+            and all(one.standing.is_tried for one in self._remotes.values())
+        ):
             return "; ".join(f"{one.name} is {one.state.value}: {one.why}" for one in self.nodes()[:3])
         return next((one.trouble for one in self._fleet if one.trouble), "")
 
@@ -117,6 +127,7 @@ class Fleet(Executor):
             lambda: self._changed(),  # noqa: PLW0108 - it is set when the fleet runs
             partial(self._reserve, place),
             partial(self._owns, place),
+            self._turns,
         )
 
     def _on_reports(self, place: int, reports: Reports) -> None:
@@ -210,6 +221,12 @@ class Fleet(Executor):
                 member.on_leave()
             case Stop(immediate):
                 member.on_stop(immediate=immediate)
+
+    async def forget(self, run: int) -> None:
+        """Have the outputs of a run removed on machines elsewhere; those that are away are told when they are met."""
+        for host in self._hosts:
+            if isinstance(host, FarHost):
+                host.forget_run(run)
 
     async def read_log(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
         """Return a part of an attempt's output: from its launcher while it runs, else from where it was kept."""

@@ -53,6 +53,7 @@ class Remote:
         changed: Callable[[], None],
         claim: Callable[[], int],
         owns: Callable[[int], None],
+        turns: trio.CapacityLimiter,
     ) -> None:
         """Begin unconnected, with what an earlier engine sent there.
 
@@ -64,9 +65,10 @@ class Remote:
             changed: Called when the machine comes or goes.
             claim: Gives a number for a launcher.
             owns: Takes the numbers of launchers that are met there.
+            turns: Bounds how many machines are connected to at the same time.
         """
         self.host, self._epoch = host, epoch
-        self._report, self._claim, self._owns = report, claim, owns
+        self._report, self._claim, self._owns, self._turns = report, claim, owns, turns
         self.sent = sent
         """What it has."""
         self._acked: dict[int, int] = {}
@@ -137,12 +139,13 @@ class Remote:
         return None
 
     async def _serve(self) -> None:
-        mux = Mux(await self.host.way.dial())
-        try:
-            await mux.greet()
-        except BaseException:
-            await mux.drop()
-            raise
+        async with self._turns:
+            mux = Mux(await self.host.way.dial())
+            try:
+                await mux.greet()
+            except BaseException:
+                await mux.drop()
+                raise
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mux.run)
             said = await self.host.begin(mux)
@@ -237,7 +240,7 @@ class Remote:
         if trouble or self._launchers is None:
             self._recall(keys)
             return
-        self._launchers.on_launches(batch)
+        self._launchers.on_launches(self.host.moved(batch))
 
     def withdraw(self, tickets: Iterable[Ticket], command: Callable[[list[Key]], bytes]) -> None:
         """Give back those of these tasks that have not started; `command` does so, and more, at a launcher."""

@@ -14,6 +14,8 @@ from daggy.executor import NodeState
 
 LOG = logging.getLogger("daggy.launcher")
 
+NOT_YET = "not connected yet"
+"""Why a machine is silent that has not been tried."""
 LEAST_OFFSET = 0.05
 """Seconds by which clocks may differ unnoticed."""
 
@@ -34,7 +36,12 @@ class Standing:
     changed: Callable[[], None]
     state: NodeState = NodeState.SILENT
     since: float = field(factory=time.time)
-    why: str = "not connected yet"
+    why: str = NOT_YET
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether it has been connected to, or could not be."""
+        return self.why != NOT_YET
 
     def become(self, state: NodeState, why: str = "") -> None:
         """Change to a state."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from daggy.launcher.line import AwayError, UnfitError
+
+_NO_PROGRAM = re.compile(r"^.*(?:not found|unknown command|no such file).*$", re.IGNORECASE | re.MULTILINE)
 
 SSH_FAILED = 255
 """The exit code of ssh when it is ssh that failed."""
@@ -24,7 +28,8 @@ def explained(by_hand: str, code: int, words: str, heard: bytes) -> AwayError | 
     if code < 0:
         return AwayError(f"ssh was ended by signal {-code}")
     if code == 127 or "command not found" in said.lower():
-        return UnfitError(f'{last or "no Python was found there"}; set "python" of the pool')
+        line = _NO_PROGRAM.search(said)
+        return UnfitError(f'{line[0].strip() if line else "no Python was found there"}; set "python" of the pool')
     if " is too old: " in last:
         return UnfitError(f'{last}; set "python" of the pool')
     if code == 0:

@@ -23,7 +23,7 @@ class SshExecutor(Fleet):
     def __init__(self, settings: SshSettings, site: Site) -> None:
         """Keep what is given; connect to nothing."""
         self._settings = settings
-        super().__init__(site, [self._host(host, site) for host in settings.machines])
+        super().__init__(site, [self._host(host, site) for host in settings.machines], settings.at_once)
 
     def _host(self, host: SshHost, site: Site) -> FarHost:
         settings = self._settings
@@ -37,6 +37,7 @@ class SshExecutor(Fleet):
             SshWay(settings, host),
             seconds(settings.lease),
             settings.fetch_bytes,
+            settings.work,
         )
 
     @property
@@ -47,7 +48,7 @@ class SshExecutor(Fleet):
     @property
     def placement(self) -> Literal["pack", "spread"]:
         """Return what the pool says."""
-        return self._settings.place
+        return "pack" if self._settings.place == "pack" else "spread"
 
     def check(self, work: Work) -> Iterable[Problem]:
         """Return what this executor does not know: options, and ways of running that are not a process."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from attrs import Attribute, field, frozen
+
+from daggy.launcher.fleet import AT_ONCE
+from daggy.launcher.homecoming import FETCH_BYTES
 
 _HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[^\]\s]+\]|[^:\s]+|[^\s]*:[^\s]*:[^\s]*)(?::(?P<port>\d+))?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -32,6 +35,11 @@ def _one_of(*allowed: str) -> Callable[[object, Any, str], None]:
 def _one_line(_: object, attribute: Attribute[str], value: str) -> None:
     if "\n" in value or "\0" in value:
         raise ValueError(f"'{attribute.name}' must be one line")
+
+
+def _absolute(_: object, attribute: Attribute[str], value: str) -> None:
+    if value and not value.startswith("/") and value != "~" and not value.startswith("~/"):
+        raise ValueError(f"'{attribute.name}' must be absolute or begin with ~/, not {value!r}")
 
 
 def _duration(_: object, attribute: Attribute[str], value: str) -> None:
@@ -99,6 +107,7 @@ class SshSettings:
         hosts: The machines.
         targets: More of them; earlier configurations call them so.
         directory: Where Daggy keeps what it needs on them, on a local disk of theirs; `~` is understood.
+        work: The directory there that stands for the spec's; empty: the spec's is there, under the same name.
         python: Their Python, 3.8 or newer, as a shell there understands it.
         setup: A line for the login shell there, run before anything else each time that a host is connected.
         environment: Variables of every task, under those of its spec.
@@ -108,12 +117,14 @@ class SshSettings:
         host_keys: "known": a host whose key SSH does not know is refused; "accept-new": its key is accepted once.
         lease: How long tasks go on there without a word from here, such as "15m".
         fetch_bytes: The most that an attempt may have written for its output to be copied here once it has ended.
+        at_once: How many of them are connected to at the same time.
         place: "spread": a task goes where there is most room; "pack": to the first host with room.
     """
 
     hosts: tuple[SshHost, ...] = ()
     targets: tuple[SshHost, ...] = ()
     directory: str = field(default="~/.cache/daggy", validator=_one_line)
+    work: str = field(default="~", validator=_absolute)
     python: str = field(default="python3", validator=_one_line)
     setup: str = field(default="", validator=_one_line)
     environment: Mapping[str, str] = field(factory=dict)
@@ -122,8 +133,9 @@ class SshSettings:
     ssh: tuple[str, ...] = ()
     host_keys: str = field(default="known", validator=_one_of("known", "accept-new"))
     lease: str = field(default="15m", validator=_duration)
-    fetch_bytes: int = field(default=1 << 18, validator=_least(0))
-    place: Literal["spread", "pack"] = "spread"
+    fetch_bytes: int = field(default=FETCH_BYTES, validator=_least(0))
+    at_once: int = field(default=AT_ONCE, validator=_least(1))
+    place: str = field(default="spread", validator=_one_of("spread", "pack"))
 
     def __attrs_post_init__(self) -> None:
         """Refuse a pool without hosts, and hosts that cannot be told apart."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 
 from daggy.launcher import bundle, command_line
@@ -9,12 +10,22 @@ from daggy.launcher.line import Line, Way
 from daggy_ssh.complaints import explained
 from daggy_ssh.settings import SshHost, SshSettings
 
-FIRST = ("-T", "-x", "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ClearAllForwardings=yes")
+FIRST = (
+    "-T",
+    "-x",
+    "-o",
+    "BatchMode=yes",
+    "-o",
+    "ControlMaster=no",
+    "-o",
+    "ClearAllForwardings=yes",
+    "-o",
+    "RemoteCommand=none",
+)
 """What must hold. It never asks; and it is never a master, which would live on, though it may use one: somebody with a
 second factor opens it by hand."""
 LAST = (
     "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3",
-    "-o", "RemoteCommand=none",
 )  # fmt: skip
 """What holds unless the pool's own arguments, which come before it, say otherwise."""
 
@@ -51,7 +62,7 @@ class SshWay(Way):
     async def dial(self) -> Line:
         """Return a line to a relay that is being started there."""
         program = bundle.relay(self._settings.directory)
-        by_hand = " ".join(["ssh", *self._settings.ssh, *destination(self._host), "true"])
+        by_hand = shlex.join(["ssh", *self._settings.ssh, *destination(self._host), "true"])
         return await command_line.start(
             command(self._settings, self._host, program), program, partial(explained, by_hand)
         )

@@ -67,7 +67,7 @@ async def remote(
 ) -> AsyncIterator[tuple[Rig, LocalWay]]:
     """Run a fleet of one machine elsewhere; it is up."""
     state, far = directory / "state", directory / "far"
-    state.mkdir(exist_ok=True)
+    (state / "runs" / "7" / "packs").mkdir(parents=True, exist_ok=True)  # as an engine does
     way = LocalWay(far)
     fleet = FarFleet(site(state, durable=durable), way, lease=lease, cores=cores)
     async with at_work_with(fleet, directory, epoch) as at_work:

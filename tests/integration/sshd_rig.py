@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -76,7 +78,9 @@ class Sshd:
         """The processes that serve those who are logged in."""
         assert self.process is not None
         pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        with contextlib.suppress(FileNotFoundError):
+            return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return []
 
     def stop(self) -> None:
         """Listen no more; sessions go on."""
@@ -89,6 +93,7 @@ class Sshd:
         return {
             "hosts": [self.host()],
             "directory": str(self.directory / "far"),
+            "work": "",
             "ssh": ["-F", "none", "-o", f"UserKnownHostsFile={self.known}"],
             **more,
         }
@@ -107,4 +112,8 @@ def sshd(directory: Path) -> Iterator[Sshd]:
     try:
         yield server
     finally:
+        sessions = server.sessions
         server.stop()
+        for pid in sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

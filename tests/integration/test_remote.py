@@ -172,7 +172,6 @@ async def test_recalled_tasks_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.trio
 async def test_small_outputs_come_home_and_outlive_their_machine(tmp_path: Path) -> None:
-    (tmp_path / "state" / "runs" / "7" / "packs").mkdir(parents=True)
     async with remote(tmp_path) as (at_work, _):
         for index in range(3):
             await at_work.run("sh", "-c", f"echo out {index}; echo err >&2; exit {index}", index=index)

@@ -61,7 +61,7 @@ class Store:
         return {
             "pid": os.getpid(), "root": self.root, "host": os.uname().nodename, "boot": boot_id(),
             "wall": "%.6f" % time.time(), "free": disk.f_bavail * disk.f_frsize, "launchers": self.launchers(),
-            "resources": measured(),
+            "resources": measured(), "home": os.path.expanduser("~"), "runs": self.runs(),
         }  # fmt: skip
 
     def ping(self) -> dict[str, Any]:
@@ -77,6 +77,11 @@ class Store:
         """Return the numbers of the launchers that have left anything here."""
         names = [name for name in os.listdir(self.root + "/launchers") if name.isdigit()]
         return sorted(int(name) for name in names if os.listdir("%s/launchers/%s" % (self.root, name)))
+
+    def runs(self) -> list[int]:
+        """Return the runs of which there are outputs here."""
+        folder = self.root + "/runs"
+        return [int(name) for name in os.listdir(folder) if name.isdigit()] if os.path.isdir(folder) else []
 
     def claim(self, number: int) -> str:
         """Make a launcher's folder, with the lock that it takes; return its path."""
