@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
 from attrs import field, frozen
 
 from daggy.cli.origin import Origin
@@ -59,15 +58,11 @@ class Call:
             origin: Where the command line was first called for this run; None: it is now.
         """
         origin = origin or self.origin(None)
-        document = overlay(self.document, directory=str(origin.path) if origin else "")
-        members: dict[str, object] = msgspec.json.decode(document.raw, type=dict[str, msgspec.Raw])
-        if origin:
-            members |= origin.members()
-        if self.document.name:
-            members.setdefault("name", self.document.name)
+        others: dict[str, object] = dict(origin.members()) if origin else {}
         if self.max_failures is not None:
-            members["max_failures"] = self.max_failures
-        return msgspec.json.encode(members)
+            others["max_failures"] = self.max_failures
+        directory = str(origin.path) if origin else ""
+        return overlay(self.document, directory=directory, name=self.document.name, others=others).raw
 
     def planned(self) -> Plan:
         """Return the plan of the spec, which is the same wherever it is called.

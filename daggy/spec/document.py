@@ -113,6 +113,8 @@ def overlay(
     tags: Mapping[str, str] | None = None,
     templating: str = "",
     directory: str = "",
+    name: str = "",
+    others: Mapping[str, object] | None = None,
 ) -> Document:
     """Return a document with some of its top-level members replaced.
 
@@ -122,17 +124,19 @@ def overlay(
         tags: Added to the document's.
         templating: Replaces the document's.
         directory: The first directory of the run: the document's own resolves against it.
+        name: The run's if the document gives none.
+        others: Further members.
 
     Raises:
         SpecError: the document is not JSON, or those members are no objects.
     """
-    if not (parameters or tags or templating or directory):
+    if not (parameters or tags or templating or directory or name or others):
         return document
     members = _members(document)
     if parameters:
         merged = _plain_member(members, "parameters", document)
-        for name, texts in parameters.items():
-            spelling = next((key for key in merged if bare(key) == bare(name)), name)
+        for parameter, texts in parameters.items():
+            spelling = next((key for key in merged if bare(key) == bare(parameter)), parameter)
             merged[spelling] = [parse_value(text) for text in texts]
         members["parameters"] = merged
     if tags:
@@ -142,6 +146,9 @@ def overlay(
     if directory:
         given = decode(_json(members.get("directory", "")))
         members["directory"] = str(Path(directory, given)) if isinstance(given, str) else given
+    members |= others or {}
+    if name:
+        members.setdefault("name", name)
     return evolve(document, raw=encode(members))
 
 
