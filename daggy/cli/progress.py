@@ -180,6 +180,7 @@ def busiest(run: Run, most: int) -> Iterator[TemplateShape]:
     rest = np.full(len(counts), 3)
     for rank, codes in ((2, (states.WAITING,)), (1, (states.QUEUED, states.DELAYED)), (0, states.IN_FLIGHT)):
         rest[counts[:, list(codes)].any(axis=1)] = rank
+    rest[list(run.plan.replaced)] = 4
     blocks = [run.plan.blocks[number] for number in np.argsort(rest, kind="stable")[:most].tolist()]
     yield from sorted(template_shapes(run, blocks), key=_rank)[:most]
 
@@ -192,4 +193,4 @@ def _rank(template: TemplateShape) -> int:
 def _rows(run: Run) -> int:
     """Return the number of rows of a table of all templates."""
     separate = separate_blocks(run.plan)
-    return sum(block.size if block.number in separate else 1 for block in run.plan.blocks)
+    return sum(block.size if block.number in separate else 1 for block in run.plan.current)

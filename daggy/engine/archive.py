@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import trio
 from attrs import define, field
 
@@ -14,7 +13,7 @@ from daggy.engine.intake.reading import Intake
 from daggy.engine.state import EngineState
 from daggy.errors import NotFoundError
 from daggy.run.replay import replay
-from daggy.run.run import Run
+from daggy.run.run import Run, places_of
 from daggy.tracker import Attempts, History, RunFilter, RunRecord, Tracker, Version
 
 LARGE = 1 << 16
@@ -107,18 +106,13 @@ class Archive:
 def attempts_of(run: Run, index: int, tracker: Tracker) -> Sequence[tuple[int, Rows, str]]:
     """Return all ended attempts of a task that a tracker keeps, in order: version, row and message of each.
 
-    Earlier versions of the run's spec knew the task by other indexes.
+    Earlier versions of the run's spec, and earlier answers of its generator, knew the task by other indexes.
     """
     found: list[tuple[int, Rows, str]] = []
-    indexes = {run.version: index}
-    for version in sorted(run.translations, reverse=True):
-        changes = run.translations[version]
-        known = 0 <= index < changes.new.size  # what grew under the later version has no earlier index
-        here = int(changes.back(np.array([index], np.int64))[0]) if known else -1
-        indexes[version] = index = here
-    for wanted in {here for here in indexes.values() if here >= 0}:
+    places = set(places_of(run, index))
+    for wanted in {here for _, here in places}:
         for batch in tracker.attempts(run.id, 0, 1 << 30, wanted):
-            if indexes.get(batch.version) == wanted:
+            if (batch.version, wanted) in places:
                 found += [(batch.version, row, batch.messages.get(place, "")) for place, row in enumerate(batch.rows)]
     return sorted(found, key=lambda one: int(one[1]["attempt"]))
 

@@ -19,7 +19,7 @@ from daggy.engine.render import Failure, Renderer
 from daggy.engine.shares import Needs
 from daggy.executor import Executor, Kill, Launches, Recall, Request
 from daggy.run.run import Run
-from daggy.run.states import Now
+from daggy.run.states import REMOVED, Now
 
 STUCK_SECONDS = 0.1
 """Seconds without a start or an end at a launcher after which what waits there is recalled if others need the room."""
@@ -248,7 +248,7 @@ def _needs_of(run: Run, ticket: Ticket) -> Needs:
 
 def _ticket_of(run: Run, version: int, index: int) -> Ticket:
     """Return the ticket of what was handed out as this task of this version, whatever has become of the task."""
-    if version == run.version:
+    if version == run.version and run.frontier.state[index] != REMOVED:
         return run.ticket(index)
     return next(one for one in (*run.launched, *run.orphans) if (one.version, one.index) == (version, index))
 

@@ -17,7 +17,7 @@ from daggy.engine.held_reports import tickets_of
 from daggy.engine.state import EngineState
 from daggy.run.reports import on_reports, on_tick
 from daggy.run.run import Run
-from daggy.run.states import IS_IN_FLIGHT, Now
+from daggy.run.states import IS_IN_FLIGHT, REMOVED, Now
 
 IDLE_SECONDS = 1.0
 """Seconds between two turns while something is ready and finds no room: patience runs out meanwhile."""
@@ -148,14 +148,17 @@ def _without_earlier(run: Run, version: int, rows: Rows) -> Rows:
     """Leave out repeated reports of earlier attempts of tasks that are in flight again: those use nothing any more."""
     if version == run.version:
         index = np.minimum(rows["row"]["index"], run.plan.size - 1)
-        is_earlier = IS_IN_FLIGHT[run.frontier.state[index]] & (run.frontier.attempt[index] != rows["row"]["attempt"])
+        column = run.frontier.state[index]
+        is_earlier = IS_IN_FLIGHT[column] & (run.frontier.attempt[index] != rows["row"]["attempt"])
+        for place in np.flatnonzero(column == REMOVED).tolist():  # it may go on under another index
+            is_earlier[place] = _has_later(run, next(iter(tickets_of(rows[place : place + 1]))))
     else:
         is_earlier = np.fromiter((_has_later(run, ticket) for ticket in tickets_of(rows)), np.bool_, len(rows))
     return rows[~is_earlier] if is_earlier.any() else rows
 
 
 def _has_later(run: Run, ticket: Ticket) -> bool:
-    """Return whether the task of a ticket of an earlier version has another attempt in flight."""
+    """Return whether the task of a ticket has another attempt in flight that was launched under the same index."""
     if ticket in run.launched or ticket in run.orphans:
         return False
     place = ticket.version, ticket.index

@@ -17,6 +17,7 @@ from daggy.plan.generated_names import OuterNames, wait_for_own_generator
 from daggy.plan.levels import find_cycles, levels
 from daggy.plan.plans import PLAN_FORMAT, Plan
 from daggy.plan.scopes import Scope, scope_of
+from daggy.plan.translation import Translation, translation
 from daggy.plan.wiring import Vertices, needs, wire
 from daggy.spec.model import RunSpec, Template
 from daggy.spec.packed import PackedTemplates, names_of
@@ -34,21 +35,28 @@ def plan(spec: RunSpec) -> Plan:
     return _extend(Plan(spec, (), (), 0, f"daggy plan {PLAN_FORMAT}", (), (), ()), "", -1, spec)
 
 
-def grow(plan: Plan, origin: int, spec: RunSpec) -> Plan:
+def grow(plan: Plan, origin: int, spec: RunSpec, before: int = -1) -> Plan:
     """Return a plan with the tasks that a generator answered; it shares all blocks and gate arrays of the old one.
 
     Names in `parents` are looked up among the new tasks, then in the scopes around them, then in the run. A generator
-    may answer more than once: its earlier blocks stay, but names and `generated` refer to the new ones.
+    may answer more than once: its earlier blocks stay, but names and `generated` refer to the new ones, and `replaced`
+    says which tasks are the same.
 
     Args:
         plan: What there was.
         origin: Index of the generator task.
         spec: Its answer. May be without tasks.
+        before: Its index when it gave the answer that this one replaces, if that was another.
 
     Raises:
         SpecError: as for `plan`; also children that exist already, and parents that wait for the generator.
     """
-    return _extend(plan, plan.name(origin), origin, spec)
+    scope = plan.name(origin)
+    made = _extend(plan, scope, origin, spec)
+    earlier = plan.generated.get(origin if before < 0 else before, ())
+    if not earlier:
+        return made
+    return evolve(made, replaced={**plan.replaced, **_replaced(plan, made, scope, earlier)})
 
 
 @frozen(eq=False)
@@ -153,6 +161,16 @@ def _assemble(
         generated={**plan.generated, **grown},
         scopes=_with_scope(plan.scopes, scope, blocks),
     )
+
+
+def _replaced(plan: Plan, made: Plan, scope: str, earlier: Sequence[int]) -> dict[int, Translation | None]:
+    """Return what becomes of the blocks of an earlier answer, and of what its generators generated."""
+    inner = f"{scope}/"
+    within = (found for name, found in plan.scopes.items() if name.startswith(inner))
+    gone = dict.fromkeys((block.number for found in within for block in found.blocks()), None)
+    new = made.scopes[scope]
+    partners = ((plan.blocks[number], new.partner(plan.blocks[number])) for number in earlier)
+    return gone | {old.number: None if to is None else translation(old, to) for old, to in partners}
 
 
 def _with_scope(scopes: Mapping[str, Scope], scope: str, blocks: Sequence[Block]) -> dict[str, Scope]:

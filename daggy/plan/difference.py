@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -73,15 +73,12 @@ class Difference:
 
     def cause(self, number: int) -> str:
         """Return in one text what changed in a block of `new`; empty if nothing did."""
-        causes = Counter(self.why[number].values())
-        if len(causes) <= 1:
-            return next(iter(causes), "")
-        return "definition or parents changed"
+        return _one_cause(self.why[number])
 
     def rows(self) -> list[DifferenceRow]:
         """Return what becomes of each template's tasks, in the order of the new plan, then those removed."""
-        rows = [row for block in self.new.blocks for row in self._block_rows(block)]
-        lost = (block for block in self.old.blocks if partner(self.old, self.new, block) is None)
+        rows = [row for block in self.new.current for row in self._block_rows(block)]
+        lost = (block for block in self.old.current if partner(self.old, self.new, block) is None)
         return rows + [DifferenceRow(_name(block), 0, 0, block.size, 0) for block in lost]
 
     def _block_rows(self, block: Block) -> list[DifferenceRow]:
@@ -108,6 +105,13 @@ class Difference:
         return rows
 
 
+def _one_cause(why: Why) -> str:
+    causes = Counter(why.values())
+    if len(causes) <= 1:
+        return next(iter(causes), "")
+    return "definition or parents changed"
+
+
 def _name(block: Block) -> str:
     return group_name(block) if block.explicit else block.full(block.templates[0].name)
 
@@ -125,15 +129,29 @@ def difference(old: Plan, new: Plan) -> Difference:
     for block in new.blocks:
         before = partner(new, old, block)
         found = None if before is None else forth[before.number]
-        if before is None or found is None:
-            is_changed, causes = _unchanged(block)
-        elif isinstance(found, RowTranslation):
-            is_changed, causes = _explicit_change(versions, found, before, block)
-        else:
-            is_changed, causes = _product_change(versions, before, block)
+        is_changed, causes = _unchanged(block) if found is None else _change(versions, found, block)
         changed.append(is_changed)
         why.append(causes)
     return Difference(old, new, forth, backward, tuple(changed), tuple(why))
+
+
+def changed_by_answer(plan: Plan, earlier: Iterable[int]) -> Iterator[tuple[Block, Changed, str]]:
+    """Yield the blocks that took the place of these of an earlier answer: which of their tasks changed, and what did.
+
+    Tasks that were not there before have not changed, but for those of a product block, which changes as a whole.
+    """
+    versions = Versions(plan, plan, partial(translation.present, plan))
+    for number in earlier:
+        found = plan.replaced[number]
+        if found is not None:
+            is_changed, why = _change(versions, found, found.target)
+            yield found.target, is_changed, _one_cause(why)
+
+
+def _change(versions: Versions, found: Translation, new: Block) -> tuple[Changed, Why]:
+    if isinstance(found, RowTranslation):
+        return _explicit_change(versions, found, found.source, new)
+    return _product_change(versions, found.source, new)
 
 
 def _translations(plan: Plan, other: Plan) -> tuple[Translation | None, ...]:

@@ -43,8 +43,9 @@ def _full_name(block: Block) -> str:
     return block.full(block.templates[0].name)
 
 
-def _text(plan: Plan, added: Indexes, old: Plan, removed: Indexes) -> str:
-    return text_of(_some(plan, added), _some(old, removed))
+def tasks_text(plan: Plan, added: Indexes, removed: Indexes) -> str:
+    """Describe which tasks of a plan were added to some parents, and which removed."""
+    return text_of(_some(plan, added), _some(plan, removed))
 
 
 def _some(plan: Plan, indexes: Indexes) -> list[str]:

@@ -6,6 +6,7 @@ import bisect
 import heapq
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import field, frozen
@@ -17,6 +18,9 @@ from daggy.plan.blocks import Block, Indexes
 from daggy.plan.gates import GateArray
 from daggy.plan.scopes import Place, Scope
 from daggy.spec.model import RunSpec, Template, Value, Values
+
+if TYPE_CHECKING:
+    from daggy.plan.translation import Translation
 
 PLAN_FORMAT = 1
 """Version of the order of indexes: raised whenever the same spec would give other indexes, gates or digests."""
@@ -40,6 +44,8 @@ class Plan:
         need: By block: the number of gates in front of each task; an array by row if it is explicit.
         generated: Index of a generator task to the numbers of the blocks that its last answer came to.
         scopes: Generator task's name to the templates that it answered; the spec's own are in "".
+        replaced: By number of a block of an earlier answer: where its tasks are in the answer that took its place;
+            None: nowhere. Names refer to no such block.
     """
 
     spec: RunSpec
@@ -52,6 +58,13 @@ class Plan:
     need: tuple[int | NDArray[np.unsignedinteger], ...] = field(repr=False)
     generated: Mapping[int, tuple[int, ...]] = field(factory=dict)
     scopes: Mapping[str, Scope] = field(factory=dict, repr=False)
+    replaced: Mapping[int, Translation | None] = field(factory=dict, repr=False)
+
+    @cached_property
+    def current(self) -> tuple[Block, ...]:
+        """Return the blocks whose tasks are part of the run: without those of earlier answers of generators."""
+        replaced = self.replaced
+        return tuple(block for block in self.blocks if block.number not in replaced) if replaced else self.blocks
 
     @cached_property
     def starts(self) -> list[int]:
@@ -188,8 +201,8 @@ class Plan:
         return indexes[:0] if empty else indexes
 
     def edges(self) -> int:
-        """Return the number of dependencies between tasks, computed without visiting each."""
-        return sum(array.edges() for array in self.arrays)
+        """Return the number of dependencies that specs and answers name, computed without visiting each."""
+        return sum(array.edges() for array in self.arrays if array.targets[0] not in self.replaced)
 
 
 def _listed(parameters: Sequence[str]) -> str:

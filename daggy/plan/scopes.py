@@ -28,6 +28,16 @@ class Scope:
         row = -1 if self.explicit is None else self.explicit.rows.get(name, -1)
         return (self.explicit, row) if self.explicit is not None and row >= 0 else None
 
+    def partner(self, block: Block) -> Block | None:
+        """Return the block that holds the same template, or all without parameters, as one of another scope."""
+        return self.explicit if block.explicit else self.products.get(block.templates[0].name)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks."""
+        yield from self.products.values()
+        if self.explicit is not None:
+            yield self.explicit
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the templates."""
         return chain(self.products, () if self.explicit is None else self.explicit.rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,16 +46,62 @@ def group_name(block: Block) -> str:
 
 def summary(plan: Plan) -> list[SummaryRow]:
     """Return a row for each template, in the order of the plan."""
-    return [row for block in plan.blocks for row in _rows(plan, block)]
+    answered = _answered(plan)
+    return [row for block in plan.current for row in _rows(plan, block, answered)]
 
 
-def _rows(plan: Plan, block: Block) -> Iterable[SummaryRow]:
+Answered = Mapping[int, Sequence[Block]]
+"""By number of a block: the blocks that its tasks, and generators among those, generated."""
+
+
+def _answered(plan: Plan) -> Answered:
+    found: dict[int, list[Block]] = {}
+    for block in plan.current:
+        for origin in plan.lineage(block):
+            found.setdefault(plan.block_of(origin).number, []).append(block)
+    return found
+
+
+def _rows(plan: Plan, block: Block, answered: Answered) -> Iterable[SummaryRow]:
     if not block.explicit or block.size > FEW:
-        parents = [row for array in plan.into[block.number] for row in _parents(array, block)]
+        parents = [_generator(plan, block, block.size)] if block.origin >= 0 else []
+        for array in plan.into[block.number]:
+            parents += _parents(array, block)
+            parents += _generated(plan, array, answered, range(block.start, block.stop))
         parameters = tuple(name for name, _, _ in block.columns)
-        name = group_name(block) if block.explicit else block.full(block.templates[0].name)
-        return [SummaryRow(name, parameters, block.size, tuple(parents))]
-    return [_explicit_row(plan, block, index) for index in range(block.start, block.stop)]
+        return [SummaryRow(_shown(block), parameters, block.size, tuple(parents))]
+    return [_explicit_row(plan, block, index, answered) for index in range(block.start, block.stop)]
+
+
+def _shown(block: Block, row: int = 0) -> str:
+    """Return the name of the row that shows a block, or one row of a small explicit block."""
+    return group_name(block) if block.explicit and block.size > FEW else block.full(block.templates[row].name)
+
+
+def _generator(plan: Plan, block: Block, tasks: int) -> ParentRow:
+    """Return that the tasks of a block wait for the one that generated them."""
+    source, row = plan.locate(block.origin)
+    return ParentRow(_shown(source, max(row, 0)), (), On.COMPLETED, tasks)
+
+
+def _generated(plan: Plan, array: GateArray, answered: Answered, children: range) -> Iterator[ParentRow]:
+    """Yield what parents of these children in one array generated: it is waited for as they are."""
+    edges: dict[str, int] = {}
+    for block in answered.get(array.source, ()):
+        for origin in plan.lineage(block):
+            if array.parent.start <= origin < array.parent.stop:
+                behind = sum(_overlap(array.children_of(gate), children) for gate in array.gates_of(origin))
+                for row in range(block.size if block.explicit and block.size <= FEW else 1):
+                    name, tasks = _shown(block, row), 1 if block.explicit and block.size <= FEW else block.size
+                    edges[name] = edges.get(name, 0) + behind * tasks
+    yield from (ParentRow(name, array.match, array.on, count) for name, count in edges.items() if count)
+
+
+def _overlap(found: Sequence[int], wanted: range) -> int:
+    """Return how many of some tasks are in a range."""
+    if isinstance(found, range) and found.step == 1:
+        return max(0, min(found.stop, wanted.stop) - max(found.start, wanted.start))
+    return sum(index in wanted for index in found)
 
 
 def _parents(array: GateArray, block: Block) -> list[ParentRow]:
@@ -68,14 +114,16 @@ def _parents(array: GateArray, block: Block) -> list[ParentRow]:
     return [ParentRow(_name(array.parent), array.match, array.on, array.edges())]
 
 
-def _explicit_row(plan: Plan, block: Block, index: int) -> SummaryRow:
-    parents: list[ParentRow] = []
+def _explicit_row(plan: Plan, block: Block, index: int, answered: Answered) -> SummaryRow:
+    parents = [_generator(plan, block, 1)] if block.origin >= 0 else []
     for array in plan.into[block.number]:
         gate = array.gate_before(index)
         if gate >= 0 and isinstance(array, RowsGate):
             parents.append(ParentRow(_name(array.parent), (), array.on, array.parent.size))
         elif gate >= 0:
             parents += _explicit_parents(array, np.asarray(array.parents(gate)) - array.parent.start, 1)
+        if gate >= 0:
+            parents += _generated(plan, array, answered, range(index, index + 1))
     return SummaryRow(block.template_name(index), (), 1, tuple(parents))
 
 
@@ -93,11 +141,12 @@ def _name(block: Block) -> str:
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
     """Return a plan by template as plain JSON data."""
+    rows = summary(plan)
     return {
         "name": plan.spec.name,
-        "tasks": plan.size,
-        "edges": plan.edges(),
-        "templates": [_row_as_json(row) for row in summary(plan)],
+        "tasks": sum(row.tasks for row in rows),
+        "edges": sum(parent.edges for row in rows for parent in row.parents),
+        "templates": [_row_as_json(row) for row in rows],
         "warnings": list(plan.spec.warnings),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from attrs import frozen
@@ -17,9 +17,10 @@ from daggy.spec.texts import rows_by_name
 
 @frozen(eq=False)
 class RowTranslation:
-    """Rows of one explicit block by name: `table` gives the index in the other version by row, -1: not there."""
+    """Rows of one explicit block by name: `table` gives the index in the other one by row, -1: not there."""
 
     source: Block
+    target: Block
     table: Indexes
 
     def of(self, indexes: Indexes) -> Indexes:
@@ -111,7 +112,7 @@ def translation(source: Block, target: Block) -> Translation | None:
     """Return how tasks of one block are found in another of the same name, None if names differ for all."""
     if source.explicit:
         table = rows_by_name(source.rows, target.rows)
-        return RowTranslation(source, np.where(table >= 0, table + target.start, -1))
+        return RowTranslation(source, target, np.where(table >= 0, table + target.start, -1))
     if {name for name, _, _ in source.columns} != {name for name, _, _ in target.columns}:
         return None
     values = {name: (axis, found) for name, axis, found in source.columns}
@@ -133,21 +134,58 @@ def partner(plan: Plan, other: Plan, block: Block) -> Block | None:
     mine, theirs = plan.scopes.get(block.scope), other.scopes.get(block.scope)
     if mine is None or theirs is None:
         return None
-    if block.explicit:
-        return theirs.explicit if mine.explicit is block else None
-    name = block.templates[0].name
-    return theirs.products.get(name) if mine.products.get(name) is block else None
+    return theirs.partner(block) if mine.partner(block) is block else None
 
 
 def translate(plan: Plan, by_block: Sequence[Translation | None], indexes: Indexes) -> Indexes:
     """Return the indexes of tasks of `plan` in the other version, -1 where they are not there."""
     made = np.full(len(indexes), -1, dtype=np.int64)
-    if not len(indexes):
-        return made
-    numbers: NDArray[np.intp] = np.searchsorted(plan.starts, indexes, side="right") - 1
-    for number in np.flatnonzero(np.bincount(numbers)).tolist():
+    indexes = present(plan, indexes)
+    numbers = _numbers(plan, indexes)
+    for number in np.flatnonzero(np.bincount(numbers[numbers >= 0])).tolist():
         found = by_block[number]
         if found is not None:
             mine = numbers == number
             made[mine] = found.of(indexes[mine])
     return made
+
+
+def _numbers(plan: Plan, indexes: Indexes) -> NDArray[np.intp]:
+    """Return the number of the block that each task is in, -1 for the index -1."""
+    return np.searchsorted(plan.starts, indexes, side="right") - 1
+
+
+def present(plan: Plan, indexes: Indexes) -> Indexes:
+    """Return where tasks are after all answers of their generators; -1 for those that a later answer left out, and
+    for -1.
+    """
+    if not plan.replaced or not len(indexes):
+        return indexes
+    replaced = np.fromiter(plan.replaced, np.int64, len(plan.replaced))
+    while True:
+        numbers = _numbers(plan, indexes)
+        is_earlier = np.isin(numbers, replaced)
+        if not is_earlier.any():
+            return indexes
+        indexes = indexes.copy()
+        for number in np.unique(numbers[is_earlier]).tolist():
+            mine, found = numbers == number, plan.replaced[number]
+            indexes[mine] = -1 if found is None else found.of(indexes[mine])
+
+
+def earlier(plan: Plan, index: int) -> Iterator[int]:
+    """Yield the indexes that a task had in earlier answers of its generator, the last first."""
+    sources = {found.target.number: number for number, found in plan.replaced.items() if found is not None}
+    while index >= 0 and (number := sources.get(plan.block_of(index).number)) is not None:
+        index = _index_in(plan.block_of(index), plan.blocks[number], index)
+        if index >= 0:
+            yield index
+
+
+def _index_in(block: Block, other: Block, index: int) -> int:
+    """Return the index of a task of one block in another of its name, -1 if it is not there."""
+    if block.explicit:
+        row = other.rows.get(block.template(index).name, -1)
+        return other.start + row if row >= 0 else -1
+    found = translation(block, other)
+    return -1 if found is None else int(found.of(np.array([index], np.int64))[0])

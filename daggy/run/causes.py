@@ -20,6 +20,11 @@ SEVERAL = "tasks that it waits for run"
 INVALIDATED = "invalidated: "
 """Start of the cause of a completed task that runs again because its parents do."""
 
+ANSWERED = "new answer: "
+"""Start of the recorded cause of what runs again because a generator gave another answer. It is read back after a
+restart: unlike a command, an answer does not continue a run that was stopped.
+"""
+
 
 def invalidations(run: Run, again: Indexes, built_on: Indexes) -> dict[str, Indexes]:
     """Return causes, each with the tasks that it holds for: disjoint, and together all of `built_on`.

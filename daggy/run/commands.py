@@ -8,14 +8,17 @@ import numpy as np
 
 from daggy.attempt import State
 from daggy.run import states
-from daggy.run.causes import invalidations
+from daggy.run.causes import ANSWERED, invalidations
 from daggy.run.downstream import downstream
 from daggy.run.indexes import Indexes
 from daggy.run.run import KILLING, Doom, Run
-from daggy.run.states import WAITING, Now
+from daggy.run.states import COMPLETED, IN_FLIGHT, WAITING, Now
 
 RUN_KILLED = "run killed"
 """Start of the recorded cause when a whole run is killed; it is read back after a restart."""
+
+HAS_RUN = states.mask(COMPLETED, *IN_FLIGHT)
+"""States of tasks that other parents make run again."""
 
 
 def on_kill(run: Run, chosen: Indexes | None, now: Now, actor: str = "") -> None:
@@ -93,23 +96,70 @@ def run_again(
     Returns:
         Whether anything changed; if so, the run was started again.
     """
-    frontier = run.frontier
-    chosen = np.unique(np.concatenate([np.empty(0, np.int64), *causes.values()]))
-    chosen = chosen[frontier.state[chosen] != states.REMOVED]
+    chosen = _all_of(causes)
+    chosen = chosen[run.frontier.state[chosen] != states.REMOVED]
     again = chosen if keep_downstream else downstream(run, chosen)
+    if not _make_wait(run, causes, chosen, again, now, actor=actor):
+        return False
+    run.reopen(now)
+    run.begin()
+    run.settle(now)
+    return True
+
+
+def on_other_answer(run: Run, causes: Mapping[str, Indexes], now: Now) -> bool:
+    """Make tasks wait again that a generator's new answer changed, and invalidate what ran downstream of them.
+
+    What has failed or was killed there stays so: an answer is no resume.
+
+    Args:
+        run: The run; the caller lets it begin and settle.
+        causes: Disjoint sets of tasks, each with the reason to record.
+        now: The moment.
+
+    Returns:
+        Whether anything changed.
+    """
+    chosen = _all_of(causes)
+    again = np.union1d(chosen, has_run(run, downstream(run, chosen)))
+    return _make_wait(run, causes, chosen, again, now, start=ANSWERED)
+
+
+def has_run(run: Run, indexes: Indexes) -> Indexes:
+    """Return those of these tasks that have completed, or are in flight and not being killed."""
+    dying = [index for index, doom in run.doomed.items() if doom in KILLING]
+    return np.setdiff1d(indexes[HAS_RUN[run.frontier.state[indexes]]], dying)
+
+
+def _all_of(causes: Mapping[str, Indexes]) -> Indexes:
+    return np.unique(np.concatenate([np.empty(0, np.int64), *causes.values()]))
+
+
+def _make_wait(
+    run: Run,
+    causes: Mapping[str, Indexes],
+    chosen: Indexes,
+    again: Indexes,
+    now: Now,
+    *,
+    actor: str = "",
+    start: str = "",
+) -> bool:
+    """Make `again` wait, and record why: `causes` for those chosen, that their parents run again for the others.
+
+    Return whether anything changed. `start` is put before what is recorded of the others.
+    """
+    frontier = run.frontier
     built_on = np.setdiff1d(again, chosen, assume_unique=True)
     untold = states.mask(WAITING, states.REMOVED)
     asked = {cause: indexes[~untold[frontier.state[indexes]]] for cause, indexes in causes.items()}
     built_on = built_on[~states.mask(WAITING, states.UPSTREAM_FAILED)[frontier.state[built_on]]]
-    asked |= invalidations(run, again, built_on)
+    asked |= {start + cause: indexes for cause, indexes in invalidations(run, again, built_on).items()}
     if not any(map(len, asked.values())):
         return False
     _set_waiting(run, again)
     for cause, indexes in asked.items():
         run.record_move(State.WAITING, indexes, cause, actor, now)
-    run.reopen(now)
-    run.begin()
-    run.settle(now)
     return True
 
 

@@ -6,13 +6,14 @@ import numpy as np
 
 from daggy.attempt import Reason, State
 from daggy.errors import InternalError
-from daggy.plan import Block, GateArray, Plan, grow
+from daggy.plan import Block, GateArray, Plan
 from daggy.run import states
+from daggy.run.commands import on_other_answer
 from daggy.run.gates import Gates
-from daggy.run.indexes import Indexes
 from daggy.run.reports import complete_generator, end_generator
 from daggy.run.run import KILLING, Doom, Run, story
 from daggy.run.states import COMPLETED, REMOVED, WAITING, Now
+from daggy.run.succession import consequences, succeed, succession
 from daggy.spec.model import On, RunSpec
 from daggy.tracker import Generated
 
@@ -38,28 +39,36 @@ def on_generated(run: Run, index: int, fragment: RunSpec | None, answer: bytes, 
         end_generator(run, index, rows, Reason.KILLED if doom in KILLING else Reason.OK, message, now)
         run.settle(now)
         return
-    same = run.answers.get(index) == answer
-    is_empty = fragment is None or not len(fragment.tasks)
-    plan = run.plan if same or fragment is None or is_empty else grow(run.plan, index, fragment)
+    made = None if run.answers.get(index) == answer else succession(run, index, fragment, answer)
+    known = len(run.plan.blocks)
     rows, message = run.answering.pop(index)
     run.record(Generated(run.id, run.version, index, int(run.frontier.attempt[index]), answer, now.wall))
-    replaced = not same and retire(run, index)
-    if plan is not run.plan:
-        run.answers[index] = answer
-        adopt(run, plan)
-    complete_generator(run, index, rows, message)
-    if replaced or same:
-        run.begin()  # earlier generated tasks were held back, or are gone, and gates count them
+    is_other = made is not None and (bool(made.earlier) or run.frontier.attempt[index] > 1)
+    if made is None or made.earlier:
+        if made is not None:
+            succeed(run, made)
+        complete_generator(run, index, rows, message)
+    else:
+        adopt(run, made.plan)
+        run.answers = dict(made.answers)
+        complete_generator(run, index, rows, message)
+        run.gates.finish_one(index, run.frontier.block_number(index))
+    is_changed = made is not None and is_other and on_other_answer(run, consequences(run, made, known), now)
+    if made is None or made.earlier or is_changed:
+        run.begin()  # earlier generated tasks were held back, or have other indexes, and gates count them
     if run.killed or run.halted:
         _stop_new(run, now)
     run.settle(now)
 
 
 def _stop_new(run: Run, now: Now) -> None:
-    """Kill what a generator added to a run that starts nothing more."""
+    """Kill what a generator added to a run that starts nothing more, or made run again there."""
     unstarted = run.frontier.where(states.IS_UNSTARTED)
     run.stop_unstarted(unstarted)
-    run.record_move(State.KILLED, unstarted, "killed before it started", "", now)
+    ending = [index for index, doom in run.doomed.items() if doom is Doom.AGAIN]
+    run.doomed.update(dict.fromkeys(ending, Doom.DISCARD))
+    stopped = np.concatenate([unstarted, np.array(ending, np.int64)])
+    run.record_move(State.KILLED, stopped, "killed before it started", "", now)
     run.frontier.clear_ready()
 
 
@@ -129,35 +138,3 @@ def _expect_older(gates: Gates, array: GateArray, older: Block) -> None:
                 done[gate] -= lacking
             if failed and array.on is On.COMPLETED:
                 gates.kill(array, np.array(array.gates_of(origin), np.int64))
-
-
-def retire(run: Run, origin: int) -> bool:
-    """Remove what a generator generated before, as its new answer replaces it; history stays. Return whether there was
-    anything.
-    """
-    frontier = run.frontier
-    found = False
-    for number in run.plan.generated.get(origin, ()):
-        block = run.plan.blocks[number]
-        if frontier.counts[number, REMOVED]:
-            continue
-        found = True
-        for nested in run.plan.generated:
-            if block.start <= nested < block.stop:
-                retire(run, nested)
-        drop(run, np.arange(block.start, block.stop, dtype=np.int64))
-    run.answers.pop(origin, None)
-    return found
-
-
-def drop(run: Run, indexes: Indexes) -> None:
-    """Remove tasks from the run; those that run are killed, and recorded when they have ended."""
-    frontier = run.frontier
-    for index in indexes[states.IS_IN_FLIGHT[frontier.state[indexes]]].tolist():
-        run.abandon(index)
-        frontier.land(frontier.queue_of(index))
-        run.forget_flight(index)
-    for index in [index for index in (*run.failures, *run.crashes) if indexes[0] <= index <= indexes[-1]]:
-        run.forget_failures(index)
-    for block, chosen in frontier.by_block(indexes):
-        frontier.move(block, chosen, REMOVED)

@@ -7,14 +7,15 @@ import numpy as np
 from daggy.plan import Block
 from daggy.run import states
 from daggy.run.gates import Gates
-from daggy.run.states import COMPLETED, QUEUED, UPSTREAM_FAILED, WAITING
+from daggy.run.states import COMPLETED, DELAYED, QUEUED, UPSTREAM_FAILED, WAITING
 
 
 def rebuild(gates: Gates) -> None:
     """Set counters, queues and the states of unstarted tasks from each task's outcome, in one pass over the arrays.
 
-    Tasks that completed, errored, were killed, are in flight or between retries stay; all others become waiting,
-    queued or upstream_failed. Untouched blocks cost nothing. `frontier.counts` must be right.
+    Tasks that completed, errored, were killed or are in flight stay, and so do those between retries that wait for
+    nothing else; all others become waiting, queued or upstream_failed. Untouched blocks cost nothing.
+    `frontier.counts` must be right.
     """
     frontier = gates.frontier
     frontier.clear_ready()
@@ -25,6 +26,7 @@ def rebuild(gates: Gates) -> None:
     _hold_generated(gates)
     _queue_free(gates)
     _open_all(gates)
+    _end_delays(gates)
     failed = frontier.where(states.mask(states.ERRORED, states.KILLED))
     if len(failed):
         gates.fail(failed)
@@ -40,6 +42,14 @@ def _loosen(gates: Gates, block: Block) -> None:
         column[(column == QUEUED) | (column == UPSTREAM_FAILED)] = WAITING
     counts[WAITING] += loose
     counts[QUEUED] = counts[UPSTREAM_FAILED] = 0
+
+
+def _end_delays(gates: Gates) -> None:
+    """Make tasks between retries wait whose parents run again."""
+    frontier = gates.frontier
+    for index in frontier.where(states.mask(DELAYED)).tolist():
+        if gates.verdict(index) != QUEUED:
+            frontier.move_one(index, frontier.block_number(index), WAITING)
 
 
 def _hold_generated(gates: Gates) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from daggy.attempt import Kind, Reports, Rows, Ticket
+from daggy.plan import present
 from daggy.run import states
 from daggy.run.reports import apply_reports
 from daggy.run.run import Doom, Run
@@ -96,25 +97,22 @@ def _is_next(run: Run, index: int, row: Rows) -> bool:
     return int(row["row"]["attempt"][0]) > max(int(run.frontier.attempt[index]), run.superseded.get(index, 0))
 
 
-def _way(run: Run, row: Rows) -> Iterator[tuple[int, int]]:
-    """Yield the versions from the one that launched a report's task, as far as the task is in them, each with its
-    index.
+def _present_index(run: Run, row: Rows) -> int:
+    """Return the present index of the task of a report; -1 if it has none.
+
+    An earlier version of the spec may have launched it, or an earlier answer have generated it.
     """
-    version, index = int(row["version"][0]), int(row["row"]["index"][0])
-    yield version, index
+    version, index = int(row["version"][0]), row["row"]["index"].astype(np.int64)
     for earlier in sorted(run.translations):
         if earlier >= version:
             changes = run.translations[earlier]
-            index = int(changes.translate(np.array([index], np.int64))[0]) if index < changes.old.size else -1
-            if index < 0:
-                return
-            yield min((v for v in run.translations if v > earlier), default=run.version), index
-
-
-def _present_index(run: Run, row: Rows) -> int:
-    """Return the present index of the task of a report that an earlier version may have launched; -1 if it has none."""
-    version, index = list(_way(run, row))[-1]
-    return index if version == run.version and index < run.plan.size else -1
+            index = changes.translate(index) if index[0] < changes.old.size else index[:0]
+            if not len(index) or index[0] < 0:
+                return -1
+            version = min((v for v in run.translations if v > earlier), default=run.version)
+    if version != run.version or index[0] >= run.plan.size:
+        return -1
+    return int(present(run.plan, index)[0])
 
 
 def _put_in_flight(run: Run, index: int, row: Rows) -> None:

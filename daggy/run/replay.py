@@ -9,13 +9,15 @@ import numpy as np
 
 from daggy.attempt import State
 from daggy.errors import DirectoryError
-from daggy.plan import Plan, difference, grow, plan
+from daggy.plan import Plan, difference, plan, present
 from daggy.run import retry, states
+from daggy.run.causes import ANSWERED
 from daggy.run.commands import RUN_KILLED
 from daggy.run.edit import replan, take_version
-from daggy.run.growth import retire
+from daggy.run.indexes import Indexes
 from daggy.run.run import Run, from_ranges
 from daggy.run.states import DELAYED, QUEUED, WAITING, Now
+from daggy.run.succession import succeed, succession
 from daggy.spec import parse, parse_fragment
 from daggy.tracker import Attempts, History, Moved, RunRecord, Version
 
@@ -69,16 +71,14 @@ def _plan(version: Version, made: Mapping[int, Plan]) -> Plan:
 def _grow_all(run: Run, version: Version) -> None:
     """Grow the plan by what was generated under this version, in order; a later answer of a generator replaces an
     earlier one.
+
+    Entries are applied after that: those of an earlier answer's tasks hold for the same tasks of the last one.
     """
     for generated in version.generated:
         if run.answers.get(generated.index) == generated.answer:
             continue
-        retire(run, generated.index)
         fragment = parse_fragment(generated.answer, run.plan.spec, source=run.plan.name(generated.index))
-        if fragment.tasks:
-            run.answers[generated.index] = generated.answer
-            run.frontier.grow(grow(run.plan, generated.index, fragment))
-            run.gates.grow()
+        succeed(run, succession(run, generated.index, fragment, generated.answer))
 
 
 def _advance(run: Run, version: Version, made: Mapping[int, Plan]) -> None:
@@ -107,42 +107,51 @@ def _apply(run: Run, entry: Attempts | Moved) -> None:
 
 
 def _apply_move(run: Run, entry: Moved) -> None:
-    indexes = from_ranges(entry.ranges)
-    indexes = indexes[run.frontier.state[indexes] != states.REMOVED]
+    indexes = _present(run, from_ranges(entry.ranges))
     run.frontier.state[indexes] = entry.state
     run.moves.append(entry)
     if run.superseded:
         for index in indexes.tolist():
             run.superseded.pop(index, None)
-    run.superseded.update(entry.flying.tolist())
-    run.spent.update(entry.flying.tolist())
+    there = present(run.plan, entry.flying[:, 0])
+    flying = dict(zip(there[there >= 0].tolist(), entry.flying[there >= 0, 1].tolist(), strict=True))
+    run.superseded.update(flying)
+    run.spent.update(flying)
     if entry.state is State.KILLED:
         run.killed = run.killed or entry.cause.startswith(RUN_KILLED)
         return
-    run.discarded.update(entry.flying.tolist())
-    _start_anew(run)
+    run.discarded.update(flying)
+    if not entry.cause.startswith(ANSWERED):
+        _start_anew(run)
     if run.failures or run.crashes:
         for index in indexes.tolist():
             run.forget_failures(index)
 
 
+def _present(run: Run, indexes: Indexes) -> Indexes:
+    """Return where these tasks are now, without those that are gone."""
+    there = present(run.plan, indexes)
+    return there if there is indexes else there[there >= 0]
+
+
 def _apply_attempts(run: Run, entry: Attempts) -> None:
     rows = entry.rows
-    indexes = rows["index"].astype(np.int64)
     frontier = run.frontier
-    removed = frontier.state[indexes] == states.REMOVED
     numbers = run.ledger.append(rows) + np.arange(1, len(rows) + 1, dtype=np.int64)
-    frontier.state[indexes] = np.where(removed, states.REMOVED, rows["outcome"])
-    frontier.attempt[indexes] = rows["attempt"]
-    frontier.last[indexes] = numbers
+    there = present(run.plan, rows["index"].astype(np.int64))
+    stays = there >= 0
+    indexes = there[stays]
+    frontier.state[indexes] = rows["outcome"][stays]
+    frontier.attempt[indexes] = rows["attempt"][stays]
+    frontier.last[indexes] = numbers[stays]
     run.errored += int(np.count_nonzero(rows["outcome"] == State.ERRORED))
     for index in indexes.tolist() if run.superseded else ():
         run.superseded.pop(index, None)
     for position, message in entry.messages.items():
         run.ledger.messages[int(numbers[position]) - 1] = message
-    for position in np.flatnonzero((rows["failures"] > 0) | (rows["crashes"] > 0)).tolist():
-        run.failures[int(indexes[position])] = int(rows["failures"][position])
-        run.crashes[int(indexes[position])] = int(rows["crashes"][position])
+    for position in np.flatnonzero(stays & ((rows["failures"] > 0) | (rows["crashes"] > 0))).tolist():
+        run.failures[int(there[position])] = int(rows["failures"][position])
+        run.crashes[int(there[position])] = int(rows["crashes"][position])
 
 
 def _settle_states(run: Run, now: Now) -> None:

@@ -12,7 +12,7 @@ from attrs import frozen
 from daggy.attempt import ATTEMPT, REPORT, STOPPED, Kind, Reason, Reports, Rows, Ticket
 from daggy.run import retry, states
 from daggy.run.run import Doom, Run
-from daggy.run.states import COMPLETED, DELAYED, ERRORED, IN_FLIGHT, KILLED, QUEUED, RUNNING, WAITING, Now
+from daggy.run.states import COMPLETED, DELAYED, ERRORED, IN_FLIGHT, KILLED, QUEUED, REMOVED, RUNNING, WAITING, Now
 from daggy.run.successes import heads_of, on_completed, on_launched, plain_successes
 from daggy.spec.model import Policy
 from daggy.tracker import Attempts
@@ -66,7 +66,8 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
         at += SIZE
         kind, version, epoch, index, attempt, code, reason, flags = unpack(raw, at)
         message = messages.get(position, "") if messages else ""
-        if version != run.version or epoch != run.epoch or run.orphans:
+        is_gone = index < len(state) and state[index] == REMOVED
+        if version != run.version or epoch != run.epoch or run.orphans or is_gone:
             index = _translate(run, raw[at : at + SIZE], message)
             if index < 0:
                 continue
@@ -89,7 +90,7 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
 
 def _translate(run: Run, report: bytes, message: str) -> int:
     """Return the present index of the task that a report is about, which an earlier version or engine may have
-    launched; -1 if it has none any more: then only its end is recorded.
+    launched, or an earlier answer generated; -1 if it has none any more: then only its end is recorded.
     """
     rows = np.frombuffer(report, REPORT)
     row = rows["row"][0]
@@ -102,9 +103,8 @@ def _translate(run: Run, report: bytes, message: str) -> int:
             ended["outcome"] = KILLED
             run.record(Attempts(run.id, ticket.version, ended, {0: message} if message else {}))
         return -1
-    if (ticket.version, ticket.epoch) == (run.version, run.epoch):
-        return ticket.index
-    index = run.launched.get(ticket, -1)
+    known = ticket.index if (ticket.version, ticket.epoch) == (run.version, run.epoch) else -1
+    index = run.launched.get(ticket, known)
     run.stale += index < 0
     return index
 
@@ -147,14 +147,13 @@ def _append(run: Run, index: int, row: bytes, outcome: int, message: str) -> Non
 
 
 def complete_generator(run: Run, index: int, rows: Rows, message: str) -> None:
-    """Count a generator as completed: its answer is part of the run."""
+    """Complete a generator: its answer is part of the run. The caller sees to its gates."""
     frontier = run.frontier
     number = frontier.block_number(index)
     _append(run, index, rows.tobytes(), COMPLETED, message)
     frontier.land(frontier.queue_of(index))
     frontier.move_one(index, number, COMPLETED)
     run.forget_failures(index)
-    run.gates.finish_one(index, number)
 
 
 def end_generator(run: Run, index: int, rows: Rows, reason: Reason, message: str, now: Now) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from daggy.attempt import ATTEMPT, Rows, RunState, State, Ticket
 from daggy.errors import InternalError
-from daggy.plan import Difference, GateArray, Plan
+from daggy.plan import Difference, GateArray, Plan, earlier
 from daggy.run import states
 from daggy.run.delays import Delays
 from daggy.run.frontier import Frontier
@@ -62,12 +62,12 @@ class Run:
     `doomed`, `started` and `answering` are keyed by task, and hold only tasks in flight; `failures` and `crashes`
     only tasks that had some since they were last reset. `errored` counts the tasks that errored since then, against
     `max_failures`. `tickets` (and `launched`, the other way round) holds the tickets of tasks that were launched
-    under an earlier version and still run; `translations` leads from each earlier version's indexes to the next
-    one's; `orphans` are tickets in flight whose tasks are no longer part of the run. `answers` is what the generators
-    answered whose tasks are in the plan. `superseded` is of a run read back: tasks with an attempt that was in flight
-    when a command ended it, whose end is not known yet, and that attempt's number; `discarded` those among them that
-    do not count even if they completed. `spent` has the last number of each task's attempts that a command has recorded
-    as ended: no other attempt gets it.
+    under another index, or by an earlier engine, and still run; `translations` leads from each earlier version's
+    indexes to the next one's; `orphans` are tickets in flight whose tasks are no longer part of the run. `answers`
+    is what the generators answered whose tasks are in the plan. `superseded` is of a run read back: tasks with an
+    attempt that was in flight when a command ended it, whose end is not known yet, and that attempt's number;
+    `discarded` those among them that do not count even if they completed. `spent` has the last number of each
+    task's attempts that a command has recorded as ended: no other attempt gets it.
     """
 
     def __init__(self, run_id: int, plan: Plan, *, created: float, epoch: int, version: int = 1) -> None:
@@ -318,15 +318,34 @@ def _counted(run: Run, array: GateArray, gate: int) -> str:
     return f"{counted} of {total if isinstance(total, int) else int(total[gate])}"
 
 
-def moves_of(run: Run, index: int, version: int = 0) -> Iterator[Moved]:
-    """Yield a task's recorded moves without an attempt, the last first.
+def places_of(run: Run, index: int) -> Iterator[tuple[int, int]]:
+    """Yield every version and index under which a task is known, the present one first.
 
-    `index` is the task's in this version of the spec, by default the present one.
+    Edits give a task another index, and so do new answers of its generator.
     """
-    version = version or run.version
+    version, plan, left = run.version, run.plan, sorted(run.translations)
+    while index >= 0:
+        yield version, index
+        for before in earlier(plan, index):
+            yield version, before
+            index = before
+        if not left:
+            return
+        version = left.pop()
+        changes = run.translations[version]
+        # What was generated after the edit has no place before it.
+        index = int(changes.back(np.array([index], np.int64))[0]) if index < changes.new.size else -1
+        plan = changes.old
+
+
+def moves_of(run: Run, index: int) -> Iterator[Moved]:
+    """Yield a task's recorded moves without an attempt, the last first."""
+    places: dict[int, list[int]] = {}
+    for version, here in places_of(run, index):
+        places.setdefault(version, []).append(here)
     for moved in reversed(run.moves):
-        ranges = moved.ranges
-        if moved.version == version and bool(((ranges[:, 0] <= index) & (index < ranges[:, 1])).any()):
+        first, stop = moved.ranges[:, 0], moved.ranges[:, 1]
+        if any(bool(((first <= here) & (here < stop)).any()) for here in places.get(moved.version, ())):
             yield moved
 
 

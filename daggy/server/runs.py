@@ -56,7 +56,8 @@ PLANNED = ResponseSpec(GraphShape, generate_examples=False, description="its pla
 
 def etag(run: Run) -> str:
     """Return a tag that changes with the run's spec and with every command on its tasks."""
-    return f'"{run.version}-{len(run.moves) + len(run.answers)}"'
+    answered = len(run.plan.blocks) + len(run.plan.replaced)
+    return f'"{run.version}-{len(run.moves) + answered}"'
 
 
 def described(engine: Engine, run: Run) -> Response[RunShape]:

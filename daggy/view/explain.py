@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from daggy.attempt import State
 from daggy.plan import Block, GateArray
 from daggy.run import states
-from daggy.run.run import Run
+from daggy.run.run import Run, moves_of
 from daggy.run.states import COMPLETED, Now
 from daggy.spec.model import On
 from daggy.view.shapes import AttemptShape, Places, last_attempt
@@ -129,8 +129,8 @@ def _generated(
 ) -> Iterator[Because]:
     """Yield what parents of this gate generated and is not done: the gate waits for it as it does for them."""
     wanted = set(parents) if len(run.plan.generated) else set()
-    for block in run.plan.blocks:
-        if block.origin < 0 or run.frontier.counts[block.number, states.REMOVED]:
+    for block in run.plan.current:
+        if block.origin < 0:
             continue
         if wanted.isdisjoint(run.plan.lineage(block)):
             continue
@@ -182,7 +182,7 @@ def _past(run: Run, index: int, places: Places, attempts: Sequence[AttemptShape]
     told = [_attempt(attempt) for attempt in attempts]
     if len(told) == 1 and attempts[0].attempt == 1 and attempts[0].reason == "ok":
         told = []
-    return sorted([*told, *moves_of(run, index)], key=lambda reason: float(reason["at"] or 0))
+    return sorted([*told, *reversed([*_moves(run, index)])], key=lambda reason: float(reason["at"] or 0))
 
 
 def _attempt(attempt: AttemptShape) -> Because:
@@ -197,19 +197,9 @@ def _attempt(attempt: AttemptShape) -> Because:
     }
 
 
-def moves_of(run: Run, index: int) -> list[Because]:
-    """Return the moves of a task without an attempt, oldest first, across the known versions."""
-    found: list[Because] = []
-    here, versions = index, sorted(run.translations, reverse=True)
-    version = run.version
-    for moved in reversed(run.moves):
-        while moved.version < version and versions:
-            version = versions.pop(0)
-            here = int(run.translations[version].back(np.array([here], np.int64))[0])
-            if here < 0:
-                return found[::-1]
-        if moved.version == version and bool(((moved.ranges[:, 0] <= here) & (here < moved.ranges[:, 1])).any()):
-            cause = moved.cause.removesuffix(f" by {moved.actor}")  # as earlier versions recorded it
-            said = {"kind": "moved", "state": moved.state.name.lower(), "cause": cause, "actor": moved.actor}
-            found.append(said | {"at": moved.at})
-    return found[::-1]
+def _moves(run: Run, index: int) -> Iterator[Because]:
+    """Yield the moves of a task without an attempt, the last first."""
+    for moved in moves_of(run, index):
+        cause = moved.cause.removesuffix(f" by {moved.actor}")  # as earlier versions recorded it
+        said = {"kind": "moved", "state": moved.state.name.lower(), "cause": cause, "actor": moved.actor}
+        yield said | {"at": moved.at}

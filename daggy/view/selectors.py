@@ -8,6 +8,7 @@ import numpy as np
 
 from daggy.attempt import State
 from daggy.errors import UsageError
+from daggy.plan import present
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 from daggy.run.states import PUBLIC
@@ -107,7 +108,9 @@ def _by_index(run: Run, index: int) -> Indexes:
     if index >= run.plan.size:
         raise _no_task(run, str(index))
     if PUBLIC[run.frontier.state[index]] == 255:
-        raise UsageError(f"task {index} is no longer part of the run: its generator gave a new answer")
+        there = int(present(run.plan, np.array([index], np.int64))[0])
+        mend = f"; it is task {there} now" if there >= 0 else ""
+        raise UsageError(f"task {index} is no longer part of the run: its generator gave a new answer{mend}")
     return np.array([index], np.int64)
 
 

@@ -191,7 +191,7 @@ def listed(record: RunRecord) -> RunShape:
 def template_shapes(run: Run, blocks: Iterable[Block] | None = None) -> Iterator[TemplateShape]:
     """Yield the templates of a run, or of some of its blocks, in the order of their tasks, without removed ones."""
     separate = separate_blocks(run.plan)
-    for block in run.plan.blocks if blocks is None else blocks:
+    for block in run.plan.current if blocks is None else blocks:
         if block.number in separate:
             yield from _separately(run, block)
         elif (shown := _together(run, block)).tasks:
@@ -201,7 +201,7 @@ def template_shapes(run: Run, blocks: Iterable[Block] | None = None) -> Iterator
 def separate_blocks(plan: Plan) -> set[int]:
     """Return the numbers of the explicit blocks whose templates have a row each."""
     left, found = SEPARATE, set[int]()
-    for block in plan.blocks:
+    for block in plan.current:
         if block.explicit and block.size <= left:
             left -= block.size
             found.add(block.number)
@@ -272,7 +272,7 @@ def matches(run: Run, matching: Filter, after: int = 0) -> Iterator[int]:
         yield from _of_template(run, matching, table, after)
         return
     _check_where(run, matching.where)
-    for block in run.plan.blocks:
+    for block in run.plan.current:
         if block.stop > after and run.frontier.counts[block.number][table].any():
             yield from _of_block(run, block, matching, table, after)
 
@@ -355,9 +355,9 @@ def _steps(start: int, stop: int) -> Iterator[slice]:
 def _check_where(run: Run, where: Mapping[str, str]) -> None:
     """Refuse names of parameters, and texts of their values, that no task has."""
     for name, text in where.items():
-        known = [values for block in run.plan.blocks for found, _, values in block.columns if found == name]
+        known = [values for block in run.plan.current for found, _, values in block.columns if found == name]
         if not known:
-            there = sorted({found for block in run.plan.blocks for found, _, _ in block.columns})
+            there = sorted({found for block in run.plan.current for found, _, _ in block.columns})
             raise UsageError(f"no task has a parameter '{name}'; there are: {', '.join(there) or 'none'}")
         if all(values.find(text) < 0 for values in known):
             raise UsageError(f"no task has {name} '{text}'; there are: {examples(known[0])}")

@@ -58,7 +58,7 @@ def overview(run: Run, explain: Callable[[int], Explanation]) -> Overview:
 def _of_state(run: Run, state: State, explain: Callable[[int], Explanation]) -> Iterator[Group]:
     table = np.asarray(int(state) == states.PUBLIC, np.bool_)
     separate = separate_blocks(run.plan)
-    for block in run.plan.blocks:
+    for block in run.plan.current:
         count = int(run.frontier.counts[block.number][table].sum())
         if not count:
             continue

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from daggy.attempt import Reason, RunState, State, Ticket
 from daggy.engine.archive import attempts_of
 from daggy.engine.engine import Engine
 from daggy.run import states
-from daggy.run.run import Run, from_ranges
-from daggy.tracker import Attempts, Moved, NewsItem, Submitted
-from tests.simulation import specs
+from daggy.run.replay import replay
+from daggy.run.run import Run, from_ranges, places_of
+from daggy.run.states import Now
+from daggy.tracker import Attempts, Generated, Moved, NewsItem, Submitted
 from tests.simulation.story import Story
 from tests.simulation.world import Happened
+from tests.unit.run.kit import Book as Kept
 from tests.unit.run.reference import FAILED, Reference, Task
 
 Json = dict[str, Any]
@@ -68,20 +71,37 @@ class Book:
         return book
 
 
-def graph(document: Json) -> Reference:
-    """Return the naive graph of a document with all that its generators answer."""
+@define(eq=False)
+class Graphs:
+    """The naive graphs of one version of a run: as it was at first, and after each answer of a generator."""
+
+    began: list[float] = field(factory=list)
+    made: list[Reference] = field(factory=list)
+
+    def at(self, moment: float) -> Reference:
+        """Return the graph of a moment."""
+        return self.made[max(0, bisect_right(self.began, moment) - 1)]
+
+    def with_task(self, name: str) -> Reference | None:
+        """Return the last graph that has a task of this name."""
+        return next((one for one in reversed(self.made) if name in one.tasks), None)
+
+
+def graph(document: Json, said: Mapping[str, bytes]) -> Reference:
+    """Return the naive graph of a document with what its generators have answered."""
     made = Reference(document)
     made.add(document)
-    todo = [task for task in made.tasks.values() if task.template.get("is_generator")]
-    while todo:
-        task = todo.pop()
-        words = task.template["details"]["command"]
-        answer = json.loads(specs.answer(words, task.name, document["parameters"], 2))
-        if answer["tasks"]:
-            made.add(answer, task)
-            new = [one for one in made.tasks.values() if one.origin is task]
-            todo += [one for one in new if one.template.get("is_generator")]
+    for name, answer in said.items():
+        task, document = made.tasks.get(name), json.loads(answer)
+        if task is not None and task.template.get("is_generator") and fits(made, document, task):
+            made.say(task, answer, document)
     return made
+
+
+def fits(made: Reference, answer: Json, generator: Task) -> bool:
+    """Return whether all that an answer waits for is there: an edit may have taken some of it away."""
+    wanted = {entry["task"] for template in answer["tasks"].values() for entry in template["parents"]}
+    return all(made.outside(name, generator) for name in wanted - answer["tasks"].keys())
 
 
 class Checks:
@@ -92,17 +112,33 @@ class Checks:
         self.story, self.engine = story, engine
         self.book = Book.read(story.world.log)
         self.documents: dict[tuple[int, int], Json] = {}
-        for entry in story.entries:
-            if isinstance(entry, Submitted):
-                self.documents[entry.run, entry.version] = json.loads(entry.spec)
-        self.graphs: dict[tuple[int, int], Reference] = {}
+        self.graphs: dict[tuple[int, int], Graphs] = {}
+        for run in {entry.run for entry in story.entries if isinstance(entry, Submitted)}:
+            self._read_graphs(run)
 
-    def graph(self, run: int, version: int) -> Reference:
-        """Return the naive graph of a version of a run."""
-        key = run, version
-        if key not in self.graphs:
-            self.graphs[key] = graph(self.documents[key])
-        return self.graphs[key]
+    def _read_graphs(self, run_id: int) -> None:
+        kept_at = zip(self.story.entries, self.story.kept_at, strict=True)
+        about = [(entry, at) for entry, at in kept_at if getattr(entry, "run", 0) == run_id]
+        kept = Kept(*(entry for entry, _ in about))
+        run = replay(kept.record(), kept.history(), 0, Now(0.0, 0.0))
+        said: dict[str, bytes] = {}
+        for entry, at in about:
+            if isinstance(entry, Submitted):
+                self.documents[run_id, entry.version] = json.loads(entry.spec)
+            elif isinstance(entry, Generated):
+                name = _name(run, entry.version, entry.index)
+                said.pop(name, None)
+                said[name] = entry.answer
+            else:
+                continue
+            graphs = self.graphs.setdefault((run_id, entry.version), Graphs())
+            graphs.began.append(at)
+            graphs.made.append(graph(self.documents[run_id, entry.version], said))
+
+    def template(self, deed: Deed) -> Json | None:
+        """Return the template of the task of a deed."""
+        made = self.graphs[deed.ticket.run, deed.ticket.version].with_task(deed.name)
+        return None if made is None else made.tasks[deed.name].template
 
     def whole(self) -> None:
         """Check what is about no single run."""
@@ -136,13 +172,12 @@ class Checks:
             deeds = [
                 deed for deed in self.book.deeds.values() if (deed.ticket.run, deed.ticket.version) == (run, version)
             ]
-            made = self.graph(run, version)
             for name, template in document["tasks"].items():
                 if most := template.get("max_parallel"):
-                    mine = [deed for deed in deeds if _template_of(made, deed.name) is template]
+                    mine = [deed for deed in deeds if self.template(deed) is template]
                     self._at_once(mine, most, "max_parallel", name)
             for need, most in document.get("limits", {}).items():
-                mine = [deed for deed in deeds if need in (_template_of(made, deed.name) or {}).get("resources", {})]
+                mine = [deed for deed in deeds if need in (self.template(deed) or {}).get("resources", {})]
                 self._at_once(mine, most, "limits", need)
 
     def _at_once(self, deeds: list[Deed], most: int, invariant: str, said: str) -> None:
@@ -181,6 +216,7 @@ class Checks:
         self.outcome(run)
         self.rows(run)
         self.once(run)
+        self.fresh(run)
         self.requeued(run)
         self.told(run)
 
@@ -189,15 +225,16 @@ class Checks:
         set_aside = set(self._superseded(run))
         for (run_id, name), deeds in self.book.by_task.items():
             for deed in deeds if run_id == run.id else ():
-                made = self.graph(run.id, deed.ticket.version)
-                if name not in made.tasks and run.id in self.story.keeping:
-                    continue  # what an earlier answer brought goes on
+                graphs = self.graphs[run.id, deed.ticket.version]
+                made = graphs.at(deed.began)
+                is_set_aside = (name, deed.ticket.attempt) in set_aside or self._was_removed(run, deed)
+                if name not in made.tasks and is_set_aside:
+                    continue  # it hears of that later
                 if name not in made.tasks:
                     raise BrokenError(
                         "order", f"{deed.ticket} is no task of version {deed.ticket.version}", run.id, name
                     )
                 for parent, on in self._waits(made, made.tasks[name]):
-                    is_set_aside = (name, deed.ticket.attempt) in set_aside or self._was_removed(run, deed)
                     self._check_parent(deed, parent.name, on, is_set_aside)
 
     def _superseded(self, run: Run) -> Iterator[tuple[str, int]]:
@@ -207,8 +244,11 @@ class Checks:
                 yield _name(run, entry.version, int(row["index"])), int(row["attempt"])
 
     def _was_removed(self, run: Run, deed: Deed) -> bool:
-        """Return whether an edit took a task away with an attempt that has not completed: nobody asks for its end."""
-        if all(deed.name in self.graph(run.id, v).tasks for v in range(deed.ticket.version, run.version + 1)):
+        """Return whether an edit or an answer took a task away with an attempt that has not completed: nobody asks for
+        its end.
+        """
+        later = [self.graphs[run.id, version] for version in range(deed.ticket.version, run.version + 1)]
+        if all(deed.name in made.tasks for graphs in later for made in graphs.made):
             return False
         is_it = (deed.name, deed.ticket.attempt)
         completed = (entry_row for entry_row in self._kept(run) if entry_row[1]["outcome"] == State.COMPLETED)
@@ -253,7 +293,7 @@ class Checks:
     def outcome(self, run: Run) -> None:
         """Tasks have ended; what failed is passed on, and only that; the run is completed if all tasks are."""
         known = self.states_of(run)
-        made = self.graph(run.id, run.version)
+        made = self.graphs[run.id, run.version].made[-1]
         completed = [name for name, state in known.items() if state is State.COMPLETED]
         for name, task in made.tasks.items():
             if task.origin is None and name not in known:
@@ -283,8 +323,9 @@ class Checks:
                         "one end a ticket", f"attempt {row['attempt']} is kept twice ({version})", run.id, name
                     )
                 known[int(row["attempt"])] = row
-            deeds = [deed for deed in self.book.by_task.get((run.id, name), ()) if self._is_of(run, deed)]
-            for deed in deeds:
+            places = set(places_of(run, run.plan.index(name)))
+            deeds = self.book.by_task.get((run.id, name), ())
+            for deed in [deed for deed in deeds if (deed.ticket.version, deed.ticket.index) in places]:
                 self._check_deed(deed, known.pop(deed.ticket.attempt, None))
             invented = [row for row in known.values() if row["started"] > 0 and self._is_certain(run, name)]
             if invented:
@@ -293,14 +334,11 @@ class Checks:
     def _is_certain(self, run: Run, name: str) -> bool:
         """Return whether a task is the same in all versions: neither dropped for a while, nor generated anew."""
         return "/" not in name and all(
-            name in self.graph(run.id, version).tasks for version in range(1, run.version + 1)
+            name in self.graphs[run.id, version].made[0].tasks for version in range(1, run.version + 1)
         )
 
-    def _is_of(self, run: Run, deed: Deed) -> bool:
-        return deed.ticket.version == run.version or self._is_certain(run, deed.name)
-
     def _generates(self, deed: Deed) -> bool:
-        template = _template_of(self.graph(deed.ticket.run, deed.ticket.version), deed.name)
+        template = self.template(deed)
         return template is not None and bool(template.get("is_generator"))
 
     def _check_deed(self, deed: Deed, row: Any) -> None:
@@ -314,15 +352,16 @@ class Checks:
 
     def once(self, run: Run) -> None:
         """What is completed does not run again, unless somebody asked for it or something that it builds on changed."""
-        version, done = 1, set[str]()
+        version, done, answered = 1, set[str](), 0
         for entry in self.story.entries:
             if getattr(entry, "run", 0) != run.id:
                 continue
             if isinstance(entry, Submitted) and entry.version > 1:
-                version, done = (
-                    entry.version,
-                    set(),
-                )  # what an edit may run again: the reducer's own tests say it exactly
+                # What an edit may run again the reducer's own tests say exactly.
+                version, done, answered = entry.version, set(), 0
+            elif isinstance(entry, Generated):
+                answered += 1
+                done &= self.graphs[run.id, version].made[answered].tasks.keys()
             elif isinstance(entry, Moved) and entry.state is State.WAITING:
                 moved = from_ranges(entry.ranges).tolist()
                 done -= {_name(run, entry.version, index) for index in moved}
@@ -333,6 +372,23 @@ class Checks:
                         raise BrokenError("once", f"'{name}' ran again though it was completed", run.id, name)
                     if row["outcome"] == State.COMPLETED:
                         done.add(name)
+
+    def fresh(self, run: Run) -> None:
+        """What is completed began after all that it waits for had completed, tasks that a later answer added included:
+        parents may have run again since, if that was wanted, but none is new.
+        """
+        made, known = self.graphs[run.id, run.version].made[-1], self.states_of(run)
+        for name, task in made.tasks.items():
+            if known.get(name) is not State.COMPLETED:
+                continue
+            last = max(deed.began for deed in self._good(run, name))
+            for parent, on in self._waits(made, task):
+                ended = [deed.ended for deed in self._good(run, parent.name)]
+                if on == "completed" and min(ended, default=float("inf")) > last:
+                    raise BrokenError("fresh", f"'{name}' is completed without its parent '{parent}'", run.id, name)
+
+    def _good(self, run: Run, name: str) -> list[Deed]:
+        return [deed for deed in self.book.by_task.get((run.id, name), ()) if deed.reason is Reason.OK]
 
     def requeued(self, run: Run) -> None:
         """What is completed and was requeued, and that was answered, has begun once more."""
@@ -350,11 +406,6 @@ class Checks:
         last = json.loads(told[-1].body)
         if last["counts"] != run.counts() or last["state"] != run.state.name.lower():
             raise BrokenError("told", f"{last} of {run.state.name} {run.counts()}", run.id)
-
-
-def _template_of(made: Reference, name: str) -> Json | None:
-    task = made.tasks.get(name)
-    return None if task is None else task.template
 
 
 def _name(run: Run, version: int, index: int) -> str:

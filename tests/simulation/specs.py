@@ -90,7 +90,9 @@ def _parent(rng: Random, name: str, known: Json, uses: list[str]) -> Json:
 
 
 def answer(argv: list[str], name: str, parameters: Json, attempt: int) -> bytes:
-    """Return what a generator says: the same for the same words, but now and then its first attempt talks nonsense."""
+    """Return what a generator says, by its words: now and then its first attempt talks nonsense, and later ones say
+    something else than those before.
+    """
     rng = Random(f"{argv[3]}{argv[4]}{name}")
     if rng.random() < 0.2 and attempt == 1:
         return b"{ not json"
@@ -101,7 +103,28 @@ def answer(argv: list[str], name: str, parameters: Json, attempt: int) -> bytes:
         if tasks[one].get("is_generator"):
             tasks[one]["details"]["command"][3] = ""
         tasks[one]["parents"] += [{"task": other} for other in outside if rng.random() < 0.5]
+    if rng.random() < 0.5:
+        for step in range(2, attempt + 1):
+            _vary(Random(f"{argv[4]}{name}{step}"), tasks, parameters)
     return json.dumps({"tasks": tasks}).encode()
+
+
+def _vary(rng: Random, tasks: Json, parameters: Json) -> None:
+    """Change one thing in what a generator said."""
+    change = rng.choice(["", "words", "drop", "more", "parents"])
+    left = [one for one in ("x", "y", "z", "w") if one not in tasks]
+    if change == "more" and left:
+        tasks[left[0]] = template(rng, tasks, parameters, may_generate=False)
+    elif tasks and change in ("words", "drop", "parents"):
+        chosen = rng.choice(sorted(tasks))
+        if change == "words":
+            tasks[chosen]["details"]["command"][2] += "+"
+        elif change == "parents":
+            tasks[chosen]["parents"] = tasks[chosen]["parents"][1:]
+        else:
+            del tasks[chosen]
+            for one in tasks.values():
+                one["parents"] = [entry for entry in one["parents"] if entry["task"] != chosen]
 
 
 def edited(rng: Random, before: Json) -> Json:

@@ -108,6 +108,7 @@ class Fragile:
         fresh, self.kept = entries[self.kept :], len(entries)
         self.inner.append(fresh)
         story.entries += fresh
+        story.kept_at += [trio.current_time()] * len(fresh)
         if when is None and story.doubts.random() < story.doubt:
             raise TrackerError("the answer to COMMIT is lost")
         self.again, self.kept = (), 0
@@ -180,8 +181,9 @@ class Plot:
 class Story:
     """Plays one seed in a directory of its own.
 
-    `entries` is what was kept, in order; `acknowledged` the runs of which the user was told that they exist, with the
-    version that was answered last; `asked` what the user asked for; `requeued` run, name and time of what was requeued.
+    `entries` is what was kept, in order, at the times `kept_at`; `acknowledged` the runs of which the user was told
+    that they exist, with the version that was answered last; `asked` what the user asked for; `requeued` run, name
+    and time of what was requeued.
     """
 
     def __init__(self, seed: int, path: Path) -> None:
@@ -191,6 +193,7 @@ class Story:
         self.plan = Plot.draw(self.rng)
         self.world = World(Random(seed + 1))
         self.entries: list[Entry] = []
+        self.kept_at: list[float] = []
         self.appends = 0
         self.is_full = self.is_fenced = False
         self.doubts = Random(seed + 2)
@@ -465,7 +468,9 @@ class Story:
     async def _requeue(self, engine: Engine, run_id: int) -> None:
         run = await engine.runs.find(run_id)
         chosen, at = self._some(run), trio.current_time()
-        if self.rng.random() < 0.4:  # a whole template, as people do
+        if run.answers and self.rng.random() < 0.3:
+            chosen = np.array([self.rng.choice(sorted(run.answers))], np.int64)
+        elif self.rng.random() < 0.4:  # a whole template, as people do
             block = run.plan.block_of(int(chosen[0]))
             chosen = np.arange(block.start, block.start + block.size, dtype=np.int64)
         there = chosen[run.frontier.state[chosen] != REMOVED]  # not what a generator's later answer took away

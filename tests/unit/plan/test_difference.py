@@ -249,11 +249,15 @@ def test_generated_tasks_are_found_again_by_scope_and_name() -> None:
     assert found.rows()[-2:] == [DifferenceRow("g/y", 0, 0, 0, 1), DifferenceRow("g/x", 1, 0, 0, 0)]
 
 
-def test_an_earlier_answer_of_a_generator_is_not_found() -> None:
+def test_tasks_of_an_earlier_answer_are_those_of_the_last_one() -> None:
     spec = RunSpec(tasks=(Template("g", ECHO, Policy(is_generator=True)),))
-    answer = RunSpec(tasks=(Template("x", ECHO),))
-    old = grow(grow(plan(spec), 0, answer), 0, answer)
-    assert difference(old, grow(plan(spec), 0, answer)).translate(np.arange(3)).tolist() == [0, -1, 1]
+    first, last = RunSpec(tasks=(Template("x", ECHO), Template("y", ECHO))), RunSpec(tasks=(Template("x", ECHO),))
+    old = grow(grow(plan(spec), 0, first), 0, last)
+    found = difference(old, grow(plan(spec), 0, last))
+    assert found.translate(np.arange(4)).tolist() == [0, 1, -1, 1]
+    assert found.back(np.arange(2)).tolist() == [0, 3]
+    assert found.rows() == [DifferenceRow("g", 1, 0, 0, 0), DifferenceRow("g/x", 1, 0, 0, 0)]
+    assert difference(old, old).rows() == found.rows()
 
 
 def test_a_range_is_extended_without_writing_it_out() -> None:

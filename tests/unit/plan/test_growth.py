@@ -9,8 +9,8 @@ from attrs import evolve
 from hypothesis import assume, given, settings, strategies as st
 
 from daggy.errors import SpecError
-from daggy.plan import Plan, grow, plan
-from daggy.spec.model import Dependency, RunSpec, Template
+from daggy.plan import Plan, grow, plan, plan_as_json
+from daggy.spec.model import Dependency, Policy, RunSpec, Template
 from daggy.spec.parameters import ListValues
 from tests.unit.plan.naive import ECHO, Edge, Task, edges_in, edges_of, expand, lacking, specs
 
@@ -186,3 +186,28 @@ def test_a_thousand_generators_grow_a_plan_quickly_enough_to_test() -> None:
         made = grow(made, origin, answer(waiting("n", "free"), waiting("m", "n")))
     assert made.size == 3001
     assert made.edges() == 2000
+
+
+def test_a_graph_shows_generated_templates_once_with_what_they_wait_for_and_what_waits_for_them() -> None:
+    asks = Policy(is_generator=True)
+    tasks = (Template("g", ECHO, asks), Template("q", ECHO, asks, uses=("A",)), waiting("end", "g", "q"))
+    made = plan(RunSpec(tasks=tasks, parameters={"A": ListValues(("1", "2"))}))
+    made = grow(made, 0, answer(Template("x", ECHO, asks), waiting("old")))
+    made = grow(made, made.index("g/x"), answer(waiting("deep")))
+    made = grow(made, 0, answer(Template("x", ECHO, asks), waiting("y", "x")))
+    made = grow(made, made.index("g/x"), answer(waiting("deep")), made.blocks[3].start)
+    made = grow(made, made.index("q.A:2"), answer(waiting("z")))
+    shown = plan_as_json(made)
+    found = {row["name"]: {parent["task"]: parent["edges"] for parent in row["parents"]} for row in shown["templates"]}
+    assert found == {
+        "g": {},
+        "q": {},
+        "end": {"g": 1, "q": 2, "g/x": 1, "g/y": 1, "g/x/deep": 1, "q.A:2/z": 1},
+        "g/x": {"g": 1},
+        "g/y": {"g": 1, "g/x": 1, "g/x/deep": 1},
+        "g/x/deep": {"g/x": 1},
+        "q.A:2/z": {"q": 1},
+    }
+    assert (shown["tasks"], shown["edges"]) == (8, 13)
+    assert len(shown["templates"]) == 7
+    assert made.edges() == 4

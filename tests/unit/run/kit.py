@@ -153,8 +153,8 @@ def _copied(entry: Entry) -> Entry:
 class Book:
     """A tracker that keeps one run's entries in a list."""
 
-    def __init__(self, first: Submitted) -> None:
-        self.entries: list[Entry] = [first]
+    def __init__(self, *entries: Entry) -> None:
+        self.entries = [*entries]
 
     def take(self, run: Run) -> None:
         self.entries += map(_copied, run.take_entries())

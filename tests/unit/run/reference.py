@@ -5,6 +5,7 @@ names.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,6 +47,47 @@ class Task:
 
     def is_dying(self) -> bool:
         return self.doom in {"kill", "discard"}
+
+    def has_run(self) -> bool:
+        """Whether it has completed, or runs and is not being killed."""
+        return self.state == "completed" or (self.is_in_flight() and not self.is_dying())
+
+    def carry(self, before: Task) -> None:
+        """Go on as what another graph knew as the same task."""
+        for column in COLUMNS:
+            setattr(self, column, getattr(before, column))
+
+
+COLUMNS = (
+    "state", "attempt", "recorded", "failures", "crashes", "doom", "answering", "superseded", "discarded", "spent",
+)  # fmt: skip
+
+
+def differs(before: Task, task: Task) -> bool:
+    """Whether a task does something else than before, or waits for other tasks."""
+    definitions = [(one.template["details"], one.template.get("is_generator")) for one in (before, task)]
+    parents = [{(parent.name, on) for parent, on in one.parents} for one in (before, task)]
+    return definitions[0] != definitions[1] or parents[0] != parents[1]
+
+
+def differing(old: dict[str, Task], new: list[Task]) -> Iterator[Task]:
+    """Return the tasks that differ from those of the same name; with parameters, all of their template together."""
+    changed: set[str] = set()
+    for task in new:
+        before = old.get(task.name)
+        if before is not None and (differs(before, task) or _waits(before) != _waits(task)):
+            changed.add(_template_of(task))
+    return (task for task in new if _template_of(task) in changed)
+
+
+def _template_of(task: Task) -> str:
+    scope, _, own = task.name.rpartition("/")
+    return f"{scope}/{own.partition('.')[0]}"
+
+
+def _waits(task: Task) -> set[tuple[str, tuple[str, ...], str]]:
+    entries = task.template.get("parents", [])
+    return {(one["task"], tuple(sorted(one.get("match", ()))), one.get("on", "completed")) for one in entries}
 
 
 def expand(
@@ -99,20 +141,21 @@ class Reference:
         siblings: dict[str, list[tuple[Task, dict[str, str]]]],
         origin: Task | None,
     ) -> None:
-        parents = siblings.get(entry["task"]) or self._outside(entry["task"], origin)
+        parents = siblings.get(entry["task"]) or self.outside(entry["task"], origin)
+        assert parents, f"no task named {entry['task']}"
         for child, values in children:
             for parent, others in parents:
                 is_own = parent in self._lineage(child)
                 if not is_own and all(values[p] == others[p] for p in entry.get("match", [])):
                     child.parents.append((parent, entry.get("on", "completed")))
 
-    def _outside(self, name: str, origin: Task | None) -> list[tuple[Task, dict[str, str]]]:
+    def outside(self, name: str, origin: Task | None) -> list[tuple[Task, dict[str, str]]]:
         while origin is not None:
             around = self.scopes[origin.origin.name if origin.origin else ""]
             if name in around:
                 return around[name]
             origin = origin.origin
-        raise AssertionError(f"no task named {name}")
+        return []
 
     def _lineage(self, task: Task) -> list[Task]:
         return [task.origin, *self._lineage(task.origin)] if task.origin else []
@@ -133,6 +176,28 @@ class Reference:
             self.drop(other)
         self.scopes.pop(task.name, None)
         self.answers.pop(task.name, None)
+
+    def say(self, generator: Task, answer: bytes, document: Json, fits: set[str] | None = None) -> set[Task]:
+        """Put an answer in the place of an earlier one. What generators among the tasks have answered holds on where it
+        fits, by default everywhere; return those where it does not.
+        """
+        inner = {task.name for task in self.generated(generator)}
+        said = {name: known for name, known in self.answers.items() if name in inner}
+        self.retire(generator)
+        if document["tasks"]:
+            self.answers[generator.name] = answer
+            self.add(document, generator)
+        misfits: set[Task] = set()
+        for name, known in said.items():
+            task = self.tasks.get(name)
+            if task is None or not task.template.get("is_generator"):
+                continue
+            if fits is None or name in fits:
+                self.answers[name] = known
+                self.add(json.loads(known), task)
+            else:
+                misfits.add(task)
+        return misfits
 
     # What follows from what.
 
@@ -286,13 +351,8 @@ class Reference:
         again = chosen if keep_downstream else self.downstream(chosen)
         told = any(states[task] is not State.WAITING for task in chosen)
         told |= any(states[task] not in {State.WAITING, State.UPSTREAM_FAILED} for task in again - chosen)
-        for task in again if told else ():
-            task.failures = task.crashes = 0
-            if task.is_in_flight():
-                task.doom, task.superseded, task.discarded = "again", True, task.attempt
-                task.spent = task.attempt
-            else:
-                task.state = None
+        if told:
+            self._wait(again)
         if told or is_edit:
             self.killed = self.halted = False
             self.errored = 0
@@ -301,12 +361,31 @@ class Reference:
                     task.doom = ""
             self.settle()
 
+    def _wait(self, again: set[Task]) -> None:
+        for task in again:
+            task.failures = task.crashes = 0
+            if task.is_in_flight():
+                task.doom, task.superseded, task.discarded = "again", True, task.attempt
+                task.spent = task.attempt
+            else:
+                task.state = None
+        self.end_delays()
+
+    def end_delays(self) -> None:
+        """Tasks between retries wait if their parents run again."""
+        known, behind = self.states(), {task: self.generated(task) for task in self.tasks.values()}
+        for task in [task for task in self.tasks.values() if task.state == "delayed"]:
+            if self._derived(task, known, behind) is not State.QUEUED:
+                task.state = None
+
     def tick(self, due: set[Task]) -> None:
         for task in due:
             task.state = None
 
-    def answer(self, task: Task, answer: bytes, document: Json | None) -> None:
-        """A generator's answer was read; None: it was bad."""
+    def answer(self, task: Task, answer: bytes, document: Json | None, fits: set[str] | None = None) -> None:
+        """A generator's answer was read; None: it was bad. `fits` are the generators among what it generated whose own
+        answers fit the new one.
+        """
         if task.is_dying():
             self.finish(task, Reason.KILLED, 0, 0, has_answer=True)
         elif task.doom == "again":
@@ -314,21 +393,43 @@ class Reference:
         elif document is None:
             self.finish(task, Reason.GENERATOR, 0, 0, has_answer=True)
         else:
+            again: set[Task] = set()
             if self.answers.get(task.name) != answer:
-                self.retire(task)
-                if document["tasks"]:
-                    self.answers[task.name] = answer
-                    self.add(document, task)
+                again = self._replace(task, answer, document, fits or set())
             self.finish(task, Reason.OK, 0, 0, has_answer=True)
+            self._answered(again)
             if self.killed or self.halted:
                 self._stop_new()
         self.settle()
+
+    def _replace(self, generator: Task, answer: bytes, document: Json, fits: set[str]) -> set[Task]:
+        """Compare an answer with the one before, task by task; return what runs again because it differs."""
+        old = {task.name: task for task in self.generated(generator)}
+        again = self.say(generator, answer, document, fits)
+        new = self.generated(generator)
+        for task in new:
+            if (before := old.get(task.name)) is not None:
+                task.carry(before)
+        again |= {*differing(old, new)}
+        if old.keys() != {task.name for task in new}:
+            waits = {generator, *self._lineage(generator)}
+            again |= {t for t in self.tasks.values() if t.has_run() and waits & {parent for parent, _ in t.parents}}
+        return again
+
+    def _answered(self, chosen: set[Task]) -> None:
+        """Let run again what an answer changed, and what has run downstream of that."""
+        again = chosen | {task for task in self.downstream(chosen) if task.has_run()}
+        states = self.states()
+        if any(states[task] is not State.WAITING for task in again):
+            self._wait(again)
 
     def _stop_new(self) -> None:
         states = self.states()
         for task in self.tasks.values():
             if not task.is_in_flight() and states[task] in {State.WAITING, State.QUEUED}:
                 task.state = "killed"
+            elif task.doom == "again":
+                task.doom, task.spent = "discard", task.attempt
 
     def edit(self, fresh: Reference, changed: set[str], *, keep_downstream: bool) -> Iterator[Task]:
         """Take over a new version's tasks; yield those that vanished. `fresh` has the new graph and nothing happened
@@ -337,19 +438,7 @@ class Reference:
         old = self.tasks
         for name, task in fresh.tasks.items():
             if (before := old.get(name)) is not None:
-                for column in (
-                    "state",
-                    "attempt",
-                    "recorded",
-                    "failures",
-                    "crashes",
-                    "doom",
-                    "answering",
-                    "superseded",
-                    "discarded",
-                    "spent",
-                ):
-                    setattr(task, column, getattr(before, column))
+                task.carry(before)
                 if task.state == "delayed":
                     task.state = None
         for name, task in old.items():

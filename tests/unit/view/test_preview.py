@@ -9,11 +9,13 @@ from hypothesis import given, strategies as st
 from daggy.attempt import State
 from daggy.plan import plan
 from daggy.run import states
+from daggy.run.commands import on_requeue
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import parse
 from daggy.spec.model import RunSpec
-from daggy.view.preview import preview
+from daggy.view.preview import preview, preview_again
+from tests.unit.run.kit import answer, begun, now, spec_of, take, tasks
 
 NOW = Now(1000.0, 10.0)
 ENDED = [states.COMPLETED, states.COMPLETED, states.COMPLETED, states.ERRORED, states.KILLED, states.WAITING]
@@ -75,3 +77,18 @@ def test_the_same_spec_changes_nothing(same: RunSpec) -> None:
     run.begin()
     assert preview(run, same, NOW).is_empty()
     assert run.counts()["completed"] == run.plan.size
+
+
+def test_earlier_answers_of_a_generator_are_in_no_row() -> None:
+    document = tasks(g={"is_generator": True}, report=["g"])
+    run = begun(document)
+    for other in "yz":
+        on_requeue(run, np.zeros(1, np.int64), now(), keep_downstream=True)
+        take(run, "g")
+        answer(run, "g", x=[], **{other: []})
+    rows = {row.name: row for row in preview(run, spec_of(document), now()).templates}
+    assert list(rows) == ["g", "report", "g/x", "g/z"]
+    assert all((row.kept, row.added, row.removed) == (1, 0, 0) for row in rows.values())
+    again = preview_again(run, np.zeros(1, np.int64), now()).templates
+    assert [row.name for row in again] == list(rows)
+    assert sum(row.added + row.removed for row in again) == 0
