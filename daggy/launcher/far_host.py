@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import trio
 from attrs import evolve
@@ -128,6 +129,8 @@ class FarHost(Host):
         self._mux: Mux | None = None
         self._root = self._boot = ""
         self._work, self._runs = work, list[int]()
+        self.reported: Mapping[int, int] = {}
+        """By launcher, the last sequence number that was heard of it."""
         self.numbers: list[int] = []
         """Launchers that had left anything there when the line began."""
 
@@ -139,7 +142,12 @@ class FarHost(Host):
             UnfitError: nothing can be kept there.
         """
         try:
-            said: dict[str, Any] = await mux.ask("open", directory=self._directory, instance=self.site.instance)
+            said: dict[str, Any] = await mux.ask(
+                "open",
+                directory=self._directory,
+                instance=self.site.instance,
+                owner=f"{quote(self.site.pool, '')}@{quote(self.machine.name, '')}",
+            )
         except RelayError as error:
             raise UnfitError(str(error)) from None
         self._mux, self._root, self._boot, self.numbers = mux, said["root"], said["boot"], said["launchers"]
@@ -183,7 +191,7 @@ class FarHost(Host):
             if met is not None:
                 found.alive.append(met)
                 continue
-            remains = await self._read_spool(number, 0)
+            remains = await self._read_spool(number, self.reported.get(number, 0))
             if remains.last or remains.damage:
                 found.dead.append(remains)
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from attrs import frozen
@@ -93,6 +93,11 @@ class Outstanding:
         for key in [key for key, (other, at) in self._unkept.items() if other == launcher and at <= seq]:
             del self._unkept[key]
         self._clear()
+
+    def forget_others(self, launchers: Collection[int]) -> None:
+        """Forget what was heard of launchers that are no more."""
+        for number in self.reported.keys() - launchers:
+            del self.reported[number]
 
     def _clear(self) -> None:
         if not self.tasks and not self._unkept:

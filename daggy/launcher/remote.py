@@ -71,6 +71,7 @@ class Remote:
         self._report, self._claim, self._owns, self._turns = report, claim, owns, turns
         self.sent = sent
         """What it has."""
+        host.reported = sent.reported
         self._acked: dict[int, int] = {}
         self._launchers: Launchers | None = None
         self._scope = trio.CancelScope()
@@ -148,8 +149,9 @@ class Remote:
                 raise
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mux.run)
+            began = trio.current_time()
             said = await self.host.begin(mux)
-            self._clock.measure(float(said["wall"]), 0.0)
+            self._clock.measure(float(said["wall"]), trio.current_time() - began)
             found = await self.host.meet(self._epoch)
             for number in self.host.numbers:
                 self._owns(number)
@@ -189,6 +191,9 @@ class Remote:
         )
         self._on_reports(news.reports)
         self._recall(news.unheard)
+        there = set(self.host.numbers)
+        self.sent.forget_others(there)
+        self._acked = {number: seq for number, seq in self._acked.items() if number in there}
         for number, seq in self._acked.items():
             launchers.on_ack(number, seq)
         for key, message in self.sent.kills.items():

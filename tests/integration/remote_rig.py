@@ -77,4 +77,4 @@ async def remote(
 
 def spools(directory: Path) -> list[Path]:
     """Return what launchers have left elsewhere."""
-    return [path for path in (directory / "far").glob("*/*/launchers/*") if any(path.iterdir())]
+    return [path for path in (directory / "far").glob("*/*/*/launchers/*") if any(path.iterdir())]

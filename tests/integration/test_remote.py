@@ -51,7 +51,7 @@ async def test_tasks_run_elsewhere_and_leave_nothing_there(tmp_path: Path, durab
         at_work.send.send_nowait(Stop())
     assert spools(tmp_path) == []
     assert (tmp_path / "far" / "instance").exists() is False
-    assert any((tmp_path / "far").glob("*/*/runs/7")) is durable
+    assert any((tmp_path / "far").glob("*/*/*/runs/7")) is durable
 
 
 @pytest.mark.trio
@@ -117,7 +117,7 @@ async def test_a_launcher_that_is_killed_there_is_buried(tmp_path: Path) -> None
         await at_work.run("true", index=5)
         gated(at_work, 1)
         await at_work.until(lambda: 1 in at_work.started)
-        (lock,) = (tmp_path / "far").glob("*/*/launchers/*/lock")
+        (lock,) = (tmp_path / "far").glob("*/*/*/launchers/*/lock")
         os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
         await at_work.until(lambda: 1 in at_work.finished)
         assert int(at_work.finished[1]["reason"]) == Reason.LOST
@@ -147,7 +147,7 @@ async def test_a_machine_that_is_silent_beyond_its_lease_ends_its_tasks(tmp_path
         at_work.launch(at_work.task("sh", "-c", APPEND.format(1), index=1, grace=0.5))
         await at_work.until(lambda: 1 in at_work.started)
         way.kill(signal.SIGSTOP)
-        (lock,) = (tmp_path / "far").glob("*/*/launchers/*/lock")
+        (lock,) = (tmp_path / "far").glob("*/*/*/launchers/*/lock")
         launcher = int(lock.read_text().split()[0])
         (task,) = children(launcher)
         await becomes(lambda: not Path(f"/proc/{task}").exists())

@@ -51,7 +51,7 @@ def test_a_run_over_ssh(tmp_path: Path, far: Sshd) -> None:
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "sorted").read_text().split() == [str(number) for number in range(60)]
     assert Counter(line.split()[3] for line in (tmp_path / "ways").read_text().splitlines()) == {str(far.port): 60}
-    assert not list((far.directory / "far").glob("*/*/*/launchers/*/*"))
+    assert not list((far.directory / "far").glob("**/launchers/*/*"))
 
 
 def at_least(path: Path, count: int) -> bool:
@@ -108,7 +108,7 @@ def test_tasks_go_on_when_the_server_is_killed_and_the_next_takes_them_up(tmp_pa
         (tmp_path / "gate").touch()
         assert server.ended(run)["state"] == "completed"
         assert lines(tmp_path / "log") == sorted(f"{word}{at}" for word in ("", "end ") for at in range(5))
-        outputs = list((far.directory / "far").glob("*/*/*/runs/1/packs/*"))
+        outputs = list((far.directory / "far").glob("**/runs/1/packs/*"))
         assert outputs
         assert server.api("DELETE", f"/runs/{run}", params={"forget": "true"}).status_code < 300
         server.until(lambda: not any(path.exists() for path in outputs))
@@ -121,7 +121,7 @@ def test_outputs_of_a_run_that_is_removed_while_its_machine_is_away_go_when_it_i
     with serving(tmp_path / "state", "--config", config) as server:
         run = server.submit({"a": shell("echo out")})
         assert server.ended(run)["state"] == "completed"
-        (output,) = (far.directory / "far").glob("*/*/*/runs/1/packs/*")
+        (output,) = (far.directory / "far").glob("**/runs/1/packs/*")
         sessions = far.sessions
         far.stop()
         for pid in sessions:

@@ -147,9 +147,9 @@ class Relay:
                 self.poller.unregister(descriptor)
         launcher.close()
 
-    def open(self, directory: str, instance: str) -> dict[str, Any]:
+    def open(self, directory: str, instance: str, owner: str) -> dict[str, Any]:
         """Say what this machine is, and take a directory on it for the launchers of one engine's state directory."""
-        self.store = Store(directory, instance)
+        self.store = Store(directory, instance, owner)
         return self.store.identity()
 
     def start(self, number: int) -> int:

@@ -35,13 +35,14 @@ class Store:
     Args:
         directory: As configured, below which there is one for each instance.
         instance: The text that tells the engine's state directory from every other.
+        owner: What tells one machine of one pool from every other there.
     """
 
-    def __init__(self, directory: str, instance: str) -> None:
+    def __init__(self, directory: str, instance: str, owner: str) -> None:
         """Make it, and take note of it; StoreError: it cannot be used."""
         home = os.path.expanduser(directory)
         self.instance = instance
-        self.root = "%s/%s/%s" % (home, instance, machine_id())
+        self.root = "%s/%s/%s/%s" % (home, instance, owner, machine_id())
         try:
             os.makedirs(self.root + "/launchers", mode=0o700, exist_ok=True)
             os.chmod(home, 0o700)
@@ -182,6 +183,7 @@ class Store:
             remove(self.root)
             try:
                 os.rmdir(os.path.dirname(self.root))
+                os.rmdir(os.path.dirname(os.path.dirname(self.root)))
             except OSError:
                 pass  # another machine's directory is there
 
