@@ -24,6 +24,7 @@ from daggy.server.problems import body as problem
 from daggy.server.requests import Asked, Cursor, Limit, number_of, pairs, service_of
 from daggy.server.shapes import ExplanationShape, OverviewShape, TaskDetails, TaskPage, answer
 from daggy.view import neighbours, shapes
+from daggy.view.selectors import gone
 from daggy.view.unfinished import overview
 
 CHUNK = 1 << 20
@@ -81,7 +82,8 @@ def _is_there(run: Run, index: int) -> bool:
 
 def _require(run: Run, index: int) -> None:
     if not _is_there(run, index):
-        raise NotFoundError(f"run {run.id} has no task {index}; its {run.plan.size:,} tasks count from 0")
+        unknown = f"run {run.id} has no task {index}; its {run.plan.size:,} tasks count from 0"
+        raise NotFoundError(gone(run, index) if 0 <= index < run.plan.size else unknown)
 
 
 @get("/runs/{run_id:int}/tasks/{index:int}", summary="Show a task")

@@ -108,10 +108,15 @@ def _by_index(run: Run, index: int) -> Indexes:
     if index >= run.plan.size:
         raise _no_task(run, str(index))
     if PUBLIC[run.frontier.state[index]] == 255:
-        there = int(present(run.plan, np.array([index], np.int64))[0])
-        mend = f"; it is task {there} now" if there >= 0 else ""
-        raise UsageError(f"task {index} is no longer part of the run: its generator gave a new answer{mend}")
+        raise UsageError(gone(run, index))
     return np.array([index], np.int64)
+
+
+def gone(run: Run, index: int) -> str:
+    """Return why an index of a run is no task of it any more, and which task it is now."""
+    there = int(present(run.plan, np.array([index], np.int64))[0])
+    mend = f"; it is task {there} now" if there >= 0 else ""
+    return f"task {index} is no longer part of the run: its generator gave a new answer{mend}"
 
 
 def _no_task(run: Run, index: str) -> UsageError:

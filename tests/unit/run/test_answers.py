@@ -6,6 +6,7 @@ import numpy as np
 
 from daggy.attempt import Kind, Reason, State
 from daggy.run.commands import on_requeue
+from daggy.run.reconcile import on_recovered, on_unfollowed
 from daggy.run.replay import replay
 from daggy.run.reports import on_reports
 from daggy.run.run import Run, moves_of, places_of
@@ -150,3 +151,39 @@ def test_attempts_of_all_answers_are_read_back_as_those_of_one_task() -> None:
     back = replay(book.record(), book.history(), 2, now())
     assert attempts(back) == attempts(run) == {"g": 3, "g/b": 3, "g/c": 1, "report": 3}
     assert [*places_of(back, back.plan.index("g/b"))] == [*places_of(run, run.plan.index("g/b"))]
+
+
+def test_an_attempt_that_outlives_its_engine_is_of_the_task_that_it_was_started_for() -> None:
+    run = answered(a=[])
+    book = kit.Book(kit.submitted(run, A_RUN, 1, 0.0))
+    again(run, "g", a=[], b=[])
+    (index,) = take(run, "g/b")
+    ticket = run.ticket(index)
+    again(run, "g", b=[], c=[])
+    book.take(run)
+    back = replay(book.record(), book.history(), 2, now())
+    rest = on_recovered(back, kit.report_of([ticket], Kind.FINISHED), now())
+    on_unfollowed(back, rest, now())
+    assert not len(rest.rows)
+    assert states_of(back)["g/b"] == "completed"
+    assert attempts(back) == {"g": 3, "g/b": 1, "g/c": 0, "report": 1}
+    assert finish(back) == ["g/c", "report"]
+
+
+def test_an_answer_does_not_reset_the_count_of_failures() -> None:
+    document = {**tasks(g=GENERATOR, report=["g"], p=[], q=[]), "max_failures": 2}
+    run = begun(document)
+    book = kit.Book(kit.submitted(run, document, 1, 0.0))
+    take(run, "g")
+    answer(run, "g")
+    reports(run, take(run, "report"))
+    on_requeue(run, np.array([run.plan.index("g")]), now(), keep_downstream=True)
+    reports(run, take(run, "p"), reason=Reason.EXIT, code=1)
+    take(run, "g")
+    answer(run, "g", a=[])
+    assert cause(run, "report") == "new answer: parents changed: +g/a"
+    book.take(run)
+    back = replay(book.record(), book.history(), 2, now())
+    for one in (run, back):
+        reports(one, take(one, "q"), reason=Reason.EXIT, code=1)
+        assert states_of(one)["g/a"] == "killed"
