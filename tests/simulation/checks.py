@@ -145,6 +145,7 @@ class Checks:
         for said in self.story.world.broken:
             raise BrokenError(said.partition(":")[0], said)
         self.parallel()
+        self.numbers()
         self.nothing_left()
 
     def _waits(self, made: Reference, task: Task) -> Iterator[tuple[Task, str]]:
@@ -189,6 +190,18 @@ class Checks:
                 raise BrokenError(
                     invariant, f"{count} at once of '{said}' at {at}, {most} allowed", deeds[0].ticket.run
                 )
+
+    def numbers(self) -> None:
+        """No attempt begins with a number of which it is kept that a command has ended it."""
+        ended: dict[tuple[int, int, int, int], float] = {}
+        for entry, at in zip(self.story.entries, self.story.kept_at, strict=True):
+            if isinstance(entry, Moved):
+                for index, attempt in entry.flying.tolist():
+                    ended.setdefault((entry.run, entry.version, index, attempt), at)
+        for ticket, deed in self.book.deeds.items():
+            if ended.get((ticket.run, ticket.version, ticket.index, ticket.attempt), deed.began) < deed.began:
+                said = f"{ticket} began though a command had ended an attempt of its number"
+                raise BrokenError("numbers", said, ticket.run, deed.name)
 
     def nothing_left(self) -> None:
         """Nothing runs, nothing is reserved, and every launcher was allowed to forget."""

@@ -19,6 +19,9 @@ QUEUE = "queue"
 TIMEOUT = 10.0
 """Seconds that its tasks may take: more than any does."""
 
+CROWDED = 0.15
+"""The part of all stories in which many short tasks wait their turn at launchers while the user asks for things."""
+
 ENDS = ["ok", "ok", "ok", "ok", "flaky", "flaky", "bad", "gen", "crash"]
 """What becomes of a template's tasks: the first word of their command."""
 
@@ -44,6 +47,25 @@ def document(rng: Random) -> Json:
             if rng.random() < 0.5:
                 one["resources"] = {**one.get("resources", {}), "tokens": 1}
     return made
+
+
+def crowd(rng: Random) -> Json:
+    """Return a run spec of many short tasks, of which a launcher has some that wait their turn."""
+    values = [str(value) for value in range(rng.randint(15, 40))]
+    tasks: Json = {}
+    for name in NAMES[: rng.randint(1, 2)]:
+        tasks[name] = {
+            "expand": ["P"],
+            "parents": [_parent(rng, one, tasks, ["P"]) for one in tasks],
+            "details": {
+                "command": [rng.choice(["ok", "flaky"]), "0.02", "x", "{{ P }}"],
+                "environment": {"CORES": "1"},
+            },
+            "max_retries": 3,
+            "crash_limit": 9,
+            "pool": rng.choice([*POOLS]),
+        }
+    return {"parameters": {"P": values, "Q": ["u"]}, "tasks": tasks, "directory": "/"}
 
 
 def template(rng: Random, known: Json, parameters: Json, *, may_generate: bool = True) -> Json:

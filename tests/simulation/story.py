@@ -50,6 +50,10 @@ PATIENCE = 4000.0
 """Simulated seconds in which every run must have come to its end."""
 
 
+PAUSES = [0.0, 0.0, 0.01, 0.5, 3.0]
+"""Seconds between two things that the user asks for, mostly."""
+
+
 class Kept(MemoryTracker):
     """A memory tracker that outlives engines, though not the story."""
 
@@ -198,6 +202,8 @@ class Story:
         self.is_full = self.is_fenced = False
         self.doubts = Random(seed + 2)
         self.doubt = self.doubts.choice([0.0, 0.0, 0.02, 0.3])
+        self.crowds = Random(seed + 3)
+        self.is_crowded = self.crowds.random() < specs.CROWDED
         self.life: Life | None = None
         self.left = self.plan.commands
         self.deaths = 0
@@ -371,7 +377,7 @@ class Story:
     async def _ask_for_things(self, engine: Engine) -> None:
         while self.left:
             self.left -= 1
-            await trio.sleep(self.rng.choice([0.0, 0.0, 0.01, 0.5, 3.0]))
+            await trio.sleep(self.crowds.uniform(0, 0.2) if self.is_crowded else self.rng.choice(PAUSES))
             known = [run for run in self.acknowledged if run not in self.forgotten]
             ask = self._submit if not known else self.rng.choice(
                 [self._submit, self._kill, self._kill_some, self._resume, self._requeue, self._requeue, self._edit,
@@ -416,7 +422,7 @@ class Story:
     async def _submit(self, engine: Engine, _: int) -> None:
         if len(self.acknowledged) >= 4:
             return
-        made = specs.document(self.rng)
+        made = specs.crowd(self.crowds) if self.is_crowded else specs.document(self.rng)
         raw = json.dumps(made).encode()
         spec = parse(raw, directory="/")
         expected = engine.tracker.last_run() + 1

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from daggy.run import reconcile
+from daggy.run import reconcile, reports
+from daggy.run.run import Run
 from daggy.tracker import Attempts, Entry
 from tests.simulation import story
 from tests.simulation.command import play, played
@@ -48,3 +49,14 @@ def test_an_engine_that_forgets_what_runs_is_found_out(monkeypatch: pytest.Monke
     monkeypatch.setattr(reconcile, "_is_next", lambda run, index, row: False)
     monkeypatch.setattr(reconcile, "RESUMABLE", np.zeros(10, np.bool_))
     assert found(range(40)) & {"invariant 'every start is known'", "invariant 'once'", "invariant 'room'"}
+
+
+def test_a_number_that_is_given_to_two_attempts_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    recalled = reports.on_recalled
+
+    def careless(run: Run, index: int) -> None:
+        run.spent.pop(index, None)
+        recalled(run, index)
+
+    monkeypatch.setattr(reports, "on_recalled", careless)
+    assert "invariant 'numbers'" in found(range(40))
