@@ -51,9 +51,7 @@ def _regrow(run: Run, new: Plan, old_index: int, answer: bytes) -> Plan:
         fragment = parse_fragment(answer, new.spec, source=new.name(index))
         return grow(new, index, fragment) if fragment.tasks else new
     except (KeyError, SpecError):
-        return (
-            new  # the generator is gone, or its answer does not fit the new spec; it gives another one if it runs again
-        )
+        return new  # the generator is gone, or its answer does not fit the new spec: it runs again
 
 
 def on_edit(run: Run, changes: Difference, submitted: Submitted, now: Now, actor: str = "") -> None:
@@ -67,10 +65,12 @@ def on_edit(run: Run, changes: Difference, submitted: Submitted, now: Now, actor
         actor: The user.
     """
     run.record(submitted)
+    misfits = _misfits(run, changes)
     take_version(run, changes, submitted.version)
     chosen: dict[str, Indexes] = {}
     for cause, indexes in changed(changes):
         chosen[cause] = np.concatenate([chosen.get(cause, np.empty(0, np.int64)), indexes])
+    chosen["its answer does not fit any more"] = np.setdiff1d(misfits, np.concatenate([misfits[:0], *chosen.values()]))
     dying = np.array([index for index, doom in run.doomed.items() if doom in KILLING], np.int64)
     failed = np.union1d(run.frontier.where(states.IS_FAILED), dying)
     chosen["resumed"] = np.setdiff1d(failed, np.concatenate([np.empty(0, np.int64), *chosen.values()]))
@@ -78,6 +78,15 @@ def on_edit(run: Run, changes: Difference, submitted: Submitted, now: Now, actor
         run.reopen(now)
         run.begin()
         run.settle(now)
+
+
+def _misfits(run: Run, changes: Difference) -> Indexes:
+    """Return the generators, by their new indexes, whose answers do not fit the new version."""
+    new = changes.new
+    there = changes.translate(np.fromiter(run.answers, np.int64, len(run.answers)))
+    lacking = (index for index in there[there >= 0].tolist() if index not in new.generated)
+    asked = [index for index in lacking if new.block_of(index).template(index).policy.is_generator]
+    return np.array(sorted(asked), np.int64)
 
 
 def changed(changes: Difference) -> Iterator[tuple[str, Indexes]]:

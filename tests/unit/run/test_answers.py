@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from daggy.attempt import Kind, Reason, State
+from daggy.plan import difference
 from daggy.run.commands import on_requeue
+from daggy.run.edit import on_edit, replan
 from daggy.run.reconcile import on_recovered, on_unfollowed
 from daggy.run.replay import replay
 from daggy.run.reports import on_reports
@@ -187,3 +189,15 @@ def test_an_answer_does_not_reset_the_count_of_failures() -> None:
     for one in (run, back):
         reports(one, take(one, "q"), reason=Reason.EXIT, code=1)
         assert states_of(one)["g/a"] == "killed"
+
+
+def test_an_edit_that_an_answer_does_not_fit_makes_its_generator_run_again() -> None:
+    before, after = tasks(g=GENERATOR, p=[], report=["g"]), tasks(g=GENERATOR, report=["g"])
+    run = answered(before, a=["p"])
+    changes = difference(run.plan, replan(run, kit.spec_of(after)))
+    on_edit(run, changes, kit.submitted(run, after, 2, 1.0, keep_downstream=True), now())
+    assert states_of(run) == {"g": "queued", "report": "completed"}
+    assert cause(run, "g") == "its answer does not fit any more"
+    take(run, "g")
+    answer(run, "g", a=[])
+    assert finish(run) == ["g/a", "report"]

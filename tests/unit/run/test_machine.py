@@ -259,6 +259,11 @@ class Machine(RuleBasedStateMachine):
                 fresh.add(json.loads(answer), fresh.tasks[name])
         assert set(new.names(range(new.size))) == set(fresh.tasks)
         changed = self.changed(new)
+        changed |= {
+            name
+            for name in self.reference.answers
+            if name in fresh.tasks and name not in fresh.answers and fresh.tasks[name].template.get("is_generator")
+        }
         entry = submitted(self.run, document, self.run.version + 1, now.wall, keep_downstream=keep)
         edit.on_edit(self.run, difference(self.run.plan, new), entry, now)
         old = dict(self.reference.tasks)
