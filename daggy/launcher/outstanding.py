@@ -44,7 +44,7 @@ class Outstanding:
         self.kills: dict[Key, str] = {}
         """Those that are to be ended, with the message."""
         self.reported: dict[int, int] = {}
-        """The highest sequence number that was reported, by launcher."""
+        """The highest sequence number that was heard, by launcher."""
         self._started: set[Key] = set()
         self._unkept: dict[Key, tuple[int, int]] = {}  # ends that the next engine may have to be told: launcher, seq
 
@@ -94,6 +94,11 @@ class Outstanding:
             del self._unkept[key]
         self._clear()
 
+    def ackable(self, launcher: int) -> int:
+        """Return up to which number a launcher may forget what it reported: all that is kept, or not wanted."""
+        waiting = [seq for other, seq in self._unkept.values() if other == launcher]
+        return min(waiting, default=self.reported.get(launcher, 0) + 1) - 1
+
     def forget_others(self, launchers: Collection[int]) -> None:
         """Forget what was heard of launchers that are no more."""
         for number in self.reported.keys() - launchers:
@@ -109,16 +114,15 @@ class Outstanding:
         named: set[Key] = set()
         strays: list[Ticket] = []
         for number, reports in told:
-            seqs, chosen = reports.rows["seq"].tolist(), []
+            chosen = []
+            self.reported[number] = max(self.reported.get(number, 0), int(reports.rows["seq"].max(initial=0)))
             for at, (kind, *ticket) in enumerate(frames.kinds_and_keys(reports.rows.tobytes())):
                 key: Key = tuple(ticket)  # type: ignore[assignment]
                 named.add(key)
-                if kind == Kind.STARTED and key not in self.tasks:
-                    strays.append(Ticket(*key))
-                elif kind != Kind.STARTED:
-                    if not seqs[at] or seqs[at] > self.reported.get(number, 0):
-                        chosen.append(at)
-                elif key not in self._started:
+                if key not in self.tasks:  # it was answered for: told before, or given up
+                    if kind == Kind.STARTED:
+                        strays.append(Ticket(*key))
+                elif kind != Kind.STARTED or key not in self._started:
                     chosen.append(at)
             messages = {new: reports.messages[at] for new, at in enumerate(chosen) if at in reports.messages}
             wanted.append(Reports(reports.rows[chosen], messages))

@@ -72,7 +72,6 @@ class Remote:
         self.sent = sent
         """What it has."""
         host.reported = sent.reported
-        self._acked: dict[int, int] = {}
         self._launchers: Launchers | None = None
         self._scope = trio.CancelScope()
         self._clock = Clock()
@@ -191,11 +190,9 @@ class Remote:
         )
         self._on_reports(news.reports)
         self._recall(news.unheard)
-        there = set(self.host.numbers)
-        self.sent.forget_others(there)
-        self._acked = {number: seq for number, seq in self._acked.items() if number in there}
-        for number, seq in self._acked.items():
-            launchers.on_ack(number, seq)
+        self.sent.forget_others(self.host.numbers)
+        for number in self.host.numbers:
+            launchers.on_ack(number, self.sent.ackable(number))
         for key, message in self.sent.kills.items():
             launchers.withdraw([Ticket(*key)], partial(frames.kill, message=message))
         launchers.withdraw(news.strays, partial(frames.kill, message=NOT_WANTED))
@@ -257,10 +254,9 @@ class Remote:
 
     def on_ack(self, number: int, seq: int) -> None:
         """Let a launcher forget what it reported up to `seq`."""
-        self._acked[number] = max(seq, self._acked.get(number, 0))
         self.sent.kept(number, seq)
         if self._launchers is not None:
-            self._launchers.on_ack(number, seq)
+            self._launchers.on_ack(number, self.sent.ackable(number))
 
     def on_stop(self, *, immediate: bool) -> None:
         """Give back what waits and end what runs; of a silent machine the lease does so."""

@@ -15,7 +15,7 @@ from attrs import frozen
 from daggy.errors import Problem
 from daggy.executor import REPORT, Executor, Kind, Launch, Reason, Recall, Site, Stop, Work
 from daggy.testing import running
-from daggy.testing.drive import Drive, driving
+from daggy.testing.drive import RUN, Drive, driving
 from daggy.testing.entries import require
 from daggy.testing.growing import grows_when_wanted, holds_what_waits
 from daggy.testing.restarts import goes_on_when_left, survives_its_end
@@ -88,7 +88,8 @@ async def check_executor(
 
 
 def _site(place: Path, *, durable: bool = False, linger: bool = False) -> Site:
-    """Return a site of its own: whatever carries its tickets may be killed."""
+    """Return a site of its own: whatever carries its tickets may be killed. The folder of its run is there."""
+    (place / "runs" / str(RUN) / "packs").mkdir(parents=True, exist_ok=True)
     return Site("default", place.absolute(), f"check-{os.urandom(8).hex()}", durable=durable, linger=linger)
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,13 @@ def need_sshd() -> None:
 
 
 class Sshd:
-    """An SSH server that lets this user in, by a key that lies in its directory."""
+    """An SSH server that lets this user in, by a key that lies in its directory.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    `inside` is a command that runs another one where `address` is.
+    """
+
+    def __init__(self, directory: Path, address: str = "127.0.0.1", inside: Sequence[str] = ()) -> None:
+        self.directory, self.address, self.inside = directory, address, inside
         directory.mkdir(parents=True, exist_ok=True)
         self.key, self.known = directory / "id", directory / "known_hosts"
         if os.getuid() == 0:  # its processes give up their rights there
@@ -44,12 +47,12 @@ class Sshd:
             )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+            self.port = int(free.getsockname()[1])  # as good elsewhere as any other
         (directory / "authorized_keys").write_bytes((directory / "id.pub").read_bytes())
         kind, key, *_ = (directory / "hostkey.pub").read_text().split()
-        self.known.write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
+        self.known.write_text(f"[{address}]:{self.port} {kind} {key}\n")
         (directory / "sshd_config").write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {directory}/hostkey\nPidFile none\n"
+            f"Port {self.port}\nListenAddress {address}\nHostKey {directory}/hostkey\nPidFile none\n"
             f"AuthorizedKeysFile {directory}/authorized_keys\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nUsePAM no\nStrictModes no\n"
             "MaxStartups 100:30:200\nLogLevel ERROR\n"
@@ -60,7 +63,7 @@ class Sshd:
     def start(self) -> None:
         """Listen."""
         self.process = subprocess.Popen(
-            [PROGRAM, "-f", str(self.directory / "sshd_config"), "-D", "-E", str(self.directory / "log")],
+            [*self.inside, PROGRAM, "-f", str(self.directory / "sshd_config"), "-D", "-E", str(self.directory / "log")],
             stdin=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + PATIENCE
@@ -71,7 +74,7 @@ class Sshd:
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return probe.connect_ex((self.address, self.port)) == 0
 
     @property
     def sessions(self) -> list[int]:
@@ -100,15 +103,15 @@ class Sshd:
 
     def host(self, name: str = "far", **more: Any) -> dict[str, Any]:
         """Return it as a host of a pool."""
-        place = {"host": "127.0.0.1", "port": self.port, "user": getpass.getuser()}
+        place = {"host": self.address, "port": self.port, "user": getpass.getuser()}
         return {"name": name, **place, "private_key_file": str(self.key), **more}
 
 
 @contextmanager
-def sshd(directory: Path) -> Iterator[Sshd]:
+def sshd(directory: Path, address: str = "127.0.0.1", inside: Sequence[str] = ()) -> Iterator[Sshd]:
     """Serve, and end it."""
     need_sshd()
-    server = Sshd(directory)
+    server = Sshd(directory, address, inside)
     try:
         yield server
     finally:

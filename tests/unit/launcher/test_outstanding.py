@@ -31,7 +31,8 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.sent = Outstanding(Ledger(None))
         self.given: set[Key] = set()  # by the engine, not answered for
-        self.given_up: set[Key] = set()
+        self.passed_on: set[Key] = set()  # ends that the engine was told
+        self.acked = 0
         self.there: dict[Key, Kind] = {}  # what the launcher has: STARTED, or FINISHED and not acknowledged
         self.seqs: dict[Key, int] = {}
         self.seq = 0
@@ -41,9 +42,10 @@ class Machine(RuleBasedStateMachine):
         for kind, *ticket in frames.kinds_and_keys(rows.tobytes()):
             key: Key = (ticket[0], ticket[1], ticket[2], ticket[3], ticket[4])
             if kind != Kind.STARTED:
-                assert key in self.given | self.given_up, "it was answered for before"
+                assert key in self.given, "it was answered for before"
                 self.given.discard(key)
-                self.given_up.discard(key)
+                if kind == Kind.FINISHED and key in self.seqs:
+                    self.passed_on.add(key)
             self.heard.append((Kind(kind), key))
         self.sent.take(rows)
 
@@ -85,10 +87,16 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def give_up(self) -> None:
-        lost = set(self.given)
         self.report(self.sent.lost("gone").rows)
         assert not self.given
-        self.given_up |= lost  # should it end after all, the engine is told, once, and drops it
+
+    @rule(upto=st.integers(0, 40))
+    def keep(self, upto: int) -> None:
+        """The engine acknowledges; the launcher may forget what it need not tell again."""
+        self.sent.kept(1, upto)
+        self.acked = max(self.acked, upto)
+        wanted = [self.seqs[key] for key in self.passed_on if self.seqs[key] > self.acked]
+        assert self.sent.ackable(1) == min([*wanted, self.sent.reported.get(1, 0) + 1]) - 1
 
     @invariant()
     def it_has_what_was_not_answered_for(self) -> None:
