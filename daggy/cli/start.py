@@ -1,9 +1,14 @@
 """The first step of every command: signals, file mode mask and standard streams are set, whatever was inherited."""
 
 import gc
-import importlib
 import os
-import signal
+
+TYPE_CHECKING = False  # type checkers take any variable of this name as true
+
+if TYPE_CHECKING:
+    import signal
+else:  # `signal`, `typing` and `importlib` load for milliseconds, in which Ctrl-C would print a traceback
+    import _signal as signal
 
 INTERRUPTED = 130
 
@@ -53,6 +58,8 @@ def load_numpy() -> None:
 
     Tasks inherit the environment as it was given.
     """
+    import importlib
+
     given = os.environ.get(THREADS)
     os.environ[THREADS] = given or "1"
     importlib.import_module("numpy")

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -126,6 +127,13 @@ def test_ctrl_c_ends_a_command_even_where_an_exception_is_swallowed(start: Start
     process = start("run", write(tmp_path, "true"), variables={"PYTHONPATH": str(folder)})
     _, said = process.communicate(timeout=DEADLINE)
     assert (process.returncode, said) == (130, b"")
+
+
+def test_nothing_is_loaded_before_ctrl_c_ends_a_command_quietly() -> None:
+    """What the interpreter loads by itself is its own; `main` says what Ctrl-C does before it loads anything."""
+    code = "import sys; before = {*sys.modules}; from daggy.cli import main; print(*sorted({*sys.modules} - before))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {*loaded} - {"gc"} == {"daggy", "daggy.cli", "daggy.cli.start"}
 
 
 def test_a_signal_while_the_directory_is_opened_leaves_no_temporary_one(start: Start, tmp_path: Path) -> None:
