@@ -22,6 +22,7 @@ from tests.bench.kept import kept, lists
 from tests.bench.machine import load, machine
 from tests.bench.plans import explicit, memory, plans
 from tests.bench.processes import chain, latency, processes
+from tests.bench.reach import ssh
 from tests.bench.sizes import FULL, QUICK, Sizes
 from tests.bench.stops import stops
 from tests.bench.waits import waits, written
@@ -31,6 +32,7 @@ Bench = Callable[[Sizes, Path], Iterator[tuple[str, Measured]]]
 BENCHES: Mapping[Bench, Sequence[str]] = {
     processes: ("processes.",),
     chain: ("chain",),
+    ssh: ("ssh.",),
     latency: ("latency",),
     plans: ("plan.", "fan"),
     memory: ("memory.",),

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from daggy.attempt import RunState
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
-from daggy.executor import Executor, Site
+from daggy.executor import Executor, NodeState, Site
+from daggy.settings import structure
 from daggy.spec import parse
 from daggy.testing.noop import NoopExecutor, NoopSettings
 from daggy.tracker import Tracker
 from daggy_fork import ForkExecutor
 from daggy_memory import MemoryTracker
 from daggy_sqlite import SqliteTracker
+from daggy_ssh import SshExecutor, SshSettings
 from tests.bench import specs
 from tests.bench.fresh import BenchError, Figures
 
@@ -45,9 +48,11 @@ class Drive:
         count: Its tasks.
         directory: Where the state directory is made, and removed.
         tracker: A key of TRACKERS.
-        executor: "fork", two tasks at once, or "noop", any number.
+        executor: "fork", two tasks at once; "ssh", whose machines are up before anything is submitted; or "noop", any
+            number.
         machines: Of a noop executor's pool: 4,096 tasks at once, shared among so many; 0: one machine, any number.
         large: Bytes that this process holds beside what it needs.
+        settings: Of an ssh executor's pool.
     """
 
     spec: str
@@ -57,12 +62,15 @@ class Drive:
     executor: str = "fork"
     machines: int = 0
     large: int = 0
+    settings: Mapping[str, Any] = field(factory=dict)
 
     def make(self, site: Site) -> Executor:
         """Return the pool's executor."""
         if self.executor == "noop":
             settings = NoopSettings(AT_ONCE // self.machines, self.machines) if self.machines else NoopSettings()
             return NoopExecutor(settings, site)
+        if self.executor == "ssh":
+            return SshExecutor(structure(self.settings, SshSettings, "bench"), site)
         return ForkExecutor(ForkExecutor.Settings(workers=2), site)
 
 
@@ -97,6 +105,8 @@ async def _drive(what: Drive, directory: StateDirectory) -> Figures:
     engine = Engine(tracker, {"default": what.make}, directory)
     began, cpu = time.perf_counter(), time.process_time()
     async with engine.open():
+        while not any(node.state == NodeState.UP.value for node in engine.nodes.listed()):  # noqa: ASYNC110 - as a user would
+            await trio.sleep(0.01)
         submitted = time.perf_counter()
         number = await engine.commands.submit(spec, raw)
         await engine.runs.ended(number)

@@ -86,6 +86,8 @@ GOALS: Mapping[str, Goal] = {
     "processes.sqlite": Goal("the same, SQLite tracker", RATIO, 0.83, 0.92),
     "processes.cpu": Goal("CPU of the main process a task", MICROSECONDS, 40e-6, 25e-6),
     "processes.large": Goal("throughput with a 3 GB main process, of a small one", RATIO, 0.95, 1.0),
+    "ssh.rate": Goal("rate of processes on a machine over SSH, of those here", RATIO, 0.95, 1.0),
+    "ssh.cpu": Goal("the same, CPU of the main process", TIMES, 1.5, 1.2),
     "chain": Goal("one link of a chain of `true`, of C one at a time", TIMES, 2.0, 1.3),
     "plan.1M": Goal("plan of a template diamond, 1M tasks", SECONDS, 0.1, 0.02),
     "plan.10M": Goal("the same, 10M tasks", SECONDS, 0.5, 0.2),
