@@ -158,7 +158,10 @@ class Remote:
                 self.host, self.host.site, self._epoch, found, self._claim, nursery, self._on_reports
             )
             self._settle(found, launchers)
-            await launchers.start_one()
+            try:
+                await launchers.start_one()
+            except OSError as error:
+                raise UnfitError(f'{error}; make room there, or set "directory" of the pool to another place') from None
             self._heard_at = trio.current_time()
             self.standing.become(NodeState.UP)
             nursery.start_soon(self._ping, mux)

@@ -1,4 +1,6 @@
-"""Whatever dies or freezes between here and a machine that SSH reaches: nothing is lost, and nothing runs twice."""
+"""Whatever dies or freezes between here and a machine that SSH reaches: nothing is lost, and nothing runs twice. One
+that cannot run anything is refused, with what to do.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -30,11 +33,13 @@ def far(tmp_path: Path) -> Iterator[Sshd]:
 
 
 @asynccontextmanager
-async def at_work(directory: Path, far: Sshd, lease: str = "60s", *, up: bool = True) -> AsyncIterator[Rig]:
-    """Run a pool of one host."""
+async def at_work(
+    directory: Path, far: Sshd, /, lease: str = "60s", *, up: bool = True, **more: Any
+) -> AsyncIterator[Rig]:
+    """Run a pool of one host; with `up`, once it is."""
     (directory / "state" / "runs" / "7" / "packs").mkdir(parents=True, exist_ok=True)  # as an engine does
-    pool = far.settings(lease=lease, hosts=[far.host(resources={"cores": 4})])
-    pool["ssh"] += QUICK
+    pool = far.settings(lease=lease, hosts=[far.host(resources={"cores": 4})], **more)
+    pool["ssh"] = [*pool["ssh"], *QUICK]
     executor = SshExecutor(structure(pool, SshSettings, "pool"), site(directory / "state", durable=True))
     async with at_work_with(executor, directory) as rig:
         if up:
@@ -115,3 +120,25 @@ async def test_what_dies_or_freezes_on_the_way_costs_nothing(
         await rig.until(lambda: {1, 2} <= rig.finished.keys())
         assert [int(row["reason"]) for row in rig.finished.values()] == [Reason.OK] * 2
     assert sorted((tmp_path / "log").read_text().splitlines()) == ["1", "2", "end 1", "end 2"]
+
+
+UNFIT = [
+    ({"setup": "ulimit -f 0"}, "a launcher cannot be started: ", 'set "directory" of the pool to another place'),
+    ({"directory": "/dev/null/x"}, "'/dev/null/x/default.far' cannot be used: ", "to one that can be written to"),
+    ({"python": "/usr/bin/nopython"}, "", 'set "python" of the pool'),
+    ({"setup": "yes welcome"}, "its login prints without end", "print nothing when it is not interactive"),
+    ({"ssh": ["-F", "none", "-o", "UserKnownHostsFile=/dev/null"]}, "its host key is not known", " 127.0.0.1 true"),
+]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("pool", "begins", "ends"), UNFIT)
+async def test_a_machine_that_cannot_run_anything_says_what_to_do(
+    tmp_path: Path, far: Sshd, pool: dict[str, Any], begins: str, ends: str
+) -> None:
+    async with at_work(tmp_path, far, up=False, **pool) as rig:
+        await becomes(lambda: rig.executor.nodes()[0].state == NodeState.REFUSED)
+        why = rig.executor.nodes()[0].why
+        assert why.startswith(begins)
+        assert why.endswith(ends)
+        assert rig.executor.trouble == f"far is refused: {why}"
