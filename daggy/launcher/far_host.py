@@ -23,6 +23,8 @@ from daggy.launcher.program.wire import VERSION
 
 PART = 1 << 16
 """Bytes that are asked of a relay at once: what else it carries waits for no more than this."""
+AHEAD = 128
+"""Tasks for each that runs that may wait there: what has been sent to a machine that falls silent is its own."""
 LOOK_AGAIN = 0.1
 UNSAID = 15.0
 """Seconds for a launcher that lives, cannot be met, and has not said by when it leaves."""
@@ -155,7 +157,7 @@ class FarHost(Host):
             self._work = said["home"] + self._work[1:]
         self._runs = said["runs"]
         totals = {name: float(amount) for name, amount in said["resources"].items()} | self._totals
-        self.machine = evolve(self.machine, totals=totals)
+        self.machine = evolve(self.machine, totals=totals, ahead=AHEAD)
         self.most = max(1, min(int(totals.get("cores", 1.0)), said["resources"]["cores"]))
         return said
 

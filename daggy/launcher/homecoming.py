@@ -15,6 +15,7 @@ import trio
 from attrs import define, field
 
 from daggy.attempt import LINKED, Kind, Reason, Rows
+from daggy.launcher.mux import RelayError
 
 FETCH_BYTES = 1 << 18
 """The most that an attempt may have written for a copy of it to be made."""
@@ -82,7 +83,7 @@ class Homecoming:
                     os.pwrite(file, data, at)
                 finally:
                     os.close(file)
-        except OSError:
+        except (OSError, RelayError):
             return  # it is gone, there or here, or there is no room: it is read where it lies
 
 

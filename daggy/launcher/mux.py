@@ -47,8 +47,6 @@ class Mux:
         self._open: dict[int, trio.MemorySendChannel[Any]] = {}
         self._channels: dict[int, tuple[Hear, Callable[[], None]]] = {}
         self.is_closed = False
-        self.heard_at = trio.current_time()
-        """When anything last came, by the steady clock."""
 
     async def greet(self) -> None:
         """Read up to the relay's first line.
@@ -73,7 +71,6 @@ class Mux:
                 raise await self._line.failure(bytes(self._inbox))
             self._inbox += data
         del self._inbox[: self._inbox.index(MARK) + len(MARK)]
-        self.heard_at = trio.current_time()
 
     async def _receive(self) -> bytes | bytearray:
         try:
@@ -92,7 +89,6 @@ class Mux:
                 nursery.start_soon(self._write)
                 self._cut()
                 while data := await self._receive():
-                    self.heard_at = trio.current_time()
                     self._inbox += data
                     self._cut()
                 nursery.cancel_scope.cancel()

@@ -76,7 +76,7 @@ class Remote:
         self._scope = trio.CancelScope()
         self._clock = Clock()
         self._home = Homecoming(host.site.directory, host.fetch_bytes)
-        self._heard_at = trio.current_time()
+        self._spoke_at = trio.current_time()  # launchers there may have heard us last, by the steady clock
         self._stopping = trio.Event()
         self.standing = Standing(host.machine.name, changed)
         self.idle = trio.Event()
@@ -92,7 +92,7 @@ class Remote:
     @property
     def lease_left(self) -> float:
         """Seconds until what it has counts as lost, if it stays silent."""
-        return self.host.lease + self.sent.longest_grace + SPARE - (trio.current_time() - self._heard_at)
+        return self.host.lease + self.sent.longest_grace + SPARE - (trio.current_time() - self._spoke_at)
 
     async def run(self) -> None:
         """Connect, serve, and connect again, until it is dismissed."""
@@ -112,7 +112,7 @@ class Remote:
             error = await self._connect_once()
             if error is None or self._stopping.is_set():
                 return
-            if isinstance(error, (AwayError, OSError)):
+            if isinstance(error, AwayError):
                 pause = FIRST_PAUSE if self.standing.state == NodeState.UP else min(LONGEST_PAUSE, pause * 2)
                 self.standing.become(NodeState.SILENT, str(error))
             else:
@@ -146,6 +146,12 @@ class Remote:
             except BaseException:
                 await mux.drop()
                 raise
+        try:
+            await self._serve_over(mux)
+        finally:
+            self._spoke_at = trio.current_time()
+
+    async def _serve_over(self, mux: Mux) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mux.run)
             began = trio.current_time()
@@ -162,7 +168,6 @@ class Remote:
                 await launchers.start_one()
             except OSError as error:
                 raise UnfitError(f'{error}; make room there, or set "directory" of the pool to another place') from None
-            self._heard_at = trio.current_time()
             self.standing.become(NodeState.UP)
             nursery.start_soon(self._ping, mux)
             nursery.start_soon(self._rest, launchers)
@@ -181,7 +186,6 @@ class Remote:
             await trio.sleep(min(PING, self.host.lease / 4))
             began = trio.current_time()
             said = await mux.ask("ping")
-            self._heard_at = mux.heard_at
             self._clock.measure(float(said["wall"]), trio.current_time() - began)
             mux.ping()
 
@@ -275,10 +279,6 @@ class Remote:
             self._scope.cancel()
         else:
             how(self._launchers)
-
-    async def until_idle(self) -> None:
-        """Wait until a stop is done."""
-        await self.idle.wait()
 
     def dismiss(self) -> None:
         """Let all launchers go; `gone` is set when that is done."""
