@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
@@ -16,7 +15,7 @@ from daggy.errors import DirectoryError
 from daggy.launcher import frames
 from daggy.launcher.host import Met
 from daggy.launcher.local_channel import LocalChannel
-from daggy.launcher.numbers import LOCK
+from daggy.launcher.program.keeper import keeper
 from daggy.launcher.program.processes import signal_all
 from daggy.launcher.program.wire import VERSION
 
@@ -45,8 +44,8 @@ async def meet_or_outlive(home: Path, hello: bytes | None, epoch: int) -> Met | 
     """
     asked = False
     begun = trio.current_time()
-    while (keeper := _keeper(home)) is not None:
-        pid, leave_by = keeper
+    while (found := keeper(str(home))) is not None:
+        pid, leave_by = found
         patience = leave_by + SPARE - time.time() if leave_by else begun + UNSAID - trio.current_time()
         if patience > 0 and hello and not leave_by:
             with trio.move_on_after(patience):
@@ -58,26 +57,6 @@ async def meet_or_outlive(home: Path, hello: bytes | None, epoch: int) -> Met | 
         elif patience <= -UNSAID:
             raise DirectoryError(f"'{home}' is locked by process {pid}, which does not end; end it, then start again")
         await trio.sleep(LOOK_AGAIN)
-    return None
-
-
-def _keeper(home: Path) -> tuple[int, float] | None:
-    """Return the pid that holds a launcher's lock, and when it said to be gone (0: it did not); None: it is dead.
-
-    A lock that is free is removed, so that it cannot be taken later: its launcher may only just be starting.
-    """
-    try:
-        descriptor = os.open(home / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (home / LOCK).unlink(missing_ok=True)
-    except BlockingIOError:
-        words = os.pread(descriptor, 100, 0).split()
-        return (int(words[0]), float(words[1])) if len(words) == 2 else (0, 0.0)
-    finally:
-        os.close(descriptor)
     return None
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import _socket
-import fcntl
 import os
 import time
 
 from daggy.launcher.program.burial import boot_id, end
+from daggy.launcher.program.keeper import keeper
 from daggy.launcher.program.light import TYPE_CHECKING
 from daggy.launcher.program.resources import measured
 from daggy.launcher.program.wire import Stream
@@ -92,25 +92,12 @@ class Store:
         return home
 
     def keeper(self, number: int) -> dict[str, Any]:
-        """Return whether a launcher is alive, its process id, and when it said to be gone ("": it did not).
-
-        A lock that is free is removed, so that it cannot be taken later: the launcher may only just be starting.
-        """
-        path = self.folder(number) + "/lock"
-        try:
-            lock = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
+        """Return whether a launcher is alive, its process id, and in how many seconds it will be gone ("": unknown)."""
+        found = keeper(self.folder(number))
+        if found is None:
             return {"alive": 0, "pid": 0, "leaves": ""}
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
-        except BlockingIOError:
-            words = os.pread(lock, 100, 0).split()
-            pid, leaves = (int(words[0]), float(words[1])) if len(words) == 2 else (0, 0.0)
-            return {"alive": 1, "pid": pid, "leaves": "%.3f" % (leaves - time.time()) if leaves else ""}
-        finally:
-            os.close(lock)
-        return {"alive": 0, "pid": 0, "leaves": ""}
+        pid, leaves = found
+        return {"alive": 1, "pid": pid, "leaves": "%.3f" % (leaves - time.time()) if leaves else ""}
 
     def connect(self, number: int) -> Stream | None:
         """Connect to a launcher's socket; None: it has none."""
