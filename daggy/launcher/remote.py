@@ -73,6 +73,7 @@ class Remote:
         """What it has."""
         host.reported = sent.reported
         self._launchers: Launchers | None = None
+        self._is_full = False
         self._scope = trio.CancelScope()
         self._clock = Clock()
         self._home = Homecoming(host.site.directory, host.fetch_bytes)
@@ -224,12 +225,20 @@ class Remote:
                 self.on_ack(number, self.sent.reported[number])
 
     async def _watch_silence(self) -> None:
-        """Take what it has for lost when lease and grace have passed without a word."""
+        """Take what it has for lost after lease and grace without a word; take nothing while it has no room."""
         while True:
             await trio.sleep(1)
-            if self.standing.state == NodeState.UP:
-                continue
-            if self.sent.tasks and self.lease_left < 0:
+            launchers = self._launchers
+            if launchers is None:
+                self._is_full = False
+            elif self._is_full and not launchers.trouble:
+                self._is_full = False
+                self.standing.become(NodeState.UP)
+            elif launchers.trouble and self.standing.state == NodeState.UP:  # it cannot write down what happens
+                self._is_full = True
+                self.standing.become(NodeState.REFUSED, launchers.trouble)
+                launchers.recall_waiting()
+            if self.standing.state != NodeState.UP and self.sent.tasks and self.lease_left < 0:
                 self.give_up(f"{self.host.machine.name} has not been heard from for {_duration(self.host.lease)}")
 
     def give_up(self, message: str) -> None:

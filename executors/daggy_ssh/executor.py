@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import ClassVar, Literal
-from urllib.parse import quote
 
 from daggy.errors import Problem
 from daggy.executor import Machine, Site, Work
@@ -27,13 +26,11 @@ class SshExecutor(Fleet):
 
     def _host(self, host: SshHost, site: Site) -> FarHost:
         settings = self._settings
-        # of its own: another pool, or another name of the same machine, has its own launchers
-        directory = f"{settings.directory}/{quote(site.pool, '')}.{quote(host.called, '')}"
         return FarHost(
             Machine(host.called, host.resources, labels=frozenset(host.labels)),
             site,
             Terms(settings.environment, settings.inherit, settings.output_bytes),
-            directory,
+            settings.directory,
             SshWay(settings, host),
             seconds(settings.lease),
             settings.fetch_bytes,

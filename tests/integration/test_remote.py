@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -199,3 +200,25 @@ async def test_the_next_engine_knows_at_once_what_was_sent_and_hears_of_it_later
         await at_work.until(lambda: {0, 1} <= at_work.finished.keys())
         assert [int(at_work.finished[at]["reason"]) for at in (0, 1)] == [Reason.OK] * 2
     assert lines(tmp_path) == ["0", "1", "end 0", "end 1"]
+
+
+@pytest.mark.trio
+async def test_a_machine_without_room_gets_nothing_more_until_it_has_some(tmp_path: Path) -> None:
+    async with remote(tmp_path, cores=1) as (at_work, _):
+        at_work.launch(*(at_work.task("sh", "-c", APPEND.format(at), index=at) for at in range(200)), width=1)
+        await at_work.until(lambda: 0 in at_work.started)
+        (lock,) = (tmp_path / "far").glob("*/*/*/launchers/*/lock")
+        launcher = int(lock.read_text().split()[0])
+        _, most = resource.prlimit(launcher, resource.RLIMIT_FSIZE)
+        resource.prlimit(launcher, resource.RLIMIT_FSIZE, (1, most))  # every write to a file fails
+        open_gate(tmp_path)
+        await becomes(lambda: at_work.executor.nodes()[0].state == NodeState.REFUSED)
+        assert at_work.executor.nodes()[0].why.endswith("; make room, and it goes on by itself")
+        assert at_work.executor.capacity() == []
+        await at_work.until(lambda: len(at_work.recalled) > 100)
+        resource.prlimit(launcher, resource.RLIMIT_FSIZE, (most, most))
+        await becomes(at_work.executor.capacity)
+        await at_work.until(lambda: len(at_work.finished) + len(at_work.recalled) == 200)
+        assert not at_work.finished.keys() & set(at_work.recalled)
+        ran = sorted(str(index) for index in at_work.finished)
+    assert [line for line in lines(tmp_path) if "end" not in line] == ran

@@ -124,7 +124,7 @@ async def test_what_dies_or_freezes_on_the_way_costs_nothing(
 
 UNFIT = [
     ({"setup": "ulimit -f 0"}, "a launcher cannot be started: ", 'set "directory" of the pool to another place'),
-    ({"directory": "/dev/null/x"}, "'/dev/null/x/default.far' cannot be used: ", "to one that can be written to"),
+    ({"directory": "/dev/null/x"}, "'/dev/null/x' cannot be used: ", "to one that can be written to"),
     ({"python": "/usr/bin/nopython"}, "", 'set "python" of the pool'),
     ({"setup": "yes welcome"}, "its login prints without end", "print nothing when it is not interactive"),
     ({"ssh": ["-F", "none", "-o", "UserKnownHostsFile=/dev/null"]}, "its host key is not known", " 127.0.0.1 true"),
