@@ -119,6 +119,7 @@ def test_a_run_ends_in_order_when_its_terminal_closes(start: Start, tmp_path: Pa
     master, terminal = pty.openpty()
 
     def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the tests inherit it as ignored, and so does Daggy
         os.setsid()
         fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
