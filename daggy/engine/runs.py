@@ -20,7 +20,7 @@ from daggy.engine.held_reports import Unended
 from daggy.engine.state import EngineState
 from daggy.errors import ConflictError, DaggyError, DirectoryError, NotFoundError, SpecError, UnavailableError
 from daggy.executor import Kill
-from daggy.run.reconcile import on_recovered, on_unfollowed
+from daggy.run.reconcile import number_above, on_recovered, on_unfollowed
 from daggy.run.run import Run
 from daggy.tracker import Counted, RunFilter, RunRecord, RunState
 
@@ -175,6 +175,7 @@ class Runs(Mapping[int, Run]):
                 )
             return await self.load(run_id, lenient=True)
         run = await self.archive.read_back(record)
+        number_above(run, run.spent.items())
         self.admit(run)
         self.commits.announce(run)
         return run

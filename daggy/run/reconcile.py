@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -58,13 +58,18 @@ def on_unfollowed(run: Run, rest: Reports, now: Now) -> None:
     """
     while chosen := _first_of_each(run, rest):
         _set_aside(run, chosen, rest, now)
-    for index, number in [*_numbers(run, rest), *run.spent.items()]:
-        if run.frontier.state[index] not in states.IN_FLIGHT:
-            run.frontier.attempt[index] = max(number, int(run.frontier.attempt[index]))
+    number_above(run, [*_numbers(run, rest), *run.spent.items()])
     run.superseded.clear()
     run.discarded.clear()
     run.is_recovering = False
     run.begin()
+
+
+def number_above(run: Run, numbers: Iterable[tuple[int, int]]) -> None:
+    """Number the next attempts of tasks that are not in flight above these: index and number of each."""
+    for index, number in numbers:
+        if run.frontier.state[index] not in states.IN_FLIGHT:
+            run.frontier.attempt[index] = max(number, int(run.frontier.attempt[index]))
 
 
 def _numbers(run: Run, reports: Reports) -> Iterator[tuple[int, int]]:

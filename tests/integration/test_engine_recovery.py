@@ -231,3 +231,23 @@ async def test_a_finish_of_an_earlier_version_counts_if_the_edit_kept_its_task(
         assert run.state is RunState.COMPLETED
     assert scene.words[-1] == "c"
     assert sorted(scene.words) == ["c", "new", "other"]
+
+
+async def test_a_run_that_is_read_back_gives_no_number_to_two_attempts(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Its task was sent ahead when the run was killed, and had not started."""
+    tracker, scene = KeptTracker(), Scene(default=1.0)
+    scene.is_full = True
+    async with at_work(tmp_path, scene, tracker) as engine:
+        run = await submit(engine, {"a": template("a")})
+        await trio.sleep(1)
+        await engine.commands.kill(run.id)
+        await engine.runs.ended(run.id)
+    scene = Scene(default=1.0)
+    async with at_work(tmp_path, scene, tracker) as engine:
+        run = await engine.runs.find(1)
+        await engine.commands.requeue(1, np.array([0]))
+        await engine.runs.ended(1)
+        assert scene.launched == [("default", "a", 2)]
+        assert run.state is RunState.COMPLETED
