@@ -192,14 +192,20 @@ class Checks:
                 )
 
     def numbers(self) -> None:
-        """No attempt begins with a number of which it is kept that a command has ended it."""
+        """No attempt begins with a number of which it is kept that a command has ended it.
+
+        The very attempt may, where its place held it and the engine died with the kill: the next one kills it.
+        """
         ended: dict[tuple[int, int, int, int], float] = {}
         for entry, at in zip(self.story.entries, self.story.kept_at, strict=True):
             if isinstance(entry, Moved):
                 for index, attempt in entry.flying.tolist():
                     ended.setdefault((entry.run, entry.version, index, attempt), at)
         for ticket, deed in self.book.deeds.items():
-            if ended.get((ticket.run, ticket.version, ticket.index, ticket.attempt), deed.began) < deed.began:
+            if (
+                deed.reason is not Reason.KILLED
+                and ended.get((ticket.run, ticket.version, ticket.index, ticket.attempt), deed.began) < deed.began
+            ):
                 said = f"{ticket} began though a command had ended an attempt of its number"
                 raise BrokenError("numbers", said, ticket.run, deed.name)
 
