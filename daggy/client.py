@@ -34,7 +34,8 @@ from daggy.errors import (
     UnavailableError,
     UsageError,
 )
-from daggy.paths import DIRECTORY, address_in, current_directory, default_directory, process_using, text_of
+from daggy.paths import CERTIFICATE, DIRECTORY, address_in, current_directory, default_directory, process_using, text_of
+from daggy.trust import trust
 
 ENDED = ("completed", "errored", "killed")
 """States of runs that have ended."""
@@ -94,8 +95,10 @@ def _node(pool: str, name: str) -> str:
 class Client:
     """Talks to one server. Not for several threads at once."""
 
-    def __init__(self, url: str, token: str, actor: str = "") -> None:
-        """Keep address and token; nothing is sent yet. `actor` is recorded with each command, for `explain`."""
+    def __init__(self, url: str, token: str, actor: str = "", certificate: Path | None = None) -> None:
+        """Keep what is given; nothing is sent yet. `actor` is recorded with each command, for `explain`; `certificate`
+        is the server's own, where it is known.
+        """
         host = _host(url)
         headers = {"Authorization": f"Bearer {_header('the token', token)}"}
         if actor:
@@ -111,6 +114,7 @@ class Client:
             headers=headers,
             timeout=httpx.Timeout(ANSWER, connect=CONNECT),
             trust_env=host not in ("127.0.0.1", "::1", "localhost"),
+            verify=trust(certificate) if url.startswith("https:") else True,
         )
 
     @classmethod
@@ -144,7 +148,8 @@ class Client:
         shown = shown or text_of(place / "token")
         if not shown:
             raise UnavailableError(f"no token for {address}: give it with --token, or as DAGGY_TOKEN")
-        client = cls(address, shown, actor)
+        certificate = None if is_named or not (place / CERTIFICATE).exists() else place / CERTIFICATE
+        client = cls(address, shown, actor, certificate)
         client._place = None if is_named else place
         return client
 
@@ -384,6 +389,11 @@ ERRORS: Mapping[int, type[DaggyError]] = {
 
 def _unreachable(url: str, error: Exception) -> UnavailableError:
     told = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        return UnavailableError(
+            f"the certificate of {url} is not trusted: {told.rpartition(': ')[2]}; "
+            "name the file of its authority in SSL_CERT_FILE"
+        )
     return UnavailableError(f"the server at {url} does not answer: {told.lower()}; is it running?")
 
 

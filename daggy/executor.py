@@ -23,7 +23,7 @@ from daggy.attempt import (
     Rows as Rows,
     Ticket as Ticket,
 )
-from daggy.errors import Problem
+from daggy.errors import DaggyError, Problem
 
 
 @frozen
@@ -100,6 +100,56 @@ class Node:
     since: float = 0.0
     why: str = ""
     lost_in: float | None = None
+
+
+@frozen
+class Arrival:
+    """A machine that calls in by itself, as its agent describes it.
+
+    Args:
+        name: What it is to be called, unique in its pool.
+        instance: A random text that stays the same for one directory of an agent.
+        directory: Where things are kept there, absolute.
+        work: The directory there that stands for a run's own, absolute.
+        resources: What it has for tasks, by name, where that is not to be measured.
+        labels: What tasks may ask for, one of each, and what is not used up.
+        until: When it takes no more (wall clock, seconds since 1970); None: it stays.
+        idle_exit: Seconds without a task after which it leaves; None: it stays.
+    """
+
+    name: str
+    instance: str
+    directory: str
+    work: str
+    resources: Mapping[str, float] = field(factory=dict)
+    labels: tuple[str, ...] = ()
+    until: float | None = None
+    idle_exit: float | None = None
+
+
+class JoinError(DaggyError):
+    """A machine that calls in is not taken. The text says why, with the mend.
+
+    Args:
+        message: The text.
+        is_final: Whether trying again is of no use.
+    """
+
+    def __init__(self, message: str, *, is_final: bool) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.is_final = is_final
+
+
+class Visit(trio.abc.Stream):
+    """A connection that a machine has opened: a stream of bytes to and from a relay there, and words beside it."""
+
+    words: trio.MemoryReceiveChannel[Mapping[str, Any]]
+    """What its agent says; ends with the connection."""
+
+    @abc.abstractmethod
+    async def say(self, word: Mapping[str, Any]) -> None:
+        """Say something to its agent, JSON-like; a connection that has ended takes no notice."""
 
 
 @frozen
@@ -318,6 +368,25 @@ class Executor(abc.ABC):
             report: Takes a batch; never blocks.
             changed: Says that `capacity` changed.
         """
+
+    @property
+    def takes_agents(self) -> bool:
+        """Whether machines may call in: `join`."""
+        return False
+
+    async def join(self, arrival: Arrival, visit: Visit) -> None:
+        """Take a machine that calls in, for as long as its connection lasts.
+
+        May be called while `run` runs, more than once for the same machine: the last connection counts.
+
+        Raises:
+            JoinError: it is not taken. The default is for executors that find their machines themselves.
+        """
+        del visit
+        raise JoinError(
+            f"the executor '{self.name}' takes no agents; {arrival.name} needs a pool whose executor is 'agent'",
+            is_final=True,
+        )
 
     @abc.abstractmethod
     async def read_log(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:

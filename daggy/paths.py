@@ -12,6 +12,10 @@ DIRECTORY = "DAGGY_DIR"
 """The variable that names the state directory where no option does."""
 
 
+CERTIFICATE = "certificate.pem"
+"""File in the state directory: the certificate of the server that uses it, if it has one."""
+
+
 def current_directory() -> Path:
     """Return the current directory.
 

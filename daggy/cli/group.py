@@ -58,6 +58,7 @@ COMMANDS = {
     "requeue": Entry("daggy.cli.commands:requeue", "Run tasks again, and the tasks downstream of them."),
     "plan": Entry("daggy.cli.commands:plan", "Show what an edit of a run would change."),
     "edit": Entry("daggy.cli.commands:edit", "Replace the spec of a run."),
+    "agent": Entry("daggy.cli.agent:agent", "Let a server run tasks on this machine."),
     "nodes": Entry("daggy.cli.nodes:nodes", "List the machines of the server's pools."),
     "drain": Entry("daggy.cli.nodes:drain", "Have a machine take no new tasks."),
     "undrain": Entry("daggy.cli.nodes:undrain", "Let a machine take tasks again."),

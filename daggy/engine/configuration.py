@@ -24,12 +24,21 @@ Settings = Mapping[str, Any]
 
 
 @frozen
+class TlsSettings:
+    """Files of a server's certificate, with the chain above it, and of its key; both in PEM."""
+
+    certificate: Path
+    key: Path
+
+
+@frozen
 class ServerSettings:
-    """Where a server listens, and its names besides localhost and its addresses."""
+    """Where a server listens, its names besides localhost and its addresses, and how it encrypts."""
 
     ip: str = "127.0.0.1"
     port: int = 2503
     names: Sequence[str] = ()
+    tls: TlsSettings | None = None
 
 
 @frozen

@@ -17,7 +17,7 @@ from daggy.engine.mishaps import MOST, Mishaps
 from daggy.engine.shares import MachineUse
 from daggy.engine.state import EngineState
 from daggy.errors import ConflictError, NoRoomError, NotFoundError
-from daggy.executor import GiveUp, Machine, Node, NodeState
+from daggy.executor import Arrival, GiveUp, JoinError, Machine, Node, NodeState, Visit
 from daggy.run.run import Run
 
 LOG = logging.getLogger("daggy.engine")
@@ -160,6 +160,22 @@ class Nodes:
             )
         self._link(pool).ask(GiveUp(name, f"node {name} was given up by {by}" if by else f"node {name} was given up"))
         return node
+
+    def agent_pools(self) -> list[str]:
+        """Return the pools whose machines call in."""
+        links = self.state.dispatcher.links
+        return [name for name, link in links.items() if link.executor is not None and link.executor.takes_agents]
+
+    async def join(self, pool: str, arrival: Arrival, visit: Visit) -> None:
+        """Take a machine that calls in to a pool, for as long as its connection lasts.
+
+        Raises:
+            JoinError: it is not taken.
+        """
+        link = self._link(pool)
+        if link.executor is None or link.requests is None:
+            raise JoinError(f"pool '{pool}' is starting", is_final=False)
+        await link.executor.join(arrival, visit)
 
     def watch(self, pool: str, rows: Rows) -> None:
         """Put machines aside for a while on which attempts go wrong one after the other while others work.

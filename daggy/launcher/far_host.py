@@ -123,18 +123,24 @@ class FarHost(Host):
     ) -> None:
         """Keep what is given; it is away until `begin`."""
         super().__init__(machine, 1)
+        self.describe(machine, directory, work)
         self.way, self.lease, self.fetch_bytes = way, lease, fetch_bytes
         self.keeps = site.durable
         """Whether what is reported is acknowledged by the engine, once it is kept."""
         self.site = evolve(site, durable=True, linger=True)  # a line may break at any moment: launchers live on
-        self._terms, self._directory, self._totals = terms, directory, dict(machine.totals or {})
+        self._terms = terms
         self._mux: Mux | None = None
         self._root = self._boot = ""
-        self._work, self._runs = work, list[int]()
+        self._runs = list[int]()
         self.reported: Mapping[int, int] = {}
         """By launcher, the last sequence number that was heard of it."""
         self.numbers: list[int] = []
         """Launchers that had left anything there when the line began."""
+
+    def describe(self, machine: Machine, directory: str, work: str) -> None:
+        """Take what is configured of it; it counts from the next `begin` on."""
+        self.machine, self._directory, self._work = machine, directory, work
+        self._totals = dict(machine.totals or {})
 
     async def begin(self, mux: Mux) -> dict[str, Any]:
         """Use a new line; return what its relay says of the machine.

@@ -59,6 +59,8 @@ class Fleet(Executor):
         self._remotes: dict[int, Remote] = {}  # by place
         self._place_of: dict[int, int] = {}  # by launcher's number
         self._fleet: list[Launchers | Remote] = []  # by place; empty while it does not run
+        self._nursery: trio.Nursery | None = None  # while it runs
+        self._stopped = trio.Event()
         self._report: Callable[[Reports], None] = lambda _: None
         self._changed: Callable[[], None] = lambda: None
 
@@ -75,14 +77,19 @@ class Fleet(Executor):
 
     def nodes(self) -> Sequence[Node]:
         """Return all hosts as people see them."""
-        return [self._node(place, host) for place, host in enumerate(self._hosts)]
+        return [self._node(place, host) for place, host in enumerate(self._hosts) if not self._is_gone(place)]
+
+    def _is_gone(self, place: int) -> bool:
+        """Return whether a machine that called in has left, or was forgotten."""
+        return place in self._remotes and self._remotes[place].gone.is_set()
 
     def _node(self, place: int, host: Host) -> Node:
         name, remote = host.machine.name, self._remotes.get(place)
         if remote is None:
             return Node(name)
         standing = remote.standing
-        lost_in = max(0.0, remote.lease_left) if standing.state != NodeState.UP and remote.sent.tasks else None
+        is_away = standing.state in (NodeState.SILENT, NodeState.REFUSED)
+        lost_in = max(0.0, remote.lease_left) if is_away and remote.sent.tasks else None
         return Node(name, standing.state, standing.since, standing.why, lost_in)
 
     @property
@@ -119,10 +126,11 @@ class Fleet(Executor):
 
     def _remote(self, place: int, host: FarHost) -> Remote:
         path = self._site.directory / "hosts" / quote(self._site.pool, "") / quote(host.machine.name, "")
+        earlier = self._remotes.get(place)
         return Remote(
             host,
             self._epoch,
-            Outstanding(Ledger(path if self._site.durable else None)),
+            earlier.sent if earlier else Outstanding(Ledger(path if self._site.durable else None)),
             partial(self._on_reports, place),
             lambda: self._changed(),  # noqa: PLW0108 - it is set when the fleet runs
             partial(self._reserve, place),
@@ -143,21 +151,38 @@ class Fleet(Executor):
         """Carry out requests until the channel ends or a Stop is done."""
         self._report, self._changed = report, changed
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             fleet = self._fleet = [self._member(place, nursery) for place in range(len(self._hosts))]
             try:
                 async with trio.open_nursery() as starting:
                     for one in fleet:
                         if isinstance(one, Remote):
-                            nursery.start_soon(one.run)
+                            nursery.start_soon(self._run_remote, one)
                         else:
                             starting.start_soon(one.start_one)
                 await self._listen(requests)
             finally:
                 for one in fleet:
                     one.dismiss()
-                self._fleet = []
+                self._fleet, self._nursery = [], None
             for one in fleet:
                 await one.gone.wait()
+
+    async def _run_remote(self, remote: Remote) -> None:
+        """Serve a machine elsewhere until it is let go."""
+        await remote.run()
+
+    def _add(self, host: FarHost) -> Remote:
+        """Take a machine that has come while the fleet runs, again if it has left; it is served from here on."""
+        assert self._nursery is not None
+        name = host.machine.name
+        place = self._places.setdefault(name, len(self._hosts))
+        self._hosts[place : place + 1] = [host]
+        remote = self._remotes[place] = self._remote(place, host)
+        self._fleet[place : place + 1] = [remote]
+        self._nursery.start_soon(self._run_remote, remote)
+        self._changed()
+        return remote
 
     def _member(self, place: int, nursery: trio.Nursery) -> Launchers | Remote:
         host = self._hosts[place]
@@ -191,6 +216,7 @@ class Fleet(Executor):
             nursery.cancel_scope.cancel()
 
     async def _until_idle(self, scope: trio.CancelScope) -> None:
+        await self._stopped.wait()
         for one in self._fleet:
             await one.idle.wait()
         scope.cancel()
@@ -207,6 +233,8 @@ class Fleet(Executor):
                 if isinstance(member, Remote):
                     member.give_up(message)
             case _:
+                if isinstance(request, Stop):
+                    self._stopped.set()
                 for one in self._fleet:
                     self._tell(one, request)
 

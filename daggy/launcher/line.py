@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import random
+from typing import ClassVar
 
 import trio
 
@@ -37,6 +39,17 @@ class Line(trio.abc.Stream):
 
 class Way(abc.ABC):
     """Leads to one machine."""
+
+    calls_in: ClassVar[bool] = False
+    """Whether it is the machine that begins: one that has been silent for a whole lease, and has nothing, is gone."""
+
+    async def until_next(self, pause: float) -> None:
+        """Wait for the time of the next try.
+
+        Args:
+            pause: Seconds since the last one failed; 0: there was none.
+        """
+        await trio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all come at once
 
     @abc.abstractmethod
     async def dial(self) -> Line:

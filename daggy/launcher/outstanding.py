@@ -99,13 +99,18 @@ class Outstanding:
         waiting = [seq for other, seq in self._unkept.values() if other == launcher]
         return min(waiting, default=self.reported.get(launcher, 0) + 1) - 1
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether it has no task, and all ends that it reported are kept."""
+        return not self.tasks and not self._unkept
+
     def forget_others(self, launchers: Collection[int]) -> None:
         """Forget what was heard of launchers that are no more."""
         for number in self.reported.keys() - launchers:
             del self.reported[number]
 
     def _clear(self) -> None:
-        if not self.tasks and not self._unkept:
+        if self.is_clear:
             self._ledger.clear()
 
     def news(self, told: Iterable[tuple[int, Reports]]) -> News:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -72,12 +71,16 @@ class Remote:
         self.sent = sent
         """What it has."""
         host.reported = sent.reported
-        self._launchers: Launchers | None = None
+        self.launchers: Launchers | None = None
+        """Those there, while it is connected."""
         self._is_full = False
         self._scope = trio.CancelScope()
         self._clock = Clock()
         self._home = Homecoming(host.site.directory, host.fetch_bytes)
         self._spoke_at = trio.current_time()  # launchers there may have heard us last, by the steady clock
+        self._waiting = trio.lowlevel.ParkingLot()  # those who wait for what it has to change
+        self.is_leaving = False
+        """Whether it takes no more tasks, and goes once it has none."""
         self._stopping = trio.Event()
         self.standing = Standing(host.machine.name, changed)
         self.idle = trio.Event()
@@ -93,7 +96,8 @@ class Remote:
     @property
     def lease_left(self) -> float:
         """Seconds until what it has counts as lost, if it stays silent."""
-        return self.host.lease + self.sent.longest_grace + SPARE - (trio.current_time() - self._spoke_at)
+        silence = 0.0 if self.launchers is not None else trio.current_time() - self._spoke_at
+        return self.host.lease + self.sent.longest_grace + SPARE - silence
 
     async def run(self) -> None:
         """Connect, serve, and connect again, until it is dismissed."""
@@ -108,18 +112,19 @@ class Remote:
             self.gone.set()
 
     async def _keep_connected(self) -> None:
-        pause = FIRST_PAUSE
+        pause = 0.0
         while not self._stopping.is_set():
+            await self.host.way.until_next(pause)
             error = await self._connect_once()
             if error is None or self._stopping.is_set():
                 return
             if isinstance(error, AwayError):
-                pause = FIRST_PAUSE if self.standing.state == NodeState.UP else min(LONGEST_PAUSE, pause * 2)
+                was_there = not pause or self.standing.state == NodeState.UP
+                pause = FIRST_PAUSE if was_there else min(LONGEST_PAUSE, pause * 2)
                 self.standing.become(NodeState.SILENT, str(error))
             else:
                 pause = UNFIT_PAUSE
                 self.standing.become(NodeState.REFUSED, str(error))
-            await trio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that not all come at once
 
     async def _connect_once(self) -> Exception | None:
         """Serve one connection; return why it ended, None if it was let go."""
@@ -134,7 +139,7 @@ class Remote:
             assert known is not None
             return _worst(known)
         finally:
-            launchers, self._launchers = self._launchers, None
+            launchers, self.launchers = self.launchers, None
             if launchers is not None:
                 launchers.recall_waiting()
         return None
@@ -158,10 +163,11 @@ class Remote:
             began = trio.current_time()
             said = await self.host.begin(mux)
             self._clock.measure(float(said["wall"]), trio.current_time() - began)
+            nursery.start_soon(self._ping, mux)
             found = await self.host.meet(self._epoch)
             for number in self.host.numbers:
                 self._owns(number)
-            launchers = self._launchers = Launchers(
+            launchers = self.launchers = Launchers(
                 self.host, self.host.site, self._epoch, found, self._claim, nursery, self._on_reports
             )
             self._settle(found, launchers)
@@ -169,17 +175,15 @@ class Remote:
                 await launchers.start_one()
             except OSError as error:
                 raise UnfitError(f'{error}; make room there, or set "directory" of the pool to another place') from None
-            self.standing.become(NodeState.UP)
-            nursery.start_soon(self._ping, mux)
-            nursery.start_soon(self._rest, launchers)
+            self._be_up()
+            nursery.start_soon(_follow, launchers.idle, self.idle)
             nursery.start_soon(self._home.run, self.host.part)
             await launchers.gone.wait()
             await mux.ask("ping" if self.host.keeps else "clear")  # what was sent before has been carried out then
             nursery.cancel_scope.cancel()
 
-    async def _rest(self, launchers: Launchers) -> None:
-        await launchers.idle.wait()
-        self.idle.set()
+    def _be_up(self) -> None:
+        self.standing.become(NodeState.DRAINING if self.is_leaving else NodeState.UP)
 
     async def _ping(self, mux: Mux) -> None:
         """Let the machine know that this engine is there, and see that it answers."""
@@ -215,64 +219,73 @@ class Remote:
         self.sent.take(rows)
         self._clock.correct(rows)
         self._report(reports)
-        self._note(rows)
-        self._home.want(rows)
-
-    def _note(self, rows: Rows) -> None:
-        """Where nothing is kept, let launchers forget what they have reported."""
-        if not self.host.keeps:
+        if not self.host.keeps:  # launchers may forget what they have reported
             for number in np.unique(rows["row"]["launcher"][rows["seq"] > 0]).tolist():
                 self.on_ack(number, self.sent.reported[number])
+        self._home.want(rows)
+        self._waiting.unpark_all()
 
     async def _watch_silence(self) -> None:
         """Take what it has for lost after lease and grace without a word; take nothing while it has no room."""
         while True:
             await trio.sleep(1)
-            launchers = self._launchers
+            launchers = self.launchers
             if launchers is None:
                 self._is_full = False
             elif self._is_full and not launchers.trouble:
                 self._is_full = False
-                self.standing.become(NodeState.UP)
+                self._be_up()
             elif launchers.trouble and self.standing.state == NodeState.UP:  # it cannot write down what happens
                 self._is_full = True
                 self.standing.become(NodeState.REFUSED, launchers.trouble)
                 launchers.recall_waiting()
-            if self.standing.state != NodeState.UP and self.sent.tasks and self.lease_left < 0:
+            if self.lease_left < 0 and self.sent.tasks:
                 self.give_up(f"{self.host.machine.name} has not been heard from for {_duration(self.host.lease)}")
+            elif self.lease_left < 0 and self.host.way.calls_in:
+                self.dismiss()
 
     def give_up(self, message: str) -> None:
-        """Report all that it has as lost."""
+        """Report all that it has as lost; one that calls in is forgotten."""
         self._on_reports(self.sent.lost(message))
+        if self.host.way.calls_in:
+            self.dismiss()
 
     def on_launches(self, batch: Launches) -> None:
         """Send tasks there; those for which it cannot be told now come back at once."""
         keys = [(batch.run, batch.version, one.index, batch.epoch, one.attempt) for one in batch.launches]
-        trouble = "" if self._launchers is not None and not self._stopping.is_set() else "it is away"
+        is_taking = self.launchers is not None and not self._stopping.is_set() and not self.is_leaving
+        trouble = "" if is_taking or not keys else "it takes none"
         try:
             if not trouble:
                 self.sent.add(zip(keys, (one.grace for one in batch.launches), strict=True))
         except OSError as error:
             trouble = str(error)
             LOG.warning("%s: nothing is sent there: %s", self.host.machine.name, error)
-        if trouble or self._launchers is None:
+        if trouble or self.launchers is None:
             self._recall(keys)
             return
-        self._launchers.on_launches(self.host.moved(batch))
+        self._waiting.unpark_all()
+        self.launchers.on_launches(self.host.moved(batch))
 
     def withdraw(self, tickets: Iterable[Ticket], command: Callable[[list[Key]], bytes]) -> None:
         """Give back those of these tasks that have not started; `command` does so, and more, at a launcher."""
         known = [ticket for ticket in tickets if frames.key(ticket) in self.sent.tasks]
         if isinstance(command, partial):  # a kill: it is repeated until the task is answered for
             self.sent.kills.update({frames.key(ticket): command.keywords["message"] for ticket in known})
-        if self._launchers is not None:
-            self._launchers.withdraw(known, command)
+        if self.launchers is not None:
+            self.launchers.withdraw(known, command)
 
     def on_ack(self, number: int, seq: int) -> None:
         """Let a launcher forget what it reported up to `seq`."""
         self.sent.kept(number, seq)
-        if self._launchers is not None:
-            self._launchers.on_ack(number, self.sent.ackable(number))
+        self._waiting.unpark_all()
+        if self.launchers is not None:
+            self.launchers.on_ack(number, self.sent.ackable(number))
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Wait until something holds that depends on the tasks which it has."""
+        while not holds():
+            await self._waiting.park()
 
     def on_stop(self, *, immediate: bool) -> None:
         """Give back what waits and end what runs; of a silent machine the lease does so."""
@@ -284,29 +297,34 @@ class Remote:
 
     def _stop(self, how: Callable[[Launchers], None]) -> None:
         self._stopping.set()
-        if self._launchers is None:
+        if self.launchers is None:
             self._scope.cancel()
         else:
-            how(self._launchers)
+            how(self.launchers)
 
     def dismiss(self) -> None:
         """Let all launchers go; `gone` is set when that is done."""
         self._stopping.set()
-        if self._launchers is None:
+        if self.launchers is None:
             self._scope.cancel()
         else:
-            self._launchers.dismiss()
+            self.launchers.dismiss()
 
     @property
     def trouble(self) -> str:
         """Why a launcher there cannot go on; empty if all can, or it is away."""
-        return self._launchers.trouble if self._launchers is not None else ""
+        return self.launchers.trouble if self.launchers is not None else ""
 
     async def read(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes | None:
         """Return a part of a running task's output, None if it does not run there, or cannot be told now."""
-        if self._launchers is None:
+        if self.launchers is None:
             return None
-        return await self._launchers.read(run, version, row, stream, offset, limit)
+        return await self.launchers.read(run, version, row, stream, offset, limit)
+
+
+async def _follow(one: trio.Event, other: trio.Event) -> None:
+    await one.wait()
+    other.set()
 
 
 def _worst(group: BaseExceptionGroup[Exception]) -> Exception:

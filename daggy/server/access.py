@@ -10,12 +10,16 @@ from urllib.parse import parse_qs
 
 from attrs import define, field, frozen
 
+from daggy.api import API
 from daggy.server.exchange import App, Exchange, Header, Receive, Scope, Send
 from daggy.server.loading import OPEN
 from daggy.server.refusals import body
 
 ENTRANCES = ("/", "/docs")
 """Paths where a browser may give the token in the address."""
+
+AGENT = f"{API}/agent"
+"""Where agents connect."""
 
 SAFE = ("GET", "HEAD")
 
@@ -47,12 +51,14 @@ class Identity:
         port: Where it listens; it names the cookie, for cookies know no ports.
         names: Names of this server besides localhost, lower case.
         is_remote: Whether it listens where other machines can reach it: then any address may be its own.
+        is_secure: Whether connections are encrypted: then the cookie is for such ones only.
     """
 
     token: str
     port: int
     names: frozenset[str] = frozenset()
     is_remote: bool = False
+    is_secure: bool = False
 
     @property
     def cookie(self) -> str:
@@ -94,11 +100,13 @@ class Access:
     Args:
         app: The application.
         identity: What the server answers to.
+        agents: Takes agents, which have tokens of their own.
         count: Takes method, route and status of every request that was answered.
     """
 
     app: App
     identity: Identity
+    agents: App | None = None
     count: Callable[[str, str, int], None] = field(default=lambda *_: None)
     _asking: int = 0
 
@@ -106,6 +114,8 @@ class Access:
         """Check a request, and pass it on."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+        elif scope["type"] == "websocket" and scope["path"] == AGENT and self.agents is not None:
+            await self.agents(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
@@ -159,6 +169,7 @@ class Access:
         if not self.identity.is_token(shown):
             return Refusal(401, "this token is not, or no longer, the server's; 'daggy token' prints it")
         cookie = f"{self.identity.cookie}={self.identity.token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={MONTH}"
+        cookie += "; Secure" if self.identity.is_secure else ""
         return Refusal(303, "", [(b"location", scope["path"].encode()), (b"set-cookie", cookie.encode())])
 
 

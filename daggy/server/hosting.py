@@ -15,8 +15,10 @@ from daggy.engine.configuration import Configuration
 from daggy.engine.engine import Engine
 from daggy.engine.intake.reading import Intake
 from daggy.server.access import Access, Identity, names_of
+from daggy.server.agents import Agents
 from daggy.server.listening import Listening
 from daggy.server.loading import Loading
+from daggy.server.tls import Tls
 
 
 @define(eq=False)
@@ -28,6 +30,7 @@ class Hosting:
         configuration: The operator's.
         token: Required of every request.
         listener: The socket.
+        tls: Encrypts connections; None: they are not encrypted.
         takes_runs: Whether runs can be submitted and edited; else there is one, and it can only be read and killed.
         listening: Answers on the socket.
     """
@@ -36,6 +39,7 @@ class Hosting:
     configuration: Configuration
     token: str
     listener: socket.socket
+    tls: Tls | None = None
     takes_runs: bool = True
     listening: Listening = field(init=False)
     _loading: Loading = field(init=False)
@@ -45,8 +49,11 @@ class Hosting:
         """Put access control in front of what stands in for the application."""
         ip, port = self.listener.getsockname()[:2]
         self._loading = Loading(self.engine.readiness, takes_runs=self.takes_runs)
-        self._access = Access(self._loading, _identity(self.token, ip, port, self.configuration.server.names))
-        self.listening = Listening(self._access, self.listener)
+        identity = _identity(self.token, ip, port, self.configuration.server.names, is_secure=self.tls is not None)
+        nodes = self.engine.nodes
+        agents = Agents(self.engine.directory.path, identity.is_token, nodes.agent_pools, nodes.join)
+        self._access = Access(self._loading, identity, agents)
+        self.listening = Listening(self._access, self.listener, self.tls)
 
     async def load(self) -> None:
         """Load the application beside the running engine; afterwards measure the lateness of the loop."""
@@ -68,7 +75,7 @@ class Hosting:
         return Newest(app, self.engine), meter
 
 
-def _identity(token: str, ip: str, port: int, names: Sequence[str]) -> Identity:
+def _identity(token: str, ip: str, port: int, names: Sequence[str], *, is_secure: bool) -> Identity:
     is_remote = not ipaddress.ip_address(ip).is_loopback
     own = [socket.gethostname(), socket.getfqdn()] if is_remote else []
-    return Identity(token, port, names_of([*own, *names]), is_remote)
+    return Identity(token, port, names_of([*own, *names]), is_remote, is_secure)

@@ -19,6 +19,7 @@ from hypercorn.typing import ConnectionState
 
 from daggy.seldom import Seldom
 from daggy.server.exchange import App
+from daggy.server.tls import Tls
 
 LOG = logging.getLogger("daggy.server")
 
@@ -73,7 +74,8 @@ class Connection(TCPServer):
 
     def cut(self) -> None:
         """Close it at once."""
-        cast("trio.SocketStream", self.stream).socket.close()
+        stream: Any = self.stream
+        getattr(stream, "transport_stream", stream).socket.close()
 
 
 @define(eq=False)
@@ -95,6 +97,20 @@ class Bounded(trio.abc.Listener[trio.SocketStream]):
     async def aclose(self) -> None:
         """Listen no more."""
         await self.inner.aclose()
+
+
+@define(eq=False)
+class Place:
+    """A connection's place among those that there may be at once; one that stays for long gives it back early."""
+
+    room: trio.Semaphore
+    is_taken: bool = True
+
+    def give_back(self) -> None:
+        """Let another connection have it."""
+        if self.is_taken:
+            self.is_taken = False
+            self.room.release()
 
 
 def _most() -> int:
@@ -121,11 +137,13 @@ class Listening:
     Args:
         app: The application.
         listener: The socket; it is closed at the end.
+        tls: Encrypts connections; None: they are not encrypted.
         over: Set from outside when it is to end.
     """
 
     app: App
     listener: socket.socket
+    tls: Tls | None = None
     over: trio.Event = field(factory=trio.Event)
     _config: Config = field(factory=_settings)
     _context: WorkerContext = field(factory=lambda: WorkerContext(None))
@@ -157,8 +175,13 @@ class Listening:
         await trio.serve_listeners(self._serve, [listener], handler_nursery=connections)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        app, state = ASGIWrapper(cast("Any", self.app)), ConnectionState(cast("Any", {}))
-        connection = Connection(app, self._config, self._context, cast("Any", state), cast("Any", stream))
+        place = Place(self._room)
+        app, state = ASGIWrapper(cast("Any", self.app)), ConnectionState(cast("Any", {"stay": place.give_back}))
+        whole: Any = stream
+        if self.tls is not None:
+            context = self.tls.current(trio.current_time())
+            whole = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        connection = Connection(app, self._config, self._context, cast("Any", state), whole)
         self._open.add(connection)
         try:
             await connection.run()
@@ -167,7 +190,7 @@ class Listening:
                 LOG.exception(said)
         finally:
             self._open.discard(connection)
-            self._room.release()
+            place.give_back()
             self._left.set()
             self._left = trio.Event()
 

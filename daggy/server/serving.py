@@ -23,8 +23,10 @@ from daggy.engine.process import tune
 from daggy.engine.retention import retain
 from daggy.engine.troubles import Troubles
 from daggy.errors import UsageError
+from daggy.paths import CERTIFICATE
 from daggy.server.address import listen, refuse_others, remove_address, write_address, write_address_in_time
 from daggy.server.hosting import Hosting
+from daggy.server.tls import Tls
 from daggy.server.token import load_or_make, page_address
 from daggy.signals import stop_signals
 from daggy.tracker import Tracker
@@ -101,10 +103,12 @@ def serve(request: Request) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("daggy").setLevel(logging.INFO)
     settings = request.configuration.server
-    _check_address(settings.ip, allow_remote=request.allow_remote)
+    _check_address(settings.ip, may_be_remote=request.allow_remote or settings.tls is not None)
     with StateDirectory.open(request.directory) as directory:
         refuse_others(directory.path)
         remove_address(directory.path)  # of one that was killed
+        (directory.path / CERTIFICATE).unlink(missing_ok=True)
+        tls = Tls(settings.tls, directory.path) if settings.tls is not None else None
         tracker = request.configuration.make_tracker(directory.path, KEPT if request.is_kept else "memory")
         try:
             if request.leave_running and not tracker.durable:
@@ -114,7 +118,7 @@ def serve(request: Request) -> int:
             with listen(settings.ip, settings.port) as listener:
                 importlib.import_module("numpy.ma")  # `np.unique` loads it when first called, and would stop the loop
                 tune()
-                return trio.run(_main, request, directory, tracker, twin, listener)
+                return trio.run(_main, request, directory, tracker, twin, listener, tls)
         finally:
             tracker.close()
 
@@ -141,20 +145,26 @@ def clear_passing(directory: Path, *, is_kept: bool) -> None:
         os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
-def _check_address(ip: str, *, allow_remote: bool) -> None:
+def _check_address(ip: str, *, may_be_remote: bool) -> None:
     try:
         is_loopback = ipaddress.ip_address(ip).is_loopback
     except ValueError:
         raise UsageError(f"server.ip: '{ip}' is not an IP address; 127.0.0.1 is this machine alone") from None
-    if not is_loopback and not allow_remote:
+    if not is_loopback and not may_be_remote:
         raise UsageError(
             f"server.ip: {ip} can be reached from other machines, and nothing is encrypted: whoever hears the token "
-            "may run anything here. Listen on 127.0.0.1 behind a proxy or a tunnel, or give --allow-remote"
+            "may run anything here. Give it a certificate (server.tls), listen on 127.0.0.1 behind a proxy or a "
+            "tunnel, or give --allow-remote"
         )
 
 
 async def _main(
-    request: Request, directory: StateDirectory, tracker: Tracker, twin: Tracker | None, listener: socket.socket
+    request: Request,
+    directory: StateDirectory,
+    tracker: Tracker,
+    twin: Tracker | None,
+    listener: socket.socket,
+    tls: Tls | None,
 ) -> int:
     """Open the engine, listen, and wait for a signal."""
     configuration = request.configuration
@@ -169,7 +179,7 @@ async def _main(
     )
     token = load_or_make(directory.path)
     ip, port = listener.getsockname()[:2]
-    hosting = Hosting(engine, configuration, token, listener)
+    hosting = Hosting(engine, configuration, token, listener, tls)
     async with trio.open_nursery() as nursery:
         signals = Signals(engine, request.leave_running, nursery.cancel_scope)
         await nursery.start(signals.obey)
@@ -177,7 +187,7 @@ async def _main(
             async with engine.open():
                 signals.is_open = True
                 serving.start_soon(hosting.listening.run)
-                address = _address_of(ip, port)
+                address = _address_of(ip, port, "https" if tls else "http")
                 if not write_address(directory.path, address):
                     LOG.warning("no space in '%s' for the address of this server, %s", directory.path, address)
                     nursery.start_soon(write_address_in_time, directory.path, address)
@@ -213,9 +223,9 @@ async def _tell_troubles(engine: Engine) -> None:
         await trio.sleep(1)
 
 
-def _address_of(ip: str, port: int) -> str:
+def _address_of(ip: str, port: int, scheme: str) -> str:
     name = "127.0.0.1" if ipaddress.ip_address(ip).is_unspecified else ip
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+    return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"
 
 
 def _welcome(request: Request, is_kept: bool, address: str, token: str) -> None:

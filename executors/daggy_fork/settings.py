@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
+
+from daggy.validators import least
 
 
 def default_workers() -> int:
@@ -18,14 +19,6 @@ def default_workers() -> int:
 def default_memory_mb() -> float:
     """Return the machine's memory, MiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20)
-
-
-def _least(least: float) -> Callable[[object, Any, float], None]:
-    def check(_: object, attribute: Attribute[float], value: float) -> None:
-        if value < least:
-            raise ValueError(f"'{attribute.name}' must be at least {least:g}")
-
-    return check
 
 
 @frozen
@@ -41,9 +34,9 @@ class ForkSettings:
         inherit: Whether tasks get the environment of this process (less DAGGY_*) too.
     """
 
-    workers: int = field(factory=default_workers, validator=_least(1))
-    memory_mb: float = field(factory=default_memory_mb, validator=_least(0))
+    workers: int = field(factory=default_workers, validator=least(1))
+    memory_mb: float = field(factory=default_memory_mb, validator=least(0))
     resources: Mapping[str, float] = field(factory=dict)
-    output_bytes: int = field(default=0, validator=_least(0))
+    output_bytes: int = field(default=0, validator=least(0))
     environment: Mapping[str, str] = field(factory=dict)
     inherit: bool = True

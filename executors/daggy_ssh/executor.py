@@ -10,7 +10,8 @@ from daggy.executor import Machine, Site, Work
 from daggy.launcher.far_host import FarHost
 from daggy.launcher.fleet import Fleet
 from daggy.launcher.host import Terms
-from daggy_ssh.settings import SshHost, SshSettings, seconds
+from daggy.validators import seconds
+from daggy_ssh.settings import SshHost, SshSettings
 from daggy_ssh.way import SshWay
 
 

@@ -3,60 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from attrs import Attribute, field, frozen
 
 from daggy.launcher.fleet import AT_ONCE
 from daggy.launcher.homecoming import FETCH_BYTES
+from daggy.validators import absolute, duration, least, one_line, one_of
 
 _HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[^\]\s]+\]|[^:\s]+|[^\s]*:[^\s]*:[^\s]*)(?::(?P<port>\d+))?")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _least(least: float) -> Callable[[object, Any, float], None]:
-    def check(_: object, attribute: Attribute[float], value: float) -> None:
-        if value < least:
-            raise ValueError(f"'{attribute.name}' must be at least {least:g}")
-
-    return check
-
-
-def _one_of(*allowed: str) -> Callable[[object, Any, str], None]:
-    def check(_: object, attribute: Attribute[str], value: str) -> None:
-        if value not in allowed:
-            raise ValueError(f"'{attribute.name}' must be one of {', '.join(allowed)}, not {value!r}")
-
-    return check
-
-
-def _one_line(_: object, attribute: Attribute[str], value: str) -> None:
-    if "\n" in value or "\0" in value:
-        raise ValueError(f"'{attribute.name}' must be one line")
-
-
-def _absolute(_: object, attribute: Attribute[str], value: str) -> None:
-    if value and not value.startswith("/") and value != "~" and not value.startswith("~/"):
-        raise ValueError(f"'{attribute.name}' must be absolute or begin with ~/, not {value!r}")
-
-
-def _duration(_: object, attribute: Attribute[str], value: str) -> None:
-    if not _DURATION.fullmatch(value) or seconds(value) < 1:
-        raise ValueError(f"'{attribute.name}' must be a duration of a second or more, such as '90s', '15m' or '2h'")
 
 
 def _destination(_: object, attribute: Attribute[str], value: str) -> None:
     if not value or value.startswith("-") or any(character.isspace() for character in value):
         raise ValueError(f"'{attribute.name}' cannot be {value!r}; write the host as ssh takes it")
-
-
-def seconds(duration: str) -> float:
-    """Return the seconds of a duration such as "15m"."""
-    found = _DURATION.fullmatch(duration)
-    assert found is not None
-    return float(found[1]) * _UNITS[found[2]]
 
 
 @frozen
@@ -76,7 +36,7 @@ class SshHost:
     host: str = field(validator=_destination)
     name: str = ""
     user: str = ""
-    port: int = field(default=0, validator=_least(0))
+    port: int = field(default=0, validator=least(0))
     private_key_file: str = ""
     resources: Mapping[str, float] = field(factory=dict)
     labels: tuple[str, ...] = ()
@@ -123,19 +83,19 @@ class SshSettings:
 
     hosts: tuple[SshHost, ...] = ()
     targets: tuple[SshHost, ...] = ()
-    directory: str = field(default="~/.cache/daggy", validator=_one_line)
-    work: str = field(default="~", validator=_absolute)
-    python: str = field(default="python3", validator=_one_line)
-    setup: str = field(default="", validator=_one_line)
+    directory: str = field(default="~/.cache/daggy", validator=one_line)
+    work: str = field(default="~", validator=absolute)
+    python: str = field(default="python3", validator=one_line)
+    setup: str = field(default="", validator=one_line)
     environment: Mapping[str, str] = field(factory=dict)
     inherit: bool = True
-    output_bytes: int = field(default=0, validator=_least(0))
+    output_bytes: int = field(default=0, validator=least(0))
     ssh: tuple[str, ...] = ()
-    host_keys: str = field(default="known", validator=_one_of("known", "accept-new"))
-    lease: str = field(default="15m", validator=_duration)
-    fetch_bytes: int = field(default=FETCH_BYTES, validator=_least(0))
-    at_once: int = field(default=AT_ONCE, validator=_least(1))
-    place: str = field(default="spread", validator=_one_of("spread", "pack"))
+    host_keys: str = field(default="known", validator=one_of("known", "accept-new"))
+    lease: str = field(default="15m", validator=duration)
+    fetch_bytes: int = field(default=FETCH_BYTES, validator=least(0))
+    at_once: int = field(default=AT_ONCE, validator=least(1))
+    place: str = field(default="spread", validator=one_of("spread", "pack"))
 
     def __attrs_post_init__(self) -> None:
         """Refuse a pool without hosts, and hosts that cannot be told apart."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -33,8 +34,11 @@ def environment(**more: str) -> dict[str, str]:
 class Server:
     """One server process and a client of it."""
 
-    def __init__(self, directory: Path, *arguments: str, keep: bool = True, **variables: str) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, keep: bool = True, trusted: Path | None = None, **variables: str
+    ) -> None:
         self.directory = directory
+        self.trust: ssl.SSLContext | bool = True if trusted is None else ssl.create_default_context(cafile=trusted)
         place = {"XDG_STATE_HOME": str(directory.parent)} | variables
         named = ["--dir", str(directory)] if keep else []
         self.errors = directory.parent / f"{directory.name}.err"
@@ -60,6 +64,7 @@ class Server:
             headers={"Authorization": f"Bearer {self.token}"},
             timeout=PATIENCE,
             trust_env=False,
+            verify=self.trust,
         )
         self.until(lambda: self.http.get("/ready").status_code == 200)
 
@@ -113,9 +118,11 @@ def _holds(condition: Callable[[], Any]) -> bool:
 
 
 @contextmanager
-def serving(directory: Path, *arguments: str, keep: bool = True, **variables: str) -> Iterator[Server]:
-    """Serve, and end it whatever happens."""
-    server = Server(directory, *arguments, keep=keep, **variables)
+def serving(
+    directory: Path, *arguments: str, keep: bool = True, trusted: Path | None = None, **variables: str
+) -> Iterator[Server]:
+    """Serve, and end it whatever happens; `trusted` is the certificate of a server that has one."""
+    server = Server(directory, *arguments, keep=keep, trusted=trusted, **variables)
     try:
         yield server
     finally:
