@@ -17,7 +17,7 @@ from daggy.engine.places import Places
 from daggy.engine.pool import Candidate, Grant, Pool, pool_needs
 from daggy.engine.render import Failure, Renderer
 from daggy.engine.shares import Needs
-from daggy.executor import Executor, Kill, Launches, Recall, Request
+from daggy.executor import Executor, Kill, Launches, Recall, Request, Stop
 from daggy.run.run import Run
 from daggy.run.states import REMOVED, Now
 
@@ -31,13 +31,14 @@ LONGEST_WAIT = 1.0
 @define(eq=False)
 class PoolLink:
     """A pool, its executor and the way to it. `requests` is None while the executor is being made again, for the
-    reason `fault`.
+    reason `fault`. `stop` is how it was told to stop, if it was: an executor that is made after that is told, too.
     """
 
     pool: Pool
     executor: Executor | None = None
     requests: trio.MemorySendChannel[Request] | None = None
     fault: str = ""
+    stop: Stop | None = None
     demands: Demands = field(factory=Demands)
 
     @property
@@ -49,7 +50,9 @@ class PoolLink:
         return f"pool '{self.pool.name}': {trouble}" if trouble else ""
 
     def ask(self, request: Request) -> None:
-        """Send a request; an executor that is gone has nothing to carry it out on."""
+        """Send a request; an executor that is gone has nothing to carry it out on, and its successor is asked anew."""
+        if isinstance(request, Stop):
+            self.stop = request
         if self.requests is not None:
             with contextlib.suppress(trio.BrokenResourceError):  # it has stopped listening: its end says the rest
                 self.requests.send_nowait(request)

@@ -56,12 +56,14 @@ class Supervisor:
             Exception: whatever the first one raised before it was at work.
         """
         link, message, pause = self.link, "", FIRST_PAUSE
-        name = link.pool.name
-        while not self.stop_asked.is_set():
+        name, is_last = link.pool.name, False
+        while not is_last:
             began = trio.current_time()
+            is_last = self.stop_asked.is_set()  # then it is made only to end what its predecessor left running
             try:
                 await self._run_one(message, task_status)
                 message = f"the executor of pool '{name}' ended unexpectedly"
+                is_last = self.stop_asked.is_set()
             except Exception as error:  # a plug-in is isolated: whatever it raises, the runs survive it
                 if link.executor is None:
                     raise
@@ -91,6 +93,6 @@ class Supervisor:
             self.succeeded(known, message)
         if is_first:
             task_status.started()
-        if self.stop_asked.is_set():
-            return
+        if link.stop is not None:
+            send.send_nowait(link.stop)
         await executor.run(receive, self.report, self.changed)

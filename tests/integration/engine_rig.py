@@ -143,7 +143,7 @@ class Scripted(Executor):
         self.fault: Exception | None = None
         self.broken = trio.Event()
         self.seq = 0
-        self.leaves = self.deaf = False
+        self.leaves = self.deaf = self.is_stopped = False
         self.stayed: list[Ticket] = []
         self.killed: list[Ticket] = []
 
@@ -225,6 +225,7 @@ class Scripted(Executor):
                 self.scene.acks.append((self.site.pool, launcher, seq))
                 self.scene.ring()
             case Stop(leave=leave):
+                self.is_stopped = True
                 self._recall(None)
                 self.stayed = list(self.running) if leave else []
                 if leave:

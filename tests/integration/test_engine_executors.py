@@ -387,3 +387,20 @@ async def test_an_old_finish_told_again_does_not_free_what_the_retry_uses_after_
         scene.life().end(second)
         await engine.runs.ended(run.id)
         assert scene.words == ["a", "a", "b"]
+
+
+async def test_an_executor_that_failed_just_before_a_stop_is_made_again_to_end_what_it_left(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, tracker = Scene(default=1.0), KeptTracker()
+    scene.seconds = {"a": FOREVER}
+    async with at_work(tmp_path, scene, tracker) as engine:
+        await submit(engine, {"a": template("a")})
+        await scene.until(lambda: scene.launched)
+        ticket = scene.life().ticket("a")
+        scene.recovered = {"default": [Reports(report(Kind.STARTED, ticket, started=1.0))]}
+        scene.life().fail(RuntimeError("no more"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(scene.lives) == 1
+    assert len(scene.lives) == 2
+    assert scene.life().is_stopped

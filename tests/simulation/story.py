@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from attrs import define, field
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
 from daggy.engine.retention import ENDED
-from daggy.engine.supervisor import LONGEST_PAUSE
 from daggy.errors import ConflictError, FencedError, NotFoundError, SpecError, TrackerError
 from daggy.executor import Executor, Site
 from daggy.run.run import Run
@@ -202,7 +200,6 @@ class Story:
         self.kept_at: list[float] = []
         self.appends = 0
         self.is_full = self.is_fenced = False
-        self.failed_at = -math.inf
         self.doubts = Random(seed + 2)
         self.doubt = self.doubts.choice([0.0, 0.0, 0.02, 0.3])
         self.crowds = Random(seed + 3)
@@ -274,7 +271,6 @@ class Story:
     def _fail_executor(self) -> None:
         if self.life is not None and self.life.executors:
             self.say("failed: executor")
-            self.failed_at = trio.current_time()
             self.rng.choice(self.life.executors).failed.set()
 
     def _relapse(self) -> None:
@@ -326,9 +322,7 @@ class Story:
                     await self._use(engine, seconds, how, make)
                     return how == "end" and not self.life.is_dead
             except FencedError:
-                # an executor in the pause before it is made again ends nothing: its launchers wait for the next engine
-                is_whole = trio.current_time() - self.failed_at > LONGEST_PAUSE
-                if left := [process.ticket for _, process in self.world.running() if is_whole]:
+                if left := [process.ticket for _, process in self.world.running()]:
                     self.world.broken.append(f"fenced: {left} still run")
             except TrackerError:
                 pass
