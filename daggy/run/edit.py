@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from daggy.run.gates import Gates
 from daggy.run.indexes import Indexes, Where, where_of
 from daggy.run.run import KILLING, Run
 from daggy.run.states import QUEUED, REMOVED, WAITING, Now
+from daggy.run.succession import built_on
 from daggy.spec import parse_fragment
 from daggy.spec.model import RunSpec
 from daggy.tracker import Submitted
@@ -27,6 +28,9 @@ CARRIED = np.arange(states.CODES, dtype=np.uint8)
 """
 CARRIED[states.DELAYED] = QUEUED
 CARRIED[REMOVED] = WAITING
+
+
+OTHER_TASKS = "a generator that it waits for has other tasks"
 
 
 def replan(run: Run, spec: RunSpec, made: Plan | None = None) -> Plan:
@@ -70,10 +74,12 @@ def on_edit(run: Run, changes: Difference, submitted: Submitted, now: Now, actor
     chosen: dict[str, Indexes] = {}
     for cause, indexes in changed(changes):
         chosen[cause] = np.concatenate([chosen.get(cause, np.empty(0, np.int64)), indexes])
-    chosen["its answer does not fit any more"] = np.setdiff1d(misfits, np.concatenate([misfits[:0], *chosen.values()]))
+    others = [built_on(run, origin) for origin in _with_other_tasks(changes)]
+    for cause, indexes in (("its answer does not fit any more", misfits), (OTHER_TASKS, _all(others))):
+        chosen[cause] = np.setdiff1d(indexes, _all(chosen.values()))
     dying = np.array([index for index, doom in run.doomed.items() if doom in KILLING], np.int64)
     failed = np.union1d(run.frontier.where(states.IS_FAILED), dying)
-    chosen["resumed"] = np.setdiff1d(failed, np.concatenate([np.empty(0, np.int64), *chosen.values()]))
+    chosen["resumed"] = np.setdiff1d(failed, _all(chosen.values()))
     if not run_again(run, chosen, now, actor=actor, keep_downstream=submitted.keep_downstream):
         run.reopen(now)
         run.begin()
@@ -87,6 +93,29 @@ def _misfits(run: Run, changes: Difference) -> Indexes:
     lacking = (index for index in there[there >= 0].tolist() if index not in new.generated)
     asked = [index for index in lacking if new.block_of(index).template(index).policy.is_generator]
     return np.array(sorted(asked), np.int64)
+
+
+def _with_other_tasks(changes: Difference) -> set[int]:
+    """Return the generators, by their new indexes, whose answers come to more or to fewer tasks than before."""
+    found = set()
+    for block in changes.new.current:
+        if block.origin >= 0 and changes.back(np.array([block.origin], np.int64))[0] >= 0:
+            there = changes.back_range(block, block.start, block.stop)
+            if there is None or (not isinstance(there, slice) and (there < 0).any()):
+                found.add(block.origin)
+    for block in changes.old.current:
+        if block.origin >= 0:
+            origin = int(changes.translate(np.array([block.origin], np.int64))[0])
+            if (
+                origin in changes.new.generated
+                and (changes.translate(np.arange(block.start, block.stop, dtype=np.int64)) < 0).any()
+            ):
+                found.add(origin)
+    return found
+
+
+def _all(parts: Iterable[Indexes]) -> Indexes:
+    return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
 
 
 def changed(changes: Difference) -> Iterator[tuple[str, Indexes]]:

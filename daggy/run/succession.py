@@ -177,7 +177,7 @@ def consequences(run: Run, made: Succession, known: int) -> dict[str, Indexes]:
     found.append(("its own answer does not fit any more", made.misfits))
     added, removed = _added(made, known), _removed(made)
     if len(added) or len(removed):
-        found.append((tasks_text(made.plan, added, removed), _built_on(run, made.origin)))
+        found.append((tasks_text(made.plan, added, removed), built_on(run, made.origin)))
     causes: dict[str, Indexes] = {}
     seen = np.empty(0, np.int64)
     for cause, indexes in found:
@@ -206,7 +206,7 @@ def _removed(made: Succession) -> Indexes:
     return np.concatenate([np.empty(0, np.int64), *gone])
 
 
-def _built_on(run: Run, origin: int) -> Indexes:
+def built_on(run: Run, origin: int) -> Indexes:
     """Return what waits for all that a generator generates and has run, or runs, and is not being killed."""
     plan, frontier = run.plan, run.frontier
     parts = [np.empty(0, np.int64)]

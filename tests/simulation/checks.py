@@ -395,18 +395,13 @@ class Checks:
     def fresh(self, run: Run) -> None:
         """What is completed began after all that it waits for had completed, tasks that a later answer added included:
         parents may have run again since, if that was wanted, but none is new.
-
-        Tasks that an edit lets an answer of before expand to are left out: what waits for them stays completed.
         """
         made, known = self.graphs[run.id, run.version].made[-1], self.states_of(run)
         for name, task in made.tasks.items():
             if known.get(name) is not State.COMPLETED:
                 continue
             last = max(deed.began for deed in self._good(run, name))
-            is_older = all(deed.ticket.version < run.version for deed in self._good(run, name))
             for parent, on in self._waits(made, task):
-                if is_older and parent.origin is not None:
-                    continue
                 ended = [deed.ended for deed in self._good(run, parent.name)]
                 if on == "completed" and min(ended, default=float("inf")) > last:
                     raise BrokenError("fresh", f"'{name}' is completed without its parent '{parent}'", run.id, name)

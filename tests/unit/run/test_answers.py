@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from daggy.attempt import Kind, Reason, State
 from daggy.plan import difference
@@ -201,3 +202,17 @@ def test_an_edit_that_an_answer_does_not_fit_makes_its_generator_run_again() -> 
     take(run, "g")
     answer(run, "g", a=[])
     assert finish(run) == ["g/a", "report"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("12", "123"), ("123", "12")])
+def test_an_edit_after_which_an_answer_comes_to_other_tasks_has_what_waits_for_it_run_again(
+    before: str, after: str
+) -> None:
+    """Also if what is downstream is to be kept: its parents are others, as if they had been written by hand."""
+    old, new = (tasks(g=GENERATOR, report=["g"]) | {"parameters": {"P": list(values)}} for values in (before, after))
+    run = answered(old, a={"details": {"command": ["say", "{{ P }}"]}})
+    changes = difference(run.plan, replan(run, kit.spec_of(new)))
+    on_edit(run, changes, kit.submitted(run, new, 2, 1.0, keep_downstream=True), now())
+    assert states_of(run)["report"] == ("waiting" if len(after) > len(before) else "queued")
+    assert cause(run, "report") == "a generator that it waits for has other tasks"
+    assert finish(run) == ["g/a.P:3", "report"][-1 if len(after) < len(before) else -2 :]
