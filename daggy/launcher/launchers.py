@@ -134,6 +134,7 @@ class Launchers:
         if self._site.durable:
             self._remains[number] = await self._host.bury(number, account.seq)
             reports = self._remains[number].reports
+            _warn(self._remains[number])
         else:
             found = await self._host.end(account.out) | self._feeder.suspects(account)
             reports = all_lost([key for key in account.out if key in found], number)
@@ -148,6 +149,7 @@ class Launchers:
         """Keep in mind what a dead launcher left, until all of it is acknowledged."""
         self._remains[remains.launcher] = remains
         self._suspects.suspect(remains.reports.rows)
+        _warn(remains)
 
     def on_launches(self, batch: Launches) -> None:
         """Hand out tasks; a batch of none only sets the lane's width."""
@@ -314,3 +316,12 @@ class Launchers:
         if found := self._survivors.runs(task):
             return await self._reads.ask(*found, stream, offset, limit)
         return None
+
+
+def _warn(remains: Remains) -> None:
+    """Say that a spool could not be read to its end: check the disk."""
+    if remains.damage:
+        LOG.warning(
+            "what launcher %d wrote down cannot be read to its end: %s; what it ended after that is not known, and is "
+            "taken for lost or runs again; check the disk", remains.launcher, remains.damage,
+        )  # fmt: skip

@@ -288,3 +288,26 @@ def start_again(directory: Path) -> None:
         header = segment[RECORD.size : RECORD.size + length].replace(boot, b"0" * len(boot))
         assert json.loads(header[1:])["boot"].startswith("000")
         path.write_bytes(RECORD.pack(length, zlib.crc32(header)) + header + segment[RECORD.size + length :])
+
+
+@pytest.mark.trio
+async def test_a_spool_that_cannot_be_read_to_its_end_is_said_and_what_came_before_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with rig(tmp_path, durable=True, workers=1) as at_work:
+        for index in range(3):
+            await at_work.run("echo", "kept", index=index)
+        (pid,) = launcher_pids(at_work.executor)
+        os.kill(pid, signal.SIGSTOP)
+        damage(tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        await becomes(lambda: any("cannot be read to its end" in record.message for record in caplog.records))
+        assert await at_work.output(0) == b"kept\n"
+
+
+def damage(directory: Path) -> None:
+    """Change a byte in the middle of the one spool: that is not the torn end that a crash leaves."""
+    (segment,) = directory.glob("launchers/*/spool/*")
+    data = bytearray(segment.read_bytes())
+    data[len(data) * 2 // 3] ^= 255
+    segment.write_bytes(data)
