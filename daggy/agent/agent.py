@@ -29,6 +29,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 SILENCE = 30.0
 """Seconds without a word from the server, which pings each ten, after which another connection is made."""
 
+LARGE = 1 << 14
+"""Bytes of a message that is not held back."""
+
 LOOK = 1.0
 """Seconds between two looks at whether anything runs here."""
 
@@ -186,7 +189,7 @@ class Agent:
             await connection.say(self._introduction())
             word = await connection.receive(SILENCE)
             match word:
-                case {"joined": {"pool": pool, "name": name}}:
+                case {"joined": {"pool": pool, "name": name, "hold": float() | int() as hold}}:
                     self.say(f"joined pool '{pool}' of {self.options.server} as '{name}'")
                 case {"refused": str(why), "final": is_final}:
                     raise RefusedError(why) if is_final else AwayError(why)
@@ -199,7 +202,7 @@ class Agent:
                 if self._grace is not None:
                     await connection.say({"leave": {"grace": self._grace}})
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_carry_up, relay, connection)
+                    nursery.start_soon(_carry_up, relay, connection, float(hold))
                     await self._carry_down(connection, relay)
                     nursery.cancel_scope.cancel()
             finally:
@@ -233,7 +236,18 @@ class Agent:
                 raise AwayError(str(message["refused"]))
 
 
-async def _carry_up(relay: command_line.CommandLine, connection: Connection) -> None:
+async def _carry_up(relay: command_line.CommandLine, connection: Connection, hold: float) -> None:
+    """Carry what launchers report: at once if nothing was for a while, else together with what comes meanwhile.
+
+    What is large is an output that somebody waits for: it and its rest are not held.
+    """
+    last, was_large = -hold, False
     while data := await relay.receive_some(CHUNK):
-        await connection.send(bytes(data))
+        gathered = bytearray(data)
+        if not was_large:
+            with trio.move_on_at(last + hold):
+                while len(gathered) < LARGE and (data := await relay.receive_some(CHUNK)):
+                    gathered += data
+        await connection.send(bytes(gathered))
+        last, was_large = trio.current_time(), len(gathered) >= LARGE
     raise AwayError("the relay has ended")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 import msgspec
 import numpy as np
 from attrs import frozen
 
-from daggy.attempt import REPORT, Kind, Reports, Rows, Ticket
+from daggy.attempt import REPORT, Kind, Reports, Rows, Ticket, joined
 from daggy.errors import DaggyError
 from daggy.executor import Launch, Launches
 from daggy.launcher.program.wire import VERSION
@@ -259,3 +260,18 @@ class Frames:
             at = end
         del self._buffer[:at]
         return found
+
+
+def merged(answers: Sequence[Answer]) -> list[Answer]:
+    """Return answers with reports that follow each other as one: what is done with them costs by the frame."""
+    out: list[Answer] = []
+    for is_report, group in groupby(answers, key=lambda one: isinstance(one, Reported)):
+        if not is_report:
+            out += group
+            continue
+        found = [one for one in group if isinstance(one, Reported)]
+        if len(found) > 1:
+            keys = [key for one in found for key in one.keys]
+            found = [Reported(joined([one.reports for one in found]), keys)]
+        out += found
+    return out

@@ -180,7 +180,7 @@ class Launchers:
             self._most = max(1, count + self._starting)
 
     def _hear(self, account: Account, answers: list[frames.Answer]) -> None:
-        for answer in answers:
+        for answer in frames.merged(answers) if len(answers) > 1 else answers:
             match answer:
                 case frames.Reported():
                     self._on_reports(account, answer)

@@ -15,6 +15,10 @@ from daggy.launcher.host import Terms
 from daggy.launcher.leaving import leave, leave_when_idle
 from daggy.launcher.remote import Remote
 
+HOLD, HOLD_EACH = 0.01, 0.001
+"""Seconds from one message of an agent to the next, at least: in all, and for each agent that is there. A message
+costs the server a fifth of a millisecond, whatever is in it."""
+
 SECONDS = 5.0
 """For a last word to an agent."""
 
@@ -83,7 +87,9 @@ class OpenFleet(Fleet):
             raise JoinError("the server is starting or stopping; trying again", is_final=False)
         remote = self._admit(arrival)
         self._register.add(arrival)
-        await visit.say({"joined": {"pool": self._site.pool, "name": arrival.name, "lease": self._lease}})
+        count = sum(one.is_open for one in self._remotes.values())
+        hold = max(HOLD, HOLD_EACH * count)
+        await visit.say({"joined": {"pool": self._site.pool, "name": arrival.name, "hold": hold}})
         line = self._ways[arrival.name].offer(visit)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to, remote, visit, nursery)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.bench import table
+from tests.bench.agents import across, agents, idle
 from tests.bench.choose import choose
 from tests.bench.cli import cli
 from tests.bench.crowd import behind, follow, small
@@ -33,6 +34,9 @@ BENCHES: Mapping[Bench, Sequence[str]] = {
     processes: ("processes.",),
     chain: ("chain",),
     ssh: ("ssh.",),
+    agents: ("agents.1", "agents.4", "agents.64", "agents.cpu"),
+    across: ("agents.gap", "agents.large"),
+    idle: ("agents.idle", "agents.back"),
     latency: ("latency",),
     plans: ("plan.", "fan"),
     memory: ("memory.",),

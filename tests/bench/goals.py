@@ -40,6 +40,7 @@ def _with(text: str, unit: str) -> str:
 
 
 RATIO = Unit("", more=True)
+RATIO_OF_CORE = Unit("of a core")
 TIMES = Unit("times")
 MICROSECONDS = Unit("µs", scale=1e6)
 MILLISECONDS = Unit("ms", scale=1e3)
@@ -88,6 +89,17 @@ GOALS: Mapping[str, Goal] = {
     "processes.large": Goal("throughput with a 3 GB main process, of a small one", RATIO, 0.95, 1.0),
     "ssh.rate": Goal("rate of processes on a machine over SSH, of those here", RATIO, 0.95, 1.0),
     "ssh.cpu": Goal("the same, CPU of the main process", TIMES, 1.5, 1.2),
+    "agents.1": Goal("rate of processes at an agent, of those here, server included", RATIO, 0.9, 1.0),
+    "agents.4": Goal("the same, 4 agents", RATIO, 0.9, 1.0),
+    "agents.16": Goal("the same, 16 agents", RATIO, 0.9, 1.0),
+    "agents.64": Goal("the same, 64 agents", RATIO, 0.8, 1.0),
+    "agents.cpu": Goal("CPU of the server a task, 16 agents", MICROSECONDS, 50e-6, 30e-6),
+    "agents.gap": Goal(
+        "from a task's end to its child's start on another machine, idle, p99", MILLISECONDS, 20e-3, 5e-3
+    ),
+    "agents.large": Goal("the same while an output of 1 GB is read from one of them", MILLISECONDS, 50e-3, 20e-3),
+    "agents.idle": Goal("CPU of a server with 256 idle agents, of one core", RATIO_OF_CORE, 0.01, 0.005),
+    "agents.back": Goal("256 agents, all up after a restart of the server", SECONDS, 30.0, 10.0),
     "chain": Goal("one link of a chain of `true`, of C one at a time", TIMES, 2.0, 1.3),
     "plan.1M": Goal("plan of a template diamond, 1M tasks", SECONDS, 0.1, 0.02),
     "plan.10M": Goal("the same, 10M tasks", SECONDS, 0.5, 0.2),
