@@ -91,7 +91,7 @@ class Node:
         name: Unique in its pool.
         state: What it is at this moment.
         since: When it came into this state, seconds since 1970; 0: it has always been in it.
-        why: Why it is silent or refused; empty otherwise.
+        why: Why it is silent or refused, or what people should know of it; empty otherwise.
         lost_in: Seconds until what a silent machine runs counts as lost; None: it is not silent, or runs nothing.
     """
 

@@ -35,7 +35,7 @@ class NodeStatus:
         name: Unique in its pool.
         state: `up`, `draining` (takes nothing new), `silent` or `refused`.
         since: When it came into this state, seconds since 1970; 0: it has not changed since the server started.
-        why: Why it is silent or refused; empty otherwise.
+        why: Why it is silent or refused, or what is wrong with its clock; empty otherwise.
         lost_in: Seconds until what a silent node runs counts as lost; None: it is not silent, or runs nothing.
         totals: The resources that it has in all; empty if its place decides what fits, or it is away.
         used: What is in use of them.
@@ -226,14 +226,14 @@ def _nodes(link: PoolLink) -> Iterator[NodeStatus]:
 
 def _status(link: PoolLink, node: Node, machine: Machine, use: MachineUse) -> NodeStatus:
     shares = list(use.all_shares())
-    is_drained = node.name in link.pool.drained and node.state == NodeState.UP
-    why = link.pool.aside.get(node.name, "") if node.state == NodeState.UP else node.why
-    state = (
-        NodeState.DRAINING if is_drained else NodeState.REFUSED if why and node.state == NodeState.UP else node.state
-    )
+    is_up = node.state == NodeState.UP
+    aside = link.pool.aside.get(node.name, "") if is_up else ""
+    is_drained = is_up and node.name in link.pool.drained
+    state = NodeState.DRAINING if is_drained else NodeState.REFUSED if aside else node.state
     used = {name: round(amount, 6) for name, amount in use.used().items()}
+    why, totals = aside or node.why, dict(machine.totals or {})
     return NodeStatus(
-        link.pool.name, node.name, state.value, node.since, why, node.lost_in, dict(machine.totals or {}), used,
+        link.pool.name, node.name, state.value, node.since, why, node.lost_in, totals, used,
         sorted(machine.labels), machine.until, sum(one.running for one in shares), sum(one.waiting for one in shares),
     )  # fmt: skip
 

@@ -56,6 +56,9 @@ class AgentWay(Way):
     """Leads to a machine that calls in."""
 
     calls_in: ClassVar[bool] = True
+    ends_with: ClassVar[str] = (
+        "its launchers end with the agent: let its service signal the agent only (KillMode=process)"
+    )
 
     def __init__(self) -> None:
         """Wait for it."""

@@ -18,6 +18,7 @@ from daggy.launcher.host import Remains
 from daggy.launcher.program import burial
 
 LOST_MESSAGE = "its launcher died"
+BOOTED_MESSAGE = "its machine was started anew"
 
 
 def read(directory: Path, instance: str, launcher: int, after: int = 0) -> Remains:
@@ -32,12 +33,13 @@ def read(directory: Path, instance: str, launcher: int, after: int = 0) -> Remai
     segments = sorted((home / "spool").glob("*"))
     spooled = spool.read([segment.read_bytes() for segment in segments])
     require_readable(spooled, str(home))
-    found = end(instance, *left_running(spooled, burial.boot_id()))
+    boot = burial.boot_id()
+    found = end(instance, *left_running(spooled, boot))
     sizes = {}
     for path in named_outputs(spooled):
         with contextlib.suppress(OSError):
             sizes[path] = (directory / path).stat().st_size
-    return remains(launcher, spooled, found, sizes, after)
+    return remains(launcher, spooled, boot, found, sizes, after)
 
 
 def require_readable(spooled: spool.Spooled, place: str) -> None:
@@ -71,13 +73,19 @@ def _outputs(row: Rows) -> dict[str, str]:
 
 
 def remains(
-    launcher: int, spooled: spool.Spooled, found: Collection[Key], sizes: Mapping[str, int], after: int
+    launcher: int,
+    spooled: spool.Spooled,
+    boot: str,
+    found: Collection[Key],
+    sizes: Mapping[str, int],
+    after: int,
 ) -> Remains:
     """Return what a dead launcher left.
 
     Args:
         launcher: Its number.
         spooled: What its spool says.
+        boot: Id of the machine's present start.
         found: Tasks of which processes were found, and killed.
         sizes: Of those outputs with a name that are there, bytes by path.
         after: The last sequence number heard.
@@ -86,14 +94,15 @@ def remains(
     suspects += [key for key in spooled.pending if key in found and key not in suspects]
     rows = [_lost(running.row, sizes) for running in spooled.running.values()]
     rows += [lost(key, launcher) for key in suspects]
-    return Remains(launcher, _joined(spooled, rows, after), spooled.hole)
+    message = LOST_MESSAGE if boot == spooled.boot else BOOTED_MESSAGE
+    return Remains(launcher, _joined(spooled, rows, after, message), spooled.hole)
 
 
-def _joined(spooled: spool.Spooled, lost_rows: list[Rows], after: int) -> Reports:
+def _joined(spooled: spool.Spooled, lost_rows: list[Rows], after: int, message: str) -> Reports:
     first = max(after, int(spooled.finished["seq"].max(initial=0))) + 1
     rows = np.concatenate([spooled.finished, *lost_rows])
     rows["seq"][len(spooled.finished) :] = np.arange(first, first + len(lost_rows))
-    messages = dict.fromkeys(range(len(spooled.finished), len(rows)), LOST_MESSAGE)
+    messages = dict.fromkeys(range(len(spooled.finished), len(rows)), message)
     return Reports(rows, {**spooled.messages, **messages})
 
 

@@ -155,6 +155,7 @@ class FarHost(Host):
                 directory=self._directory,
                 instance=self.site.instance,
                 owner=f"{quote(self.site.pool, '')}@{quote(self.machine.name, '')}",
+                passing=int(not self.keeps),
             )
         except RelayError as error:
             raise UnfitError(str(error)) from None
@@ -289,7 +290,7 @@ class FarHost(Host):
                 sizes[path] = int(await self._ask("size", path=path))
             except FileNotFoundError:
                 continue
-        return dead_launchers.remains(number, spooled, {keys[at] for at in ended}, sizes, after)
+        return dead_launchers.remains(number, spooled, self._boot, {keys[at] for at in ended}, sizes, after)
 
     async def _file(self, path: str) -> bytes:
         data = bytearray()

@@ -35,6 +35,9 @@ from daggy.launcher.numbers import claim, reserve
 from daggy.launcher.outstanding import Outstanding
 from daggy.launcher.remote import Remote
 
+LOOK = 1.0
+"""Seconds between two looks at machines elsewhere."""
+
 AT_ONCE = 8
 """Connecting costs this machine a process each, and some tenths of a second of its time."""
 
@@ -133,7 +136,7 @@ class Fleet(Executor):
             earlier.sent if earlier else Outstanding(Ledger(path if self._site.durable else None)),
             partial(self._on_reports, place),
             lambda: self._changed(),  # noqa: PLW0108 - it is set when the fleet runs
-            partial(self._reserve, place),
+            lambda: self._owns(place, reserve(self._site.directory)),
             partial(self._owns, place),
             self._turns,
         )
@@ -192,28 +195,28 @@ class Fleet(Executor):
             return self._remotes[place]
         found = self._found.pop(place, None) or Found()
         report = partial(self._on_reports, place) if place else self._report  # launchers leave `place` zero
-        number = partial(self._claim, place)
+        number = lambda: self._owns(place, claim(self._site.directory, self._site.pool))
         return Launchers(host, self._site, self._epoch, found, number, nursery, report)
 
-    def _claim(self, place: int) -> int:
-        number = claim(self._site.directory, self._site.pool)
+    def _owns(self, place: int, number: int) -> int:
+        """Take note of where a launcher is; return its number."""
         self._place_of[number] = place
         return number
-
-    def _reserve(self, place: int) -> int:
-        number = reserve(self._site.directory)
-        self._place_of[number] = place
-        return number
-
-    def _owns(self, place: int, number: int) -> None:
-        self._place_of[number] = place
 
     async def _listen(self, requests: trio.MemoryReceiveChannel[Request]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._until_idle, nursery.cancel_scope)
+            nursery.start_soon(self._watch)
             async for request in requests:
                 self._obey(request)
             nursery.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        """Look after the machines elsewhere: one task for all, for there may be many."""
+        while True:
+            await trio.sleep(LOOK)
+            for remote in [one for one in self._remotes.values() if not one.gone.is_set()]:
+                remote.look()
 
     async def _until_idle(self, scope: trio.CancelScope) -> None:
         await self._stopped.wait()

@@ -43,6 +43,9 @@ class Way(abc.ABC):
     calls_in: ClassVar[bool] = False
     """Whether it is the machine that begins: one that has been silent for a whole lease, and has nothing, is gone."""
 
+    ends_with: ClassVar[str] = "its launchers end when a connection to it does"
+    """What people are told if they do, with the mend."""
+
     async def until_next(self, pause: float) -> None:
         """Wait for the time of the next try.
 

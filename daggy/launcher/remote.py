@@ -21,7 +21,7 @@ from daggy.launcher.launchers import Launchers
 from daggy.launcher.line import AwayError, UnfitError
 from daggy.launcher.mux import Mux
 from daggy.launcher.outstanding import Outstanding
-from daggy.launcher.standing import Clock, Standing
+from daggy.launcher.standing import Clock, Endings, Standing
 
 LOG = logging.getLogger("daggy.launcher")
 
@@ -51,7 +51,7 @@ class Remote:
         report: Callable[[Reports], None],
         changed: Callable[[], None],
         claim: Callable[[], int],
-        owns: Callable[[int], None],
+        owns: Callable[[int], object],
         turns: trio.CapacityLimiter,
     ) -> None:
         """Begin unconnected, with what an earlier engine sent there.
@@ -79,6 +79,7 @@ class Remote:
         self._home = Homecoming(host.site.directory, host.fetch_bytes)
         self._spoke_at = trio.current_time()  # launchers there may have heard us last, by the steady clock
         self._waiting = trio.lowlevel.ParkingLot()  # those who wait for what it has to change
+        self._endings = Endings()
         self.is_leaving = False
         """Whether it takes no more tasks, and goes once it has none."""
         self._stopping = trio.Event()
@@ -103,10 +104,7 @@ class Remote:
         """Connect, serve, and connect again, until it is dismissed."""
         try:
             with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._watch_silence)
-                    await self._keep_connected()
-                    nursery.cancel_scope.cancel()
+                await self._keep_connected()
         finally:
             self.idle.set()
             self.gone.set()
@@ -141,6 +139,7 @@ class Remote:
         finally:
             launchers, self.launchers = self.launchers, None
             if launchers is not None:
+                self._endings.had = {number for number, one in launchers.accounts.items() if one.out}
                 launchers.recall_waiting()
         return None
 
@@ -165,6 +164,7 @@ class Remote:
             self._clock.measure(float(said["wall"]), trio.current_time() - began)
             nursery.start_soon(self._ping, mux)
             found = await self.host.meet(self._epoch)
+            self._endings.compare({one.launcher for one in found.dead})
             for number in self.host.numbers:
                 self._owns(number)
             launchers = self.launchers = Launchers(
@@ -183,16 +183,19 @@ class Remote:
             nursery.cancel_scope.cancel()
 
     def _be_up(self) -> None:
-        self.standing.become(NodeState.DRAINING if self.is_leaving else NodeState.UP)
+        why = self.host.way.ends_with if self._endings.is_usual else self._clock.complaint
+        self.standing.become(NodeState.DRAINING if self.is_leaving else NodeState.UP, why)
 
     async def _ping(self, mux: Mux) -> None:
         """Let the machine know that this engine is there, and see that it answers."""
         while True:
             await trio.sleep(min(PING, self.host.lease / 4))
             began = trio.current_time()
+            mux.ping()  # with what is asked: one message less
             said = await mux.ask("ping")
             self._clock.measure(float(said["wall"]), trio.current_time() - began)
-            mux.ping()
+            if self.is_open:
+                self._be_up()
 
     def _settle(self, found: Found, launchers: Launchers) -> None:
         """Report what has happened since this machine was last heard, and repeat what it may not have heard."""
@@ -225,24 +228,25 @@ class Remote:
         self._home.want(rows)
         self._waiting.unpark_all()
 
-    async def _watch_silence(self) -> None:
-        """Take what it has for lost after lease and grace without a word; take nothing while it has no room."""
-        while True:
-            await trio.sleep(1)
-            launchers = self.launchers
-            if launchers is None:
-                self._is_full = False
-            elif self._is_full and not launchers.trouble:
-                self._is_full = False
-                self._be_up()
-            elif launchers.trouble and self.standing.state == NodeState.UP:  # it cannot write down what happens
-                self._is_full = True
-                self.standing.become(NodeState.REFUSED, launchers.trouble)
-                launchers.recall_waiting()
-            if self.lease_left < 0 and self.sent.tasks:
-                self.give_up(f"{self.host.machine.name} has not been heard from for {_duration(self.host.lease)}")
-            elif self.lease_left < 0 and self.host.way.calls_in:
-                self.dismiss()
+    def look(self) -> None:
+        """Take what it has for lost after lease and grace without a word; take nothing while it has no room.
+
+        To be called each second.
+        """
+        launchers = self.launchers
+        if launchers is None:
+            self._is_full = False
+        elif self._is_full and not launchers.trouble:
+            self._is_full = False
+            self._be_up()
+        elif launchers.trouble and self.standing.state == NodeState.UP:  # it cannot write down what happens
+            self._is_full = True
+            self.standing.become(NodeState.REFUSED, launchers.trouble)
+            launchers.recall_waiting()
+        if self.lease_left < 0 and self.sent.tasks:
+            self.give_up(f"{self.host.machine.name} has not been heard from for {_duration(self.host.lease)}")
+        elif self.lease_left < 0 and self.host.way.calls_in:
+            self.dismiss()
 
     def give_up(self, message: str) -> None:
         """Report all that it has as lost; one that calls in is forgotten."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from attrs import define, field
@@ -16,8 +16,11 @@ LOG = logging.getLogger("daggy.launcher")
 
 NOT_YET = "not connected yet"
 """Why a machine is silent that has not been tried."""
+TWICE = 2
 LEAST_OFFSET = 0.05
 """Seconds by which clocks may differ unnoticed."""
+WRONG = 5.0
+"""Seconds by which a clock may differ without anybody being told."""
 
 
 @define(eq=False)
@@ -56,6 +59,28 @@ class Standing:
 
 
 @define(eq=False)
+class Endings:
+    """Whether launchers end with their connection, as where the end of a login ends all that it has started.
+
+    Args:
+        had: Launchers that had anything to run when the last connection was lost: they were to stay.
+    """
+
+    had: set[int] = field(factory=set)
+    _times: int = 0
+
+    def compare(self, ended: Collection[int]) -> None:
+        """Take note of a meeting at which these launchers had ended."""
+        self._times = self._times + 1 if self.had and self.had <= set(ended) else 0
+        self.had = set()
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it was so twice in a row."""
+        return self._times >= TWICE
+
+
+@define(eq=False)
 class Clock:
     """A machine's clock; `offset` seconds ahead of ours, 0 if no difference is certain."""
 
@@ -65,6 +90,13 @@ class Clock:
         """Take note of the time there, told in the middle of the seconds that the question took."""
         offset = wall - (time.time() - took / 2)
         self.offset = offset if abs(offset) > max(LEAST_OFFSET, took) else 0.0
+
+    @property
+    def complaint(self) -> str:
+        """What people are told of it; empty: nothing."""
+        if abs(self.offset) < WRONG:
+            return ""
+        return f"its clock is {abs(self.offset):.0f} s {'ahead' if self.offset > 0 else 'behind'}"
 
     def correct(self, rows: Rows) -> None:
         """Turn the times of these REPORTs into times of our clock, in place."""

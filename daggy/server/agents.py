@@ -117,6 +117,7 @@ class Agents:
     join: Join
     _seen: float = field(default=-1.0, init=False)
     _known: Mapping[str, AgentToken] = field(factory=dict, init=False)
+    _connected: dict[trio.CancelScope, str] = field(factory=dict, init=False)  # with the ids of their tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -132,11 +133,13 @@ class Agents:
         visit = SocketVisit(receive, send)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(visit.run)
-            nursery.start_soon(self._end_with, token, nursery.cancel_scope)
+            self._connected[nursery.cancel_scope] = token.id
             try:
                 await self._serve(token, visit)
             except JoinError as error:
                 await visit.say({"refused": str(error), "final": error.is_final})
+            finally:
+                del self._connected[nursery.cancel_scope]
             await visit.aclose()
             nursery.cancel_scope.cancel()
 
@@ -165,15 +168,19 @@ class Agents:
             self._known, self._seen = tokens(self.directory), changed
         return self._known
 
-    async def _end_with(self, token: AgentToken, scope: trio.CancelScope) -> None:
-        """End a connection once its token is revoked."""
+    async def watch(self) -> None:
+        """End connections whose tokens are revoked, for as long as this runs."""
         while True:
             await trio.sleep(LOOK)
+            if not self._connected:
+                continue
             try:
-                if token.id not in self._tokens():
-                    scope.cancel()
+                known = self._tokens()
             except DirectoryError:
                 continue
+            for scope, name in self._connected.items():
+                if name not in known:
+                    scope.cancel()
 
     async def _serve(self, token: AgentToken, visit: SocketVisit) -> None:
         told: Mapping[str, Any] = {}

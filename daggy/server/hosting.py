@@ -44,6 +44,7 @@ class Hosting:
     listening: Listening = field(init=False)
     _loading: Loading = field(init=False)
     _access: Access = field(init=False)
+    _agents: Agents = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Put access control in front of what stands in for the application."""
@@ -51,17 +52,19 @@ class Hosting:
         self._loading = Loading(self.engine.readiness, takes_runs=self.takes_runs)
         identity = _identity(self.token, ip, port, self.configuration.server.names, is_secure=self.tls is not None)
         nodes = self.engine.nodes
-        agents = Agents(self.engine.directory.path, identity.is_token, nodes.agent_pools, nodes.join)
-        self._access = Access(self._loading, identity, agents)
+        self._agents = Agents(self.engine.directory.path, identity.is_token, nodes.agent_pools, nodes.join)
+        self._access = Access(self._loading, identity, self._agents)
         self.listening = Listening(self._access, self.listener, self.tls)
 
     async def load(self) -> None:
-        """Load the application beside the running engine; afterwards measure the lateness of the loop."""
+        """Load the application beside the running engine; then measure the lateness of the loop, and watch tokens."""
         app, meter = await trio.to_thread.run_sync(self._make)
         self._access.count = meter.count
         self._loading.finish(app)
         gc.freeze()
-        await meter.watch()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(meter.watch)
+            nursery.start_soon(self._agents.watch)
 
     def _make(self) -> tuple[Any, Any]:
         from daggy.server.app import make_app  # its dependencies take as long to load as everything else

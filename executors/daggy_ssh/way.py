@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from functools import partial
+from typing import ClassVar
 
 from daggy.launcher import bundle, command_line
 from daggy.launcher.line import Line, Way
@@ -54,6 +55,11 @@ def command(settings: SshSettings, host: SshHost, program: bytes) -> list[str]:
 
 class SshWay(Way):
     """Leads to one host."""
+
+    ends_with: ClassVar[str] = (
+        "its launchers end with the login: run 'loginctl enable-linger' there, or begin \"setup\" with "
+        "'systemd-run --user --scope'"
+    )
 
     def __init__(self, settings: SshSettings, host: SshHost) -> None:
         """Keep what is given."""

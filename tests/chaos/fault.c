@@ -47,13 +47,13 @@ static Board *board;
 static int role = -1;
 static char boot_path[PATH_MAX];
 
-static int is_launcher(void) {
+static int runs(const char *text) {
     char line[65536];
     int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0) return 0;
     long size = syscall(SYS_read, fd, line, sizeof line);
     syscall(SYS_close, fd);
-    return size > 0 && memmem(line, (size_t)size, "daggy.launcher.program", 22) != NULL;
+    return size > 0 && memmem(line, (size_t)size, text, strlen(text)) != NULL;
 }
 
 static void take(const char *path, int mine) {
@@ -74,7 +74,8 @@ void chaos_engine(const char *path) { take(path, ENGINE); }
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("CHAOS_BOARD");
-    if (!path || !is_launcher()) return;
+    if (path && runs("import os;n=")) take(path, LAUNCHER); /* a relay: its launchers have the board, too */
+    if (!path || !runs("daggy.launcher.program")) return;
     take(path, LAUNCHER);
     unsetenv("LD_PRELOAD"); /* tasks get what the launcher has */
     unsetenv("CHAOS_BOARD");

@@ -89,7 +89,7 @@ def _record(payload: bytes) -> bytes:
 
 def _recover(segments: Sequence[bytes]) -> None:
     """Read the same as what a dead launcher left."""
-    rows = dead_launchers.remains(1, spools.read(segments), (), {}, 0).reports.rows
+    rows = dead_launchers.remains(1, spools.read(segments), "", (), {}, 0).reports.rows
     lost = rows[rows["row"]["reason"] == 9]
     assert len(lost) <= len(rows)
 

@@ -92,9 +92,9 @@ class Field:
         self.agents.append(agent)
         return agent
 
-    def joined(self, server: Server, *arguments: str, name: str = "box", token: str = "") -> Agent:
+    def joined(self, server: Server, *arguments: str, name: str = "box", token: str = "", **variables: str) -> Agent:
         """Start an agent; return it once it is up."""
-        agent = self.agent(*arguments, name=name, token=token)
+        agent = self.agent(*arguments, name=name, token=token, **variables)
         server.until(lambda: state(server, agent.name) == "up" or agent.process.poll() is not None)
         assert agent.process.poll() is None, agent.said
         return agent

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.integration.agent_rig import POOL, Field, field, state
+from tests.chaos.faults import Board, build
+from tests.integration.agent_rig import POOL, Agent, Field, field, state
 from tests.integration.serve_rig import Server, command, shell
 
 LOG = "echo {{ N }} >> %s/log; "
@@ -245,3 +252,94 @@ def test_what_no_machine_of_the_pool_may_have_is_refused_at_submission(tmp_path:
         response = server.api("POST", "/runs", json=spec)
         assert response.status_code == 422
         assert 'its pool\'s \\"resources\\" are: cores' in response.text
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[Board]:
+    """What moves the clock of an agent's machine, and starts it anew."""
+    made = Board(tmp_path / "board", build(tmp_path))
+    yield made
+    made.close()
+
+
+def power_off(place: Field, agent: Agent) -> None:
+    """End everything that an agent's machine runs, at once."""
+    processes = psutil.Process(agent.process.pid).children(recursive=True)
+    for lock in place.place.glob("*-agent/*/*/*/launchers/*/lock"):
+        launcher = psutil.Process(int(lock.read_text().split()[0]))
+        processes += [launcher, *launcher.children(recursive=True)]
+    agent.send(signal.SIGKILL)
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    agent.process.wait()
+
+
+def test_what_ran_on_a_machine_that_is_started_anew_runs_again_and_what_had_ended_counts(
+    tmp_path: Path, board: Board
+) -> None:
+    with field(tmp_path) as place, place.serving() as server:
+        agent = place.joined(server, "--resource", "cores=2", **board.environment())
+        run = server.submit(gated(tmp_path, 2) | {"first": shell("echo first", priority=9)})
+        server.until(lambda: len(lines(tmp_path)) == 2)
+        power_off(place, agent)
+        board.boot("another")
+        place.joined(server, "--resource", "cores=2", **board.environment())
+        (tmp_path / "gate").touch()
+        assert server.ended(run)["state"] == "completed"
+        tasks = server.get(f"/runs/{run}/tasks")["items"]
+        assert {one["name"]: one["attempts"] for one in tasks} == {"many.N:0": 2, "many.N:1": 2, "first": 1}
+        index = next(one["index"] for one in tasks if one["name"] == "many.N:0")
+        lost, _ = server.get(f"/runs/{run}/tasks/{index}")["attempts"]
+        assert (lost["reason"], lost["message"]) == ("lost", "its machine was started anew")
+
+
+@pytest.mark.parametrize("seconds", [7200, -7200])
+def test_times_of_a_machine_whose_clock_is_wrong_are_corrected_and_people_are_told(
+    tmp_path: Path, board: Board, seconds: int
+) -> None:
+    board.move_clock(seconds)
+    with field(tmp_path) as place, place.serving() as server:
+        place.joined(server, **board.environment())
+        (node,) = server.get("/nodes")["items"]
+        assert re.fullmatch(r"its clock is 7[12]\d\d s (ahead|behind)", node["why"])
+        began = time.time()
+        run = server.submit({"a": shell("true")})
+        assert server.ended(run)["state"] == "completed"
+        (attempt,) = server.get(f"/runs/{run}/tasks/0")["attempts"]
+        started = datetime.fromisoformat(attempt["started"]).timestamp()
+        assert began - 30 < started < time.time() + 30
+
+
+def test_two_servers_share_a_machine_and_leave_each_other_alone(tmp_path: Path) -> None:
+    """Also if their agents use directories below the same one: each server has a folder of its own."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    with field(one) as first, field(other) as second, first.serving() as mine, second.serving() as theirs:
+        for place, server in ((first, mine), (second, theirs)):
+            place.joined(server, "--resource", "cores=2")
+        runs = [server.submit(gated(place.place, 2)) for place, server in ((first, mine), (second, theirs))]
+        theirs.until(lambda: running(theirs, runs[1]) == 2)
+        mine.until(lambda: running(mine, runs[0]) == 2)
+        assert mine.api("POST", f"/runs/{runs[0]}/kill", json={}).status_code < 300
+        assert mine.ended(runs[0])["state"] == "killed"
+        assert mine.stop() == 0
+        (other / "gate").touch()
+        assert theirs.ended(runs[1])["state"] == "completed"
+        assert lines(other) == whole(2)
+
+
+def test_who_lets_launchers_end_with_the_agent_is_told(tmp_path: Path) -> None:
+    with field(tmp_path) as place, place.serving() as server:
+        run = server.submit(gated(tmp_path, 1, crash_limit=9))
+        for count in (1, 2):
+            agent = place.joined(server)
+            server.until(lambda count=count: lines(tmp_path) == ["0"] * count)  # type: ignore[misc]
+            power_off(place, agent)
+            server.until(lambda: state(server, "box") == "silent")
+        place.joined(server)
+        (node,) = server.get("/nodes")["items"]
+        assert "KillMode=process" in node["why"]
+        (tmp_path / "gate").touch()
+        assert server.ended(run)["state"] == "completed"

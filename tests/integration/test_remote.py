@@ -222,3 +222,21 @@ async def test_a_machine_without_room_gets_nothing_more_until_it_has_some(tmp_pa
         assert not at_work.finished.keys() & set(at_work.recalled)
         ran = sorted(str(index) for index in at_work.finished)
     assert [line for line in lines(tmp_path) if "end" not in line] == ran
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("durable", [False, True])
+async def test_what_an_engine_left_that_kept_nothing_and_was_killed_is_removed_by_the_next_of_any(
+    tmp_path: Path, durable: bool
+) -> None:
+    async with remote(tmp_path, durable=durable) as (at_work, way):
+        await at_work.run("echo", "out")
+        (left,) = (tmp_path / "far").glob("tests-*")
+        copy = tmp_path / "far" / "another"  # as if that one had been killed, together with its launchers
+        shutil.copytree(left, copy, ignore=shutil.ignore_patterns("socket"))
+        for mark in copy.glob("*/*/passing"):
+            os.utime(mark, (0, 0))
+        way.kill()
+        await again(at_work, way, 1)
+        assert copy.exists() is durable
+        assert left.exists()

@@ -115,7 +115,7 @@ class Relay:
                 answer = getattr(self.store, name)(**order)
         except FileNotFoundError as error:
             self.say(b"a", 0, dumps({"id": asked, "missing": str(error)}))
-        except (OSError, StoreError, ValueError) as error:
+        except (OSError, StoreError, ValueError, TypeError, AttributeError) as error:  # of another version, perhaps
             self.say(b"a", 0, dumps({"id": asked, "error": str(error)}))
         else:
             if isinstance(answer, bytes):
@@ -147,9 +147,10 @@ class Relay:
                 self.poller.unregister(descriptor)
         launcher.close()
 
-    def open(self, directory: str, instance: str, owner: str) -> dict[str, Any]:
+    def open(self, directory: str, instance: str, owner: str, passing: int) -> dict[str, Any]:
         """Say what this machine is, and take a directory on it for the launchers of one engine's state directory."""
-        self.store = Store(directory, instance, owner)
+        self.store = Store(directory, instance, owner, passing)
+        self.store.sweep()
         return self.store.identity()
 
     def start(self, number: int) -> int:

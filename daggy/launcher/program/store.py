@@ -23,6 +23,8 @@ OVER_NETWORK = {
     "panfs", "smb3", "smbfs",
 }  # fmt: skip
 MOST_READ = 1 << 20
+PASSING = "passing"  # file in the directory of an engine that keeps nothing
+OLD = 3600.0  # seconds after which such a directory, without a launcher that is alive, belongs to nobody
 
 
 class StoreError(Exception):
@@ -36,11 +38,12 @@ class Store:
         directory: As configured, below which there is one for each instance.
         instance: The text that tells the engine's state directory from every other.
         owner: What tells one machine of one pool from every other there.
+        passing: Whether nothing of it is needed once its engine has gone.
     """
 
-    def __init__(self, directory: str, instance: str, owner: str) -> None:
+    def __init__(self, directory: str, instance: str, owner: str, passing: int) -> None:
         """Make it, and take note of it; StoreError: it cannot be used."""
-        home = os.path.expanduser(directory)
+        home = self.home = os.path.expanduser(directory)
         self.instance = instance
         self.root = "%s/%s/%s/%s" % (home, instance, owner, machine_id())
         try:
@@ -55,6 +58,27 @@ class Store:
                 "'%s' is on a network filesystem (%s), which has no reliable locks; "
                 'set "directory" of the pool to a local disk' % (home, kind)
             )
+
+        mark = self.root + "/" + PASSING
+        if passing:
+            os.close(os.open(mark, os.O_CREAT | os.O_WRONLY, 0o600))
+        elif os.path.exists(mark):
+            os.unlink(mark)
+
+    def sweep(self) -> None:
+        """Remove what engines left that were killed and whose directories outlive nothing."""
+        for instance in os.listdir(self.home):
+            place = "%s/%s" % (self.home, instance)
+            for owner in os.listdir(place) if instance != self.instance and os.path.isdir(place) else ():
+                root = "%s/%s/%s" % (place, owner, machine_id())
+                try:
+                    age = time.time() - os.stat(root + "/" + PASSING).st_mtime
+                except OSError:
+                    continue
+                names = os.listdir(root + "/launchers")
+                if age > OLD and not any(keeper("%s/launchers/%s" % (root, name)) for name in names):
+                    remove(root)
+                    remove_empty(os.path.dirname(root), place)
 
     def identity(self) -> dict[str, Any]:
         """Return what this machine is."""
@@ -168,11 +192,7 @@ class Store:
         """Remove all that is kept here, unless a launcher is alive."""
         if not any(self.keeper(number)["alive"] for number in self.launchers()):
             remove(self.root)
-            try:
-                os.rmdir(os.path.dirname(self.root))
-                os.rmdir(os.path.dirname(os.path.dirname(self.root)))
-            except OSError:
-                pass  # another machine's directory is there
+            remove_empty(os.path.dirname(self.root), os.path.dirname(os.path.dirname(self.root)))
 
     def remove_run(self, run: int) -> int:
         """Remove the outputs of a run."""
@@ -214,3 +234,12 @@ def remove(folder: str) -> None:
             os.rmdir("%s/%s" % (place, name))
     if os.path.isdir(folder):
         os.rmdir(folder)
+
+
+def remove_empty(*folders: str) -> None:
+    """Remove folders, in this order, as long as they are empty: another machine's directory may be there."""
+    try:
+        for folder in folders:
+            os.rmdir(folder)
+    except OSError:
+        pass
