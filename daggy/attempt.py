@@ -136,6 +136,13 @@ class Reports:
     messages: dict[int, str] = field(factory=dict)
 
 
+def chosen(reports: Reports, wanted: Sequence[bool]) -> Reports:
+    """Return those of these reports that are wanted, with their messages."""
+    places = [place for place, is_wanted in enumerate(wanted) if is_wanted]
+    messages = {new: reports.messages[old] for new, old in enumerate(places) if old in reports.messages}
+    return Reports(reports.rows[places], messages)
+
+
 def joined(batches: Sequence[Reports]) -> Reports:
     """Return several batches as one, in order, in an array of its own."""
     messages: dict[int, str] = {}

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import cattrs
 import trio
+from attrs import asdict
 
+from daggy.errors import PluginError
 from daggy.executor import Arrival, JoinError, Site, Visit
 from daggy.launcher.line import AwayError, Line, UnfitError, Way
+from daggy.settings import structure
 
 LONGEST_NAME = 200
 """Characters of a machine's name, at most."""
@@ -118,8 +120,8 @@ class Register:
         if self._folder is None or not self._folder.is_dir():
             return
         for path in sorted(self._folder.iterdir()):
-            with contextlib.suppress(OSError, ValueError, cattrs.BaseValidationError):
-                yield cattrs.structure(json.loads(path.read_bytes()), Arrival)
+            with contextlib.suppress(OSError, ValueError, PluginError):
+                yield structure(json.loads(path.read_bytes()), Arrival, path.name)
 
     def add(self, arrival: Arrival) -> None:
         """Expect a machine.
@@ -134,7 +136,7 @@ class Register:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = path.with_name(f".{path.name}")
             with open(fresh, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                json.dump(cattrs.unstructure(arrival), file)
+                json.dump(asdict(arrival), file)
             fresh.replace(path)
         except OSError as error:
             message = f"the server cannot write down that {arrival.name} is there: {error.strerror}; make room there"
@@ -158,11 +160,9 @@ def checked(told: Mapping[str, Any]) -> Arrival:
     """
     known = {name: told[name] for name in Arrival.__annotations__ if name in told}
     try:
-        arrival = cattrs.structure(known, Arrival)
-    except (cattrs.BaseValidationError, TypeError, ValueError, KeyError):
-        raise JoinError(
-            "the agent says what this server does not understand; upgrade the older", is_final=True
-        ) from None
+        arrival = structure(known, Arrival, "the agent")
+    except PluginError as error:
+        raise JoinError(f"{error}; upgrade the older of the two", is_final=True) from None
     name = arrival.name
     if not name or len(name) > LONGEST_NAME or not name.isprintable() or any(one in name for one in " /"):
         raise JoinError(f"{name!r} is no name for a machine; choose another with --name", is_final=True)

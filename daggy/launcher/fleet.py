@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import trio
 
-from daggy.attempt import joined
+from daggy.attempt import chosen, joined
 from daggy.errors import UnavailableError
 from daggy.executor import (
     Ack,
@@ -31,7 +31,8 @@ from daggy.launcher.far_host import FarHost
 from daggy.launcher.host import Found, Host
 from daggy.launcher.launchers import Launchers
 from daggy.launcher.ledger import Ledger
-from daggy.launcher.numbers import claim, reserve
+from daggy.launcher.line import UnfitError
+from daggy.launcher.numbers import LOCK, claim, reserve
 from daggy.launcher.outstanding import Outstanding
 from daggy.launcher.remote import Remote
 
@@ -142,6 +143,10 @@ class Fleet(Executor):
         )
 
     def _on_reports(self, place: int, reports: Reports) -> None:
+        """Pass reports on; none is about the launcher of another machine, whose outputs that would name."""
+        launchers = reports.rows["row"]["launcher"].tolist()
+        if any(one and self._place_of.get(one) != place for one in set(launchers)):
+            reports = chosen(reports, [not one or self._place_of.get(one) == place for one in launchers])
         reports.rows["row"]["place"] = place
         self._report(reports)
 
@@ -199,8 +204,14 @@ class Fleet(Executor):
         return Launchers(host, self._site, self._epoch, found, number, nursery, report)
 
     def _owns(self, place: int, number: int) -> int:
-        """Take note of where a launcher is; return its number."""
-        self._place_of[number] = place
+        """Take note of where a launcher is; return its number.
+
+        Raises:
+            UnfitError: it is elsewhere.
+        """
+        is_here = (self._site.directory / "launchers" / str(number) / LOCK).exists()
+        if self._place_of.setdefault(number, place) != place or (is_here and isinstance(self._hosts[place], FarHost)):
+            raise UnfitError(f"it says that it has launcher {number}, which is another machine's; remove its directory")
         return number
 
     async def _listen(self, requests: trio.MemoryReceiveChannel[Request]) -> None:

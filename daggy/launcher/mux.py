@@ -21,7 +21,10 @@ GREETING = 30.0
 """Seconds for the relay to answer."""
 ANSWER = 30.0
 """Seconds for the answer to a request."""
+PATIENCE = 0.1
+"""Seconds that an acknowledgement waits for something to go with: nobody waits for it."""
 CHUNK = 1 << 16
+ACK = ord("a")
 
 Hear = Callable[[list[frames.Answer]], None]
 
@@ -42,7 +45,8 @@ class Mux:
         self._line = line
         self._inbox = bytearray()
         self._outbox = bytearray()
-        self._bell = trio.Event()
+        self._bell = trio.Event()  # there is something to send
+        self._hurry = trio.Event()  # and somebody waits for it
         self._asked = 0
         self._open: dict[int, trio.MemorySendChannel[Any]] = {}
         self._channels: dict[int, tuple[Hear, Callable[[], None]]] = {}
@@ -107,9 +111,12 @@ class Mux:
             await self._line.aclose()
 
     async def _write(self) -> None:
+        """Send what there is; a message may cost as much as a whole batch of frames."""
         while True:
             await self._bell.wait()
-            self._bell = trio.Event()
+            with trio.move_on_after(PATIENCE):
+                await self._hurry.wait()
+            self._bell, self._hurry = trio.Event(), trio.Event()
             while self._outbox:
                 data = bytes(self._outbox[:CHUNK])
                 del self._outbox[:CHUNK]
@@ -195,6 +202,8 @@ class Mux:
         length, kind = FRAME.unpack_from(frame)
         self._outbox += FRAME.pack(length + CHANNEL.size, kind) + CHANNEL.pack(number) + frame[FRAME.size :]
         self._bell.set()
+        if kind != ACK:
+            self._hurry.set()
 
     def ping(self) -> None:
         """Let all launchers know that the engine is there."""

@@ -71,22 +71,27 @@ class Outstanding:
     def _needed(self) -> dict[Key, float]:
         return {**self.tasks, **dict.fromkeys(self._unkept, 0.0)}
 
-    def take(self, rows: Rows) -> None:
-        """Take note of what these REPORTs answer for."""
-        seqs, launchers = rows["seq"].tolist(), rows["row"]["launcher"].tolist()
-        for at, (kind, *ticket) in enumerate(frames.kinds_and_keys(rows.tobytes())):
-            key: Key = tuple(ticket)  # type: ignore[assignment]
-            if seqs[at] > self.reported.get(launchers[at], 0):
-                self.reported[launchers[at]] = seqs[at]
+    def take(self, rows: Rows) -> list[bool]:
+        """Take note of what these REPORTs answer for; return of which of them it was ours to say anything."""
+        ours = []
+        told = zip(
+            frames.kinds_and_keys(rows.tobytes()), rows["seq"].tolist(), rows["row"]["launcher"].tolist(), strict=True
+        )
+        for one, seq, launcher in told:
+            kind, key = one[0], one[1:]
+            if seq > self.reported.get(launcher, 0):
+                self.reported[launcher] = seq
+            ours.append(key in self.tasks)
             if kind == Kind.STARTED:
                 self._started.add(key)
-            else:
-                is_ours = self.tasks.pop(key, None) is not None
-                self.kills.pop(key, None)
-                self._started.discard(key)
-                if is_ours and kind == Kind.FINISHED and seqs[at]:
-                    self._unkept[key] = launchers[at], seqs[at]
+                continue
+            self.tasks.pop(key, None)
+            self.kills.pop(key, None)
+            self._started.discard(key)
+            if ours[-1] and kind == Kind.FINISHED and seq:
+                self._unkept[key] = launcher, seq
         self._clear()
+        return ours
 
     def kept(self, launcher: int, seq: int) -> None:
         """Take note that the ends which a launcher reported up to `seq` are kept: the next engine knows them."""

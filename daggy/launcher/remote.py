@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import trio
 
-from daggy.attempt import Kind, Reports, Rows, Ticket
-from daggy.errors import DaggyError
+from daggy.attempt import Kind, Reports, Rows, Ticket, chosen
+from daggy.errors import DaggyError, leaves
 from daggy.executor import Launches, NodeState
 from daggy.launcher import frames
 from daggy.launcher.far_host import FarHost
@@ -128,14 +128,12 @@ class Remote:
         """Serve one connection; return why it ended, None if it was let go."""
         try:
             await self._serve()
-        except (DaggyError, OSError) as error:
-            return error
-        except BaseExceptionGroup as group:
-            known, others = group.split((DaggyError, OSError))
-            if others is not None:
-                raise others from None
-            assert known is not None
-            return _worst(known)
+        except Exception as error:  # what one machine says must not end what others do
+            worst = _worst(error)
+            if isinstance(worst, (DaggyError, OSError)):
+                return worst
+            LOG.exception("%s: what it says cannot be understood", self.host.machine.name)
+            return UnfitError(f"what it says cannot be understood: {type(worst).__name__}: {worst}")
         finally:
             launchers, self.launchers = self.launchers, None
             if launchers is not None:
@@ -214,12 +212,16 @@ class Remote:
 
     def _recall(self, keys: Sequence[Key]) -> None:
         if keys:
-            self._on_reports(Reports(np.concatenate([frames.about(Kind.RECALLED, key, 0) for key in keys])))
+            recalled = Reports(np.concatenate([frames.about(Kind.RECALLED, key, 0) for key in keys]))
+            self.sent.take(recalled.rows)
+            self._report(recalled)
 
     def _on_reports(self, reports: Reports) -> None:
-        """Take note of what is answered for, correct the times, and pass it on."""
+        """Take note of what is answered for, correct the times, and pass on what it was its own to report."""
+        ours = self.sent.take(reports.rows)
+        if not all(ours):
+            reports = chosen(reports, ours)
         rows = reports.rows
-        self.sent.take(rows)
         self._clock.correct(rows)
         self._report(reports)
         if not self.host.keeps:  # launchers may forget what they have reported
@@ -331,18 +333,11 @@ async def _follow(one: trio.Event, other: trio.Event) -> None:
     other.set()
 
 
-def _worst(group: BaseExceptionGroup[Exception]) -> Exception:
+def _worst(error: BaseException) -> BaseException:
     """Return the error that says most: what has to be mended, before a connection that was lost."""
-    leaves: list[Exception] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop()
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
-        elif isinstance(error, Exception):
-            leaves.append(error)
-    return next((one for one in leaves if isinstance(one, UnfitError)), None) or next(
-        (one for one in leaves if not isinstance(one, AwayError)), leaves[0]
+    found = list(leaves(error))
+    return next((one for one in found if isinstance(one, UnfitError)), None) or next(
+        (one for one in found if not isinstance(one, AwayError)), found[0]
     )
 
 

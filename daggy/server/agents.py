@@ -53,8 +53,8 @@ class SocketVisit(Visit):
                     break
                 if message.get("bytes"):
                     await self._data.send(message["bytes"])
-                elif word := read_word(message.get("text")):
-                    await self._said.send(word)
+                else:
+                    await self._said.send(read_word(message.get("text")))
         self.is_closed = True
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:

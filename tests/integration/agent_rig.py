@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ def free_port() -> int:
 class Agent:
     """One agent process."""
 
-    def __init__(self, place: Path, address: str, token: str, *arguments: str, name: str, **variables: str) -> None:
-        """Start it; its directory and its files are below `place`."""
+    def __init__(
+        self, place: Path, address: str, token: str, *arguments: str, name: str, inside: Sequence[str] = (), **more: str
+    ) -> None:
+        """Start it, by the command `inside`; its directory and its files are below `place`, `more` are variables."""
         self.place, self.name = place, name
         self.work, self.directory = place / f"{name}-work", place / f"{name}-agent"
         self.errors = place / f"{name}.err"
@@ -38,8 +40,8 @@ class Agent:
         named = [] if "--name" in arguments else ["--name", name]
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*DAGGY, "agent", "--server", address, "--directory", str(self.directory), *named, *arguments],
-                cwd=self.work, stderr=errors, env=environment(DAGGY_AGENT_TOKEN=token, **variables),
+                [*inside, *DAGGY, "agent", "--server", address, "--directory", str(self.directory), *named, *arguments],
+                cwd=self.work, stderr=errors, env=environment(DAGGY_AGENT_TOKEN=token, **more),
             )  # fmt: skip
 
     @property
@@ -87,14 +89,14 @@ class Field:
         assert made.returncode == 0, made.stderr
         return made.stdout.strip()
 
-    def agent(self, *arguments: str, name: str = "box", token: str = "", **variables: str) -> Agent:
-        agent = Agent(self.place, self.address, token or self.token(), *arguments, name=name, **variables)
+    def agent(self, *arguments: str, name: str = "box", token: str = "", **more: Any) -> Agent:
+        agent = Agent(self.place, self.address, token or self.token(), *arguments, name=name, **more)
         self.agents.append(agent)
         return agent
 
-    def joined(self, server: Server, *arguments: str, name: str = "box", token: str = "", **variables: str) -> Agent:
+    def joined(self, server: Server, *arguments: str, name: str = "box", token: str = "", **more: Any) -> Agent:
         """Start an agent; return it once it is up."""
-        agent = self.agent(*arguments, name=name, token=token, **variables)
+        agent = self.agent(*arguments, name=name, token=token, **more)
         server.until(lambda: state(server, agent.name) == "up" or agent.process.poll() is not None)
         assert agent.process.poll() is None, agent.said
         return agent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,10 +28,11 @@ class LocalWay(Way):
         self.directory = str(directory)
         self.lines: list[command_line.CommandLine] = []
         self.python = sys.executable
+        self.boot: Callable[[bytes], list[str]] = lambda program: bundle.boot(self.python, program)
 
     async def dial(self) -> Line:
         program = bundle.relay(self.directory)
-        line = await command_line.start(bundle.boot(self.python, program), program)
+        line = await command_line.start(self.boot(program), program)
         self.lines.append(line)
         return line
 

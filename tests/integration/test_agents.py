@@ -15,7 +15,10 @@ from typing import Any
 
 import psutil
 import pytest
+import trio
 
+from daggy.agent.socket import Address, connected
+from daggy.launcher.program.wire import VERSION
 from tests.chaos.faults import Board, build
 from tests.integration.agent_rig import POOL, Agent, Field, field, state
 from tests.integration.serve_rig import Server, command, shell
@@ -343,3 +346,32 @@ def test_who_lets_launchers_end_with_the_agent_is_told(tmp_path: Path) -> None:
         assert "KillMode=process" in node["why"]
         (tmp_path / "gate").touch()
         assert server.ended(run)["state"] == "completed"
+
+
+async def knock(address: str, token: str, message: str) -> Any:
+    """What a server answers to an introduction."""
+    async with connected(Address.of(address), token, None) as connection:
+        await connection.send(message)
+        return await connection.receive(60)
+
+
+@pytest.mark.parametrize(("protocol", "older"), [(1, "agent"), (99, "server")])
+def test_an_agent_of_another_protocol_is_told_which_side_to_upgrade(tmp_path: Path, protocol: int, older: str) -> None:
+    with field(tmp_path) as place, place.serving() as server:
+        answer = trio.run(knock, server.address, place.token(), json.dumps({"protocol": protocol}))
+        assert answer["final"] is True
+        assert answer["refused"].endswith(f"upgrade the {older}")
+
+
+def test_what_makes_no_sense_is_refused_and_the_server_goes_on(tmp_path: Path) -> None:
+    good = {"protocol": VERSION, "name": "x", "instance": "i", "directory": "/d", "work": "/w"}
+    with field(tmp_path) as place, place.serving() as server:
+        token = place.token()
+        for wrong in ({"name": 3}, {"labels": "a"}, {"resources": {"cores": -1}}, {"until": "soon"}, {"name": "a/b"}):
+            answer = trio.run(knock, server.address, token, json.dumps(good | wrong))
+            assert answer["final"] is True, answer
+        for text in ("[]", "{", '"a"'):
+            answer = trio.run(knock, server.address, token, text)
+            assert answer["final"] is True, answer
+        assert server.get("/nodes")["items"] == []
+        assert "Traceback" not in server.errors.read_text()

@@ -6,12 +6,17 @@ import os
 import resource
 import shutil
 import signal
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from daggy.attempt import Reason
+from daggy.attempt import Reason, Reports
 from daggy.executor import Ack, Kill, Kind, NodeState, Recall, Stop
+from daggy.launcher import frames
+from daggy.launcher.line import UnfitError
+from daggy.launcher.program.relay import MARK
 from tests.integration.fork_rig import Rig, appears, becomes
 from tests.integration.remote_rig import NAME, LocalWay, remote, spools
 
@@ -240,3 +245,37 @@ async def test_what_an_engine_left_that_kept_nothing_and_was_killed_is_removed_b
         await again(at_work, way, 1)
         assert copy.exists() is durable
         assert left.exists()
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    "said", ["\\x05\\x00\\x00\\x00a\\x00\\x00\\x00\\x00x", "\\xff\\xff\\xff\\xffR", "\\x02\\x00\\x00\\x00b\\x00\\x00"]
+)
+async def test_a_machine_that_talks_nonsense_is_refused_and_the_fleet_goes_on(tmp_path: Path, said: str) -> None:
+    async with remote(tmp_path) as (at_work, way):
+        sound, way.boot = way.boot, lambda _: [sys.executable, "-c", nonsense(said)]
+        way.kill()
+        await becomes(lambda: at_work.executor.nodes()[0].state == NodeState.REFUSED)
+        assert (
+            "cannot be understood" in at_work.executor.nodes()[0].why or "comes from" in at_work.executor.nodes()[0].why
+        )
+        way.boot = sound
+
+
+def nonsense(said: str) -> str:
+    return f"import os; os.write(1, {MARK!r} + b'{said}'); os.read(0, 1 << 20)"
+
+
+@pytest.mark.trio
+async def test_reports_about_tasks_that_a_machine_was_not_sent_are_not_passed_on(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, _):
+        await at_work.run("true", index=1)
+        member = at_work.executor._remotes[0]
+        (number,) = {int(row["launcher"]) for row in at_work.finished.values()}
+        theirs = frames.about(Kind.FINISHED, (7, 1, 5, 1, 1), number)
+        others = frames.about(Kind.FINISHED, frames.key(at_work.ticket(2)), number + 1)
+        member.sent.add([(frames.key(at_work.ticket(2)), 1.0)])
+        member._on_reports(Reports(np.concatenate([theirs, others])))
+        assert set(at_work.finished) == {1}
+        with pytest.raises(UnfitError):
+            at_work.executor._owns(1, number)

@@ -224,11 +224,13 @@ async def test_every_answer_says_how_it_may_be_used() -> None:
 
 
 @pytest.mark.trio
-async def test_websockets_are_closed() -> None:
+@pytest.mark.parametrize("path", ["/api/v1/agent", "/api/v1/runs"])  # and no agents are taken
+async def test_websockets_are_closed(path: str) -> None:
     said: list[Any] = []
 
     async def send(message: Any) -> None:
         said.append(message["type"])
 
-    await Access(None, Identity(TOKEN, 1))({"type": "websocket"}, None, send)  # type: ignore[arg-type] # nobody is asked
+    scope = {"type": "websocket", "path": path}
+    await Access(None, Identity(TOKEN, 1))(scope, None, send)  # type: ignore[arg-type] # nobody is asked
     assert said == ["websocket.close"]
