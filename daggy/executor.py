@@ -370,6 +370,11 @@ class Executor(abc.ABC):
         """
 
     @property
+    def absence(self) -> str:
+        """Why it has no machine, if it has none, with the mend; for people who ask why a task waits."""
+        return "it has no machine at this moment"
+
+    @property
     def takes_agents(self) -> bool:
         """Whether machines may call in: `join`."""
         return False

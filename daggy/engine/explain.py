@@ -58,7 +58,8 @@ def _waits(engine: Engine, run: Run, index: int) -> Iterator[Because]:
     if trouble := link.trouble or (engine.trouble and f"cannot save state: {engine.trouble}"):
         yield {"kind": "pool", "pool": link.pool.name, "message": trouble}
     needs = pool_needs(run, queue.policy.resources)
-    yield from lacking(link.pool, needs, link.pool.longest(queue.policy, needs), engine.now().wall)
+    absence = link.executor.absence if link.executor is not None else ""
+    yield from lacking(link.pool, needs, link.pool.longest(queue.policy, needs), engine.now().wall, absence)
     yield from _turn(engine, run, queue, link)
 
 

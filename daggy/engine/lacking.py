@@ -13,7 +13,7 @@ EXAMPLES = 3
 """Machines of a group that are named."""
 
 
-def lacking(pool: Pool, needs: Needs, longest: float, wall: float) -> Iterator[Because]:
+def lacking(pool: Pool, needs: Needs, longest: float, wall: float, absence: str) -> Iterator[Because]:
     """Yield one reason for each group of machines; nothing if one would take the task.
 
     Kinds: `machines`, whose `why` is `lacking` (of each resource in `lacks` the most that is free on one of them),
@@ -26,6 +26,7 @@ def lacking(pool: Pool, needs: Needs, longest: float, wall: float) -> Iterator[B
         needs: The task's.
         longest: Seconds that it may take.
         wall: The wall clock.
+        absence: Why there is no machine, if there is none.
     """
     machines = pool.machines.values()
     fitting = [machine for machine in machines if machine.fits(needs) and machine.lasts(longest, wall)]
@@ -34,7 +35,7 @@ def lacking(pool: Pool, needs: Needs, longest: float, wall: float) -> Iterator[B
             yield {"kind": "reserved", "pool": pool.name, "machines": held}
         return
     if not machines:
-        yield {"kind": "pool", "pool": pool.name, "message": "it has no machine at this moment"}
+        yield {"kind": "pool", "pool": pool.name, "message": absence}
     groups: dict[tuple[str, ...], list[MachineUse]] = {}
     for machine in machines:
         why = "drained" if machine.name in pool.drained else "aside" if machine.name in pool.aside else ""

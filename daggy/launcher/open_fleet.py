@@ -55,6 +55,12 @@ class OpenFleet(Fleet):
         return False
 
     @property
+    def absence(self) -> str:
+        """How a machine would come."""
+        pool = self._site.pool
+        return f"no agent has joined it; start one on a machine: daggy agent --server URL --pool {pool}"
+
+    @property
     def takes_agents(self) -> bool:
         """Return True: they are its machines."""
         return True

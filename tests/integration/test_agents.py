@@ -151,6 +151,16 @@ def test_an_agent_leaves_when_it_has_had_nothing_to_do(tmp_path: Path) -> None:
         assert state(server, "box") == ""
 
 
+def test_a_task_that_waits_for_agents_says_how_one_comes(tmp_path: Path) -> None:
+    with field(tmp_path) as place, place.serving() as server:
+        run = server.submit({"a": shell("true")})
+        said = command("explain", "--dir", str(place.state), str(run), cwd=tmp_path)
+        assert f"no agent has joined it; start one on a machine: daggy agent --server URL --pool {POOL}" in said.stdout
+        assert server.http.get("/ready").status_code == 200
+        place.joined(server)
+        assert server.ended(run)["state"] == "completed"
+
+
 def test_an_agent_leaves_at_its_time(tmp_path: Path) -> None:
     with field(tmp_path) as place, place.serving() as server:
         agent = place.agent("--until", "4s", "--grace", "0")

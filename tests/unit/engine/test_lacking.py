@@ -10,6 +10,7 @@ from daggy.engine.pool import Pool
 from daggy.engine.shares import Needs
 from daggy.executor import Machine
 
+ABSENCE = "it has none"
 WALL = 1000.0
 CORES: Needs = (("cores", 4.0),)
 
@@ -24,7 +25,7 @@ def used(*machines: Machine, cores: float = 6.0) -> Pool:
 
 
 def told(pool: Pool, needs: Needs = CORES, longest: float = 600.0) -> list[str]:
-    return list(lines("queued", list(lacking(pool, needs, longest, WALL))))
+    return list(lines("queued", list(lacking(pool, needs, longest, WALL, ABSENCE))))
 
 
 def large(name: str, *, until: float | None = None, labels: tuple[str, ...] = (), slots: int | None = None) -> Machine:
@@ -65,10 +66,10 @@ def test_a_drained_machine_is_told_apart() -> None:
 
 def test_nothing_is_told_if_one_machine_would_take_it_unless_it_is_kept_for_another() -> None:
     pool = used(large("a"), large("b"), cores=4.0)
-    assert list(lacking(pool, CORES, 1.0, WALL)) == []
+    assert list(lacking(pool, CORES, 1.0, WALL, ABSENCE)) == []
     pool.machines["b"].held = True
     assert told(pool) == ["pool 'lab' keeps b free for a task that waited longer"]
 
 
 def test_a_pool_without_machines_says_so() -> None:
-    assert told(Pool("lab")) == ["it has no machine at this moment"]
+    assert told(Pool("lab")) == [ABSENCE]
