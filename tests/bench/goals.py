@@ -89,6 +89,7 @@ GOALS: Mapping[str, Goal] = {
     "processes.large": Goal("throughput with a 3 GB main process, of a small one", RATIO, 0.95, 1.0),
     "ssh.rate": Goal("rate of processes on a machine over SSH, of those here", RATIO, 0.95, 1.0),
     "ssh.cpu": Goal("the same, CPU of the main process", TIMES, 1.5, 1.2),
+    "ssh.4": Goal("rate of processes on four machines over SSH, of those here", RATIO, 0.95, 1.0),
     "agents.1": Goal("rate of processes at an agent, of those here, server included", RATIO, 0.9, 1.0),
     "agents.4": Goal("the same, 4 agents", RATIO, 0.9, 1.0),
     "agents.16": Goal("the same, 16 agents", RATIO, 0.9, 1.0),
