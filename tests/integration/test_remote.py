@@ -17,8 +17,8 @@ from daggy.executor import Ack, Kill, Kind, NodeState, Recall, Stop
 from daggy.launcher import frames
 from daggy.launcher.line import UnfitError
 from daggy.launcher.program.relay import MARK
-from tests.integration.fork_rig import Rig, appears, becomes
-from tests.integration.remote_rig import NAME, LocalWay, remote, spools
+from tests.integration.fork_rig import Rig, appears, at_work_with, becomes, site
+from tests.integration.remote_rig import NAME, FarFleet, LocalWay, remote, spools
 
 APPEND = "echo {0} >> log; echo {0}; until [ -e gate ]; do sleep 0.02; done; echo end {0} >> log"
 
@@ -279,3 +279,19 @@ async def test_reports_about_tasks_that_a_machine_was_not_sent_are_not_passed_on
         assert set(at_work.finished) == {1}
         with pytest.raises(UnfitError):
             at_work.executor._owns(1, number)
+
+
+@pytest.mark.trio
+async def test_a_server_of_an_older_copy_of_the_directory_is_refused_by_what_runs(tmp_path: Path) -> None:
+    async with remote(tmp_path) as (at_work, way):
+        gated(at_work, 1)
+        await at_work.until(lambda: 1 in at_work.started)
+        older = FarFleet(site(tmp_path / "state", durable=True), LocalWay(Path(way.directory)), lease=60.0, cores=4.0)
+        async with at_work_with(older, tmp_path, 0):
+            await becomes(lambda: older.nodes()[0].state == NodeState.REFUSED)
+            why = older.nodes()[0].why
+            assert "works for a later engine (1; this one: 0)" in why
+            assert "is this server's directory an older copy?" in why
+        open_gate(tmp_path)
+        await at_work.until(lambda: 1 in at_work.finished)
+    assert lines(tmp_path) == ["1", "end 1"]
