@@ -26,6 +26,9 @@ from daggy.trust import authorities
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the server is tried again: doubled each time, less up to a half, so that not all come at once."""
 
+LASTING = 5.0
+"""Seconds after which a connection that is lost was a good one."""
+
 SILENCE = 30.0
 """Seconds without a word from the server, which pings each ten, after which another connection is made."""
 
@@ -159,12 +162,15 @@ class Agent:
     async def _stay_connected(self, connect: Callable[[], Any]) -> None:
         pause = 0.0
         while not self._has_left:
+            began = trio.current_time()
             error = await self._visited(connect)
             if error is not None and (said := self._seldom.of(f"{error}; trying again", trio.current_time())):
                 self.say(said)
             if self._connection is not None:
-                self._connection, pause = None, 0.0
+                self._connection = None
                 self._away_since = trio.current_time()
+                if self._away_since - began > LASTING:
+                    pause = 0.0  # else it is this machine that the server cannot use, and not for want of trying
             pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, pause * 2))
             if not self._has_left:
                 await trio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - nothing depends on it

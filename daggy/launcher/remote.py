@@ -132,7 +132,8 @@ class Remote:
             worst = _worst(error)
             if isinstance(worst, (DaggyError, OSError)):
                 return worst
-            LOG.exception("%s: what it says cannot be understood", self.host.machine.name)
+            if self.standing.state != NodeState.REFUSED:
+                LOG.exception("%s: what it says cannot be understood", self.host.machine.name)
             return UnfitError(f"what it says cannot be understood: {type(worst).__name__}: {worst}")
         finally:
             launchers, self.launchers = self.launchers, None
