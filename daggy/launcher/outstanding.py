@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterable, Sequence
 
@@ -12,6 +13,8 @@ from daggy.attempt import REPORT, Kind, Reason, Reports, Rows, Ticket, joined
 from daggy.launcher import frames
 from daggy.launcher.frames import Key
 from daggy.launcher.ledger import Ledger
+
+LOG = logging.getLogger("daggy.launcher")
 
 
 @frozen(eq=False)
@@ -73,7 +76,7 @@ class Outstanding:
 
     def take(self, rows: Rows) -> list[bool]:
         """Take note of what these REPORTs answer for; return of which of them it was ours to say anything."""
-        ours = []
+        ours, back = [], list[Key]()
         told = zip(
             frames.kinds_and_keys(rows.tobytes()), rows["seq"].tolist(), rows["row"]["launcher"].tolist(), strict=True
         )
@@ -90,8 +93,19 @@ class Outstanding:
             self._started.discard(key)
             if ours[-1] and kind == Kind.FINISHED and seq:
                 self._unkept[key] = launcher, seq
+            elif ours[-1] and kind == Kind.RECALLED:
+                back.append(key)
         self._clear()
+        self._came_back(back)
         return ours
+
+    def _came_back(self, keys: list[Key]) -> None:
+        """Write down that tasks are there no more: the next engine must not take their tickets for this machine's."""
+        if keys and not self.is_clear:
+            try:
+                self._ledger.remove(keys)
+            except OSError as error:  # it counts only if the engine dies before there is room, and they are sent again
+                LOG.warning("what came back cannot be written down: %s", error)
 
     def kept(self, launcher: int, seq: int) -> None:
         """Take note that the ends which a launcher reported up to `seq` are kept: the next engine knows them."""

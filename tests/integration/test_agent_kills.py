@@ -1,7 +1,7 @@
 """Everything between a server and two machines that call in is killed, or frozen, at random while a run goes on.
 
-The oracle is what the tasks themselves append: one line an attempt, and more than one attempt only for what was lost
-with its launcher.
+The oracle is what the tasks themselves append: no more than a line an attempt (one that was lost may not have got so
+far), and more than one attempt only for what was lost with its launcher.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def test_nothing_is_lost_and_nothing_runs_twice_unnoticed(tmp_path: Path, seed: 
         assert scene.server.ended(run)["counts"]["completed"] == TASKS
         lines = Counter(int(line) for line in log.read_text().split())
         tasks = scene.server.get(f"/runs/{run}/tasks", limit=TASKS)["items"]
-        assert lines == {int(one["parameters"]["N"]): one["attempts"] for one in tasks}
+        tried = {int(one["parameters"]["N"]): one["attempts"] for one in tasks}
+        assert all(1 <= lines[number] <= tried[number] for number in range(TASKS)), (lines, tried)
         for index in (one["index"] for one in tasks if one["attempts"] > 1):
             first, *_ = scene.server.get(f"/runs/{run}/tasks/{index}")["attempts"]
             assert (first["reason"], first["message"]) == ("lost", "its launcher died")

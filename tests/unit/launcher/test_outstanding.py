@@ -133,3 +133,14 @@ def test_a_ledger_stays_small(tmp_path: Path) -> None:
     assert path.stat().st_size <= 2 * SPARE * SENT.size
     ledger.clear()
     assert not path.exists()
+
+
+def test_what_came_back_is_not_expected_there_by_the_next_engine_until_it_is_sent_again(tmp_path: Path) -> None:
+    """It may have been sent to another machine by the same ticket: what that one says would be about an earlier one."""
+    path, one, other = tmp_path / "ledger", (1, 1, 0, 1, 1), (1, 1, 1, 1, 1)
+    sent = Outstanding(Ledger(path))
+    sent.add([(one, 5.0), (other, 5.0)])
+    assert sent.take(told(Kind.RECALLED, one)) == [True]
+    assert set(Ledger(path).found) == {other}
+    sent.add([(one, 5.0)])
+    assert set(Ledger(path).found) == {one, other}
