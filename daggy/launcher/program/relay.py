@@ -150,7 +150,6 @@ class Relay:
     def open(self, directory: str, instance: str, owner: str, passing: int) -> dict[str, Any]:
         """Say what this machine is, and take a directory on it for the launchers of one engine's state directory."""
         self.store = Store(directory, instance, owner, passing)
-        self.store.take_over()
         self.store.sweep()
         return self.store.identity()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket
-import fcntl
 import os
 import time
 
@@ -25,7 +24,6 @@ OVER_NETWORK = {
 }  # fmt: skip
 MOST_READ = 1 << 20
 PASSING = "passing"  # file in the directory of an engine that keeps nothing
-PATIENCE = 10.0  # seconds for an earlier relay to end once it was killed
 OLD = 3600.0  # seconds after which such a directory, without a launcher that is alive, belongs to nobody
 
 
@@ -66,27 +64,6 @@ class Store:
             os.close(os.open(mark, os.O_CREAT | os.O_WRONLY, 0o600))
         elif os.path.exists(mark):
             os.unlink(mark)
-
-    def take_over(self) -> None:
-        """Be the only relay here: an earlier one may still carry out what it was asked, for an engine that has gone.
-
-        Its launchers go on. StoreError: it does not end.
-        """
-        lock = os.open(self.root + "/relay", os.O_RDWR | os.O_CREAT, 0o600)
-        patience = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                other = os.pread(lock, 20, 0)
-            if time.monotonic() > patience:
-                raise StoreError("an earlier relay there does not end: process %s; end it" % other.decode())
-            if other.isdigit() and is_relay(int(other)):
-                os.kill(int(other), 9)
-            time.sleep(0.01)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d" % os.getpid(), 0)
 
     def sweep(self) -> None:
         """Remove what engines left that were killed and whose directories outlive nothing."""
@@ -221,15 +198,6 @@ class Store:
         """Remove the outputs of a run."""
         remove("%s/runs/%d" % (self.root, run))
         return 0
-
-
-def is_relay(pid: int) -> bool:
-    """Return whether a process is a relay: its number may be another's by now."""
-    try:
-        with open("/proc/%d/cmdline" % pid, "rb") as file:
-            return b"exec(b)" in file.read()
-    except OSError:
-        return False
 
 
 def machine_id() -> str:
