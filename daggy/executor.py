@@ -27,6 +27,22 @@ from daggy.errors import DaggyError, Problem
 
 
 @frozen
+class Entrance:
+    """Where machines of an engine's pools call in.
+
+    Args:
+        url: The server's address, as other machines reach it; empty: only this machine does.
+        certificate: A file, in PEM, of what they are to trust; None: what they trust anyway.
+        token: Returns a token with which agents join a pool: of the pool's name and a token that was returned before,
+            which it is again as long as it counts.
+    """
+
+    url: str
+    certificate: Path | None
+    token: Callable[[str, str], str]
+
+
+@frozen
 class Site:
     """What the engine gives every executor.
 
@@ -38,6 +54,7 @@ class Site:
         others: The engine's other pools: what these left in the directory is theirs to recover. What is left by a pool
             that is no more is for everyone.
         linger: Whether what runs goes on when the engine dies or leaves, and the next one takes it up. Needs `durable`.
+        entrance: Where machines call in; None: nowhere.
     """
 
     pool: str
@@ -46,6 +63,7 @@ class Site:
     durable: bool
     others: frozenset[str] = frozenset()
     linger: bool = False
+    entrance: Entrance | None = None
 
 
 @frozen
@@ -58,6 +76,8 @@ class Machine:
             what is sent there.
         slots: How many tasks at once, whatever they need; None: as many as fit.
         until: When it goes away (wall clock, seconds since 1970): only tasks that will have ended by then go there.
+        untimed: Seconds that a task is taken to need there of which nothing is known: it has no timeout, and none like
+            it has ended.
         labels: What tasks may ask for, one of each, and what is not used up.
         open: Whether it takes tasks. One that is silent for a while stays, closed: what it runs is its own.
         ahead: How many tasks, for each that may run at once, may wait there for their turn, however short they are.
@@ -72,6 +92,7 @@ class Machine:
     labels: frozenset[str] = frozenset()
     open: bool = True
     ahead: int = 128
+    untimed: float = 0.0
 
 
 class NodeState(enum.Enum):
@@ -81,6 +102,7 @@ class NodeState(enum.Enum):
     DRAINING = "draining"
     SILENT = "silent"
     REFUSED = "refused"
+    PENDING = "pending"
 
 
 @frozen
@@ -115,6 +137,7 @@ class Arrival:
         labels: What tasks may ask for, one of each, and what is not used up.
         until: When it takes no more (wall clock, seconds since 1970); None: it stays.
         idle_exit: Seconds without a task after which it leaves; None: it stays.
+        job: Its job at the place that started it; empty: nobody asked for it.
     """
 
     name: str
@@ -125,6 +148,7 @@ class Arrival:
     labels: tuple[str, ...] = ()
     until: float | None = None
     idle_exit: float | None = None
+    job: str = ""
 
 
 class JoinError(DaggyError):

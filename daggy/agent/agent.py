@@ -56,6 +56,7 @@ class Options:
         idle_exit: Seconds without a task after which it leaves; None: never.
         until: When it leaves, seconds since 1970; None: never.
         grace: Seconds that running tasks are given to end when it is to leave.
+        job: The job that it is part of, at the place that started it; empty: none.
     """
 
     server: str
@@ -70,6 +71,7 @@ class Options:
     idle_exit: float | None
     until: float | None
     grace: float
+    job: str = ""
 
 
 def run(options: Options, say: Callable[[str], None]) -> int:
@@ -225,6 +227,7 @@ class Agent:
             "protocol": VERSION, "version": own, "pool": options.pool, "name": options.name, "instance": self.instance,
             "directory": str(options.directory), "work": str(options.work), "resources": dict(options.resources),
             "labels": sorted(options.labels), "until": options.until, "idle_exit": options.idle_exit,
+            "job": options.job,
         }  # fmt: skip
 
     async def _carry_down(self, connection: Connection, relay: command_line.CommandLine) -> None:

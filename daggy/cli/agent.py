@@ -15,6 +15,10 @@ from daggy.paths import absolute, current_directory
 TOKEN = "DAGGY_AGENT_TOKEN"  # noqa: S105 - the name of a variable
 
 
+JOB = "DAGGY_AGENT_JOB"
+"""The variable in which a place that starts agents says what their job is there."""
+
+
 def _seconds(ctx: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     from daggy.spec.durations import seconds  # help must not wait for it
 
@@ -108,7 +112,7 @@ def agent(
     token = _token(token_file)
     options = Options(
         server, token, pool, name or socket.gethostname(), absolute(directory or _default_directory()),
-        current_directory(), resources, frozenset(labels), ca, idle_exit, until, grace,
+        current_directory(), resources, frozenset(labels), ca, idle_exit, until, grace, os.environ.get(JOB, ""),
     )  # fmt: skip
     return run(options, lambda line: click.echo(line, err=True))
 

@@ -86,15 +86,27 @@ def _print(items: list[Any], *, as_json: bool) -> None:
             text.print_json(one)
         return
     text.print_columns(
-        ("POOL", "NODE", "STATE", "SINCE", "TASKS", "CORES", "MEMORY", "LOST IN", "WHY"),
+        ("POOL", "NODE", "STATE", "SINCE", "TASKS", "CORES", "MEMORY", "LEFT", "LOST IN", "WHY"),
         (
             (
                 one["pool"], one["name"], one["state"], text.when(one["since"]), one["running"] + one["waiting"],
-                *_use(one), text.duration(one["lost_in"]) if one["lost_in"] is not None else "", one["why"],
+                *_use(one), _left(one["until"]), _span(one["lost_in"]), one["why"],
             )
             for one in items
         ),
     )  # fmt: skip
+
+
+def _left(until: str | None) -> str:
+    import datetime as dt  # not needed for help
+
+    if until is None:
+        return ""
+    return _span(max(0.0, (dt.datetime.fromisoformat(until) - dt.datetime.now(dt.UTC)).total_seconds()))
+
+
+def _span(seconds: float | None) -> str:
+    return "" if seconds is None else text.duration(seconds)
 
 
 def _use(node: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import trio
@@ -22,7 +23,7 @@ from daggy.cli.progress import Display, display
 from daggy.cli.start import INTERRUPTED
 from daggy.cli.streams import droppable_messages
 from daggy.cli.summary import Ending, summarise
-from daggy.engine.configuration import Configuration
+from daggy.engine.configuration import AgentsSettings, Configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.engine import Engine
 from daggy.engine.process import tune
@@ -33,6 +34,9 @@ from daggy.server.one_run import OneRun
 from daggy.signals import stop_signals
 from daggy.tracker import RunState, Tracker
 from daggy.view.shapes import as_json, describe
+
+if TYPE_CHECKING:
+    from daggy.server.entrance import Door
 
 TICK = 0.1
 """Seconds between two updates of the display."""
@@ -91,18 +95,29 @@ class Session:
                 tracker = self._request.configuration.make_tracker(
                     directory.path, "memory" if self._request.directory is None else "sqlite"
                 )
-                with contextlib.closing(tracker):
-                    code = await self._run(directory, tracker, nursery)
+                agents = _door(self._request.configuration.agents, directory.path)
+                with contextlib.closing(tracker), agents as entrance:
+                    code = await self._run(directory, tracker, nursery, entrance)
             nursery.cancel_scope.cancel()
         return code
 
-    async def _run(self, directory: StateDirectory, tracker: Tracker, nursery: trio.Nursery) -> int:
+    async def _run(
+        self, directory: StateDirectory, tracker: Tracker, nursery: trio.Nursery, agents: Door | None
+    ) -> int:
         began = time.monotonic()
         configuration = self._request.configuration
-        engine = Engine(tracker, configuration.executors(), directory, default_pool=configuration.default_pool)
+        engine = Engine(
+            tracker,
+            configuration.executors(),
+            directory,
+            default_pool=configuration.default_pool,
+            entrance=None if agents is None else agents.entrance,
+        )
         served: OneRun | None = None
         with droppable_messages(), contextlib.ExitStack() as shown:
             async with engine.open():
+                if agents is not None:
+                    nursery.start_soon(agents.serve, engine, lambda _: False)
                 beginning = await begin(
                     engine, tracker, self._request.call, self._request.rerun, assume_yes=self._request.assume_yes
                 )
@@ -190,6 +205,18 @@ class Session:
         if cut_short:
             return INTERRUPTED
         return 0 if run.state is RunState.COMPLETED else 1
+
+
+@contextlib.contextmanager
+def _door(settings: AgentsSettings, directory: Path) -> Iterator[Door | None]:
+    """Listen for agents, if the configuration says where; most do not, and need not wait for what listens."""
+    if not settings.ip:
+        yield None
+        return
+    from daggy.server.entrance import door
+
+    with door(settings, directory, 0) as found:
+        yield found
 
 
 @contextlib.contextmanager

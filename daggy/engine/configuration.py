@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from daggy import plugins
 from daggy.errors import PluginError, UsageError
@@ -42,6 +42,19 @@ class ServerSettings:
 
 
 @frozen
+class AgentsSettings:
+    """Where agents alone call in, and nothing else is answered: an address of this machine that theirs see.
+
+    Args:
+        ip: The address; empty: agents call where everybody does.
+        port: The port; 0: 2504 of a server, any free one of `daggy run`.
+    """
+
+    ip: str = ""
+    port: int = 0
+
+
+@frozen
 class Limits:
     """What a server accepts at most: bytes of a spec, tasks of a run."""
 
@@ -66,6 +79,7 @@ class Configuration:
         default_pool: For templates that name none.
         tracker: The key `type`, and that tracker's settings; empty if not given.
         server, limits, retention: Of a server.
+        agents: Where agents call in.
     """
 
     pools: Mapping[str, Settings]
@@ -74,6 +88,7 @@ class Configuration:
     server: ServerSettings = ServerSettings()
     limits: Limits = Limits()
     retention: Retention = Retention()
+    agents: AgentsSettings = AgentsSettings()
 
     def executors(self) -> dict[str, Callable[[Site], Executor]]:
         """Return by pool what makes its executor.
@@ -152,7 +167,7 @@ def read_configuration(
     }
     default_pool = _default_pool(read.default_pool, pools, source)
     _apply(pools[default_pool], workers, resources or {})
-    return Configuration(pools, default_pool, read.tracker, read.server, read.limits, read.retention)
+    return evolve(read, pools=pools, default_pool=default_pool)
 
 
 def _own_machine(*, serving: bool) -> dict[str, Any]:
@@ -198,7 +213,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Put in what the environment says. `DAGGY_SERVER` alone is an address and not part of this."""
-    known = {"server", "pools", "tracker", "default_pool", "limits", "retention"}
+    known = {"server", "agents", "pools", "tracker", "default_pool", "limits", "retention"}
     for variable in sorted(environ):
         keys = [key.lower() for key in variable.removeprefix(PREFIX).split("__")]
         if not variable.startswith(PREFIX) or keys[0] not in known or (len(keys) == 1 and keys[0] != "default_pool"):

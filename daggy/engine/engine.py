@@ -32,7 +32,7 @@ from daggy.engine.state import EngineState
 from daggy.engine.status import PoolStatus, pool_statuses
 from daggy.engine.writer import Writer
 from daggy.errors import DirectoryError, FencedError
-from daggy.executor import Ack, Launch, Stop
+from daggy.executor import Ack, Entrance, Launch, Stop
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.tracker import Epoch, Tracker
@@ -54,6 +54,7 @@ class Engine:
         follow: Whether events are recorded for clients that follow them. That is a server's engine: it launches
             nothing before it has taken up what its predecessor left.
         clock: The wall clock, seconds since 1970: for records only.
+        entrance: Where machines of its pools call in; None: nowhere.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Engine:
         twin: Tracker | None = None,
         follow: bool = False,
         clock: Callable[[], float] = time.time,
+        entrance: Entrance | None = None,
     ) -> None:
         """Compose the parts; nothing starts before `open`."""
         self.tracker, self.directory, self.clock = tracker, directory, clock
@@ -87,7 +89,7 @@ class Engine:
         answers = Answers(self.state, self.commits)
         self.nodes = Nodes(self.state)
         self.loop = Loop(self.state, self.commits, answers, self.nodes.watch)
-        self.executors = Executors(self.state, dict(pools), linger and tracker.durable, self.nodes.tell)
+        self.executors = Executors(self.state, dict(pools), linger and tracker.durable, self.nodes.tell, entrance)
         self.archive = Archive(self.state)
         self.runs = Runs(self.state, self.archive, self.commits, answers, self.executors)
         self.commits.announced = self.runs.use

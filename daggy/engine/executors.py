@@ -14,7 +14,7 @@ from daggy.engine.dispatch import PoolLink, lost
 from daggy.engine.held_reports import tickets_of, unended
 from daggy.engine.state import EngineState
 from daggy.engine.supervisor import Supervisor
-from daggy.executor import Executor, Kill, Recall, Site
+from daggy.executor import Entrance, Executor, Kill, Recall, Site
 from daggy.run.run import Doom
 
 MakeExecutor = Callable[[Site], Executor]
@@ -29,14 +29,16 @@ class Executors:
     Args:
         state: The engine's.
         make: What makes a pool's executor, by pool.
-        changed: Called when machines come or go.
         linger: What runs goes on when this engine leaves or dies.
+        changed: Called when machines come or go.
+        entrance: Where machines call in; None: nowhere.
     """
 
     state: EngineState
     make: Mapping[str, MakeExecutor]
     linger: bool
     changed: Callable[[], None]
+    entrance: Entrance | None = None
 
     @property
     def are_gone(self) -> bool:
@@ -47,7 +49,7 @@ class Executors:
         """Keep a pool's executor at work until the engine stops."""
         link, place = self.state.dispatcher.links[name], self.state.directory
         others = frozenset(self.make) - {name}
-        site = Site(name, place.path, place.instance, self.state.tracker.durable, others, self.linger)
+        site = Site(name, place.path, place.instance, self.state.tracker.durable, others, self.linger, self.entrance)
         supervisor = Supervisor(
             link,
             partial(self.make[name], site),

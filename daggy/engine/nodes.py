@@ -33,7 +33,7 @@ class NodeStatus:
     Args:
         pool: The pool that it belongs to.
         name: Unique in its pool.
-        state: `up`, `draining` (takes nothing new), `silent` or `refused`.
+        state: `up`, `draining` (takes nothing new), `silent`, `refused`, or `pending` (its place has not started it).
         since: When it came into this state, seconds since 1970; 0: it has not changed since the server started.
         why: Why it is silent or refused, or what is wrong with its clock; empty otherwise.
         lost_in: Seconds until what a silent node runs counts as lost; None: it is not silent, or runs nothing.

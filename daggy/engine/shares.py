@@ -168,8 +168,8 @@ class MachineUse:
         """Return whether a task that takes so long would end while the machine is there.
 
         Args:
-            seconds: How long.
+            seconds: How long; 0: nothing is known of it.
             wall: The wall clock.
         """
         until = self.machine.until
-        return until is None or wall + seconds <= until
+        return until is None or wall + (seconds or self.machine.untimed) <= until

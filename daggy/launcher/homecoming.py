@@ -44,6 +44,7 @@ class Homecoming:
     _failed: deque[Part] = field(factory=lambda: deque(maxlen=MOST))
     _others: deque[Part] = field(factory=lambda: deque(maxlen=MOST))
     _bell: trio.Event = field(factory=trio.Event)
+    _rest: trio.Event = field(factory=trio.Event)  # set while nothing is wanted
 
     def want(self, rows: Rows) -> None:
         """Take note of the outputs of these REPORTs."""
@@ -63,6 +64,12 @@ class Homecoming:
             queue.append((f"runs/{run}/packs/{launcher}.{pack}", offset, size))
         self._bell.set()
 
+    async def done(self) -> None:
+        """Wait until all that is wanted has been copied, or cannot be."""
+        while self._failed or self._others:
+            self._rest = trio.Event()
+            await self._rest.wait()
+
     async def run(self, read: Callable[[str, int, int], Awaitable[bytes]]) -> None:
         """Copy what is wanted, until cancelled. What is on its way when a line breaks is copied over the next one.
 
@@ -79,6 +86,7 @@ class Homecoming:
                     await self._copy(read, path, offset, length)
                 for _ in batch:
                     queue.popleft()
+            self._rest.set()
 
     async def _copy(
         self, read: Callable[[str, int, int], Awaitable[bytes]], path: str, offset: int, length: int

@@ -143,7 +143,11 @@ class OpenFleet(Fleet):
         async for word in visit.words:
             match word:
                 case {"leave": {"grace": float() | int() as grace}}:
+                    self._on_leaving(remote)
                     nursery.start_soon(leave, remote, float(grace))
+
+    def _on_leaving(self, remote: Remote) -> None:
+        """Take note that an agent wants to leave."""
 
 
 def machine_of(arrival: Arrival) -> Machine:

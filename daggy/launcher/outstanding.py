@@ -152,8 +152,8 @@ class Outstanding:
             wanted.append(Reports(reports.rows[chosen], messages))
         return News(joined(wanted), [key for key in self.tasks if key not in named], strays)
 
-    def lost(self, message: str) -> Reports:
-        """Return that all of them were lost."""
+    def lost(self, message: str, reason: Reason = Reason.LOST) -> Reports:
+        """Return that all of them were lost, or ended for another reason."""
         rows = np.concatenate([np.zeros(0, REPORT), *(frames.about(Kind.FINISHED, key, 0) for key in self.tasks)])
-        rows["row"]["reason"], rows["row"]["ended"] = Reason.LOST, time.time()
+        rows["row"]["reason"], rows["row"]["ended"] = reason, time.time()
         return Reports(rows, dict.fromkeys(range(len(rows)), message))

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import trio
 
-from daggy.attempt import Kind, Reports, Rows, Ticket, chosen
+from daggy.attempt import Kind, Reason, Reports, Rows, Ticket, chosen
 from daggy.errors import DaggyError, leaves
 from daggy.executor import Launches, NodeState
 from daggy.launcher import frames
@@ -21,6 +21,7 @@ from daggy.launcher.launchers import Launchers
 from daggy.launcher.line import AwayError, UnfitError
 from daggy.launcher.mux import Mux
 from daggy.launcher.outstanding import Outstanding
+from daggy.launcher.passing import Passing
 from daggy.launcher.standing import Clock, Endings, Standing
 
 LOG = logging.getLogger("daggy.launcher")
@@ -33,6 +34,8 @@ PING = 10.0
 """Seconds between two pings, at most."""
 SPARE = 10.0
 """Seconds beyond lease and grace after which what a silent machine ran is taken for lost."""
+LAST_COPIES = 10.0
+"""Seconds for outputs to be copied here before a machine is let go."""
 NOT_WANTED = "no longer part of its run"
 
 
@@ -82,6 +85,8 @@ class Remote:
         self._endings = Endings()
         self.is_leaving = False
         """Whether it takes no more tasks, and goes once it has none."""
+        self.passing = Passing(self._take)
+        """What waits until it is known whether it was ended together with the machine."""
         self._stopping = trio.Event()
         self.standing = Standing(host.machine.name, changed)
         self.idle = trio.Event()
@@ -167,7 +172,7 @@ class Remote:
             for number in self.host.numbers:
                 self._owns(number)
             launchers = self.launchers = Launchers(
-                self.host, self.host.site, self._epoch, found, self._claim, nursery, self._on_reports
+                self.host, self.host.site, self._epoch, found, self._claim, nursery, self.passing.give
             )
             self._settle(found, launchers)
             try:
@@ -178,6 +183,8 @@ class Remote:
             nursery.start_soon(_follow, launchers.idle, self.idle)
             nursery.start_soon(self._home.run, self.host.part)
             await launchers.gone.wait()
+            with trio.move_on_after(LAST_COPIES):
+                await self._home.done()
             await mux.ask("ping" if self.host.keeps else "clear")  # what was sent before has been carried out then
             nursery.cancel_scope.cancel()
 
@@ -202,7 +209,7 @@ class Remote:
             [(one.launcher, one.reports) for one in found.dead]
             + [(one.channel.number, one.reports) for one in found.alive]
         )
-        self._on_reports(news.reports)
+        self.passing.give(news.reports)
         self._recall(news.unheard)
         self.sent.forget_others(self.host.numbers)
         for number in self.host.numbers:
@@ -217,7 +224,7 @@ class Remote:
             self.sent.take(recalled.rows)
             self._report(recalled)
 
-    def _on_reports(self, reports: Reports) -> None:
+    def _take(self, reports: Reports) -> None:
         """Take note of what is answered for, correct the times, and pass on what it was its own to report."""
         ours = self.sent.take(reports.rows)
         if not all(ours):
@@ -237,6 +244,8 @@ class Remote:
         To be called each second.
         """
         launchers = self.launchers
+        if launchers is not None:
+            self.passing.look()
         if launchers is None:
             self._is_full = False
         elif self._is_full and not launchers.trouble:
@@ -251,9 +260,11 @@ class Remote:
         elif self.lease_left < 0 and self.host.way.calls_in:
             self.dismiss()
 
-    def give_up(self, message: str) -> None:
+    def give_up(self, message: str, reason: Reason = Reason.LOST) -> None:
         """Report all that it has as lost; one that calls in is forgotten."""
-        self._on_reports(self.sent.lost(message))
+        if self.passing.is_possible:
+            self.passing.ends(message)
+        self.passing.give(self.sent.lost(message, reason))
         if self.host.way.calls_in:
             self.dismiss()
 
@@ -304,6 +315,7 @@ class Remote:
 
     def _stop(self, how: Callable[[Launchers], None]) -> None:
         self._stopping.set()
+        self.passing.stop()
         if self.launchers is None:
             self._scope.cancel()
         else:

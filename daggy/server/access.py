@@ -10,17 +10,13 @@ from urllib.parse import parse_qs
 
 from attrs import define, field, frozen
 
-from daggy.api import API
+from daggy.server.agents import AGENT
 from daggy.server.exchange import App, Exchange, Header, Receive, Scope, Send
 from daggy.server.loading import OPEN
 from daggy.server.refusals import body
 
 ENTRANCES = ("/", "/docs")
 """Paths where a browser may give the token in the address."""
-
-AGENT = f"{API}/agent"
-"""Where agents connect."""
-
 SAFE = ("GET", "HEAD")
 
 LONGEST_QUERY = 8192

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from daggy.errors import DirectoryError, NotFoundError
 
 FILE = "agents.json"
 """File in the state directory: digests of tokens, by id."""
+
+IsToken = Callable[[str], bool]
+"""Returns whether a token is the server's own."""
 
 MARK = "dga_"
 """What a token begins with."""

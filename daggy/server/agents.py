@@ -11,15 +11,19 @@ from typing import Any
 import trio
 from attrs import define, field
 
+from daggy.api import API
 from daggy.errors import DirectoryError
 from daggy.executor import Arrival, JoinError, Visit
 from daggy.launcher.arrivals import checked
 from daggy.launcher.program.wire import VERSION
-from daggy.server.agent_tokens import FILE, AgentToken, find, tokens
+from daggy.server.agent_tokens import FILE, AgentToken, IsToken, find, tokens
 from daggy.server.exchange import Receive, Scope, Send
 from daggy.server.refusals import body
 
 LOG = logging.getLogger("daggy.server")
+
+AGENT = f"{API}/agent"
+"""Where agents connect."""
 
 PATIENCE = 30.0
 """Seconds for an agent to introduce itself."""
@@ -112,7 +116,7 @@ class Agents:
     """
 
     directory: Path
-    is_server_token: Callable[[str], bool]
+    is_server_token: IsToken
     pools: Callable[[], list[str]]
     join: Join
     _seen: float = field(default=-1.0, init=False)

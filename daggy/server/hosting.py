@@ -15,6 +15,7 @@ from daggy.engine.configuration import Configuration
 from daggy.engine.engine import Engine
 from daggy.engine.intake.reading import Intake
 from daggy.server.access import Access, Identity, names_of
+from daggy.server.agent_tokens import IsToken
 from daggy.server.agents import Agents
 from daggy.server.listening import Listening
 from daggy.server.loading import Loading
@@ -33,6 +34,7 @@ class Hosting:
         tls: Encrypts connections; None: they are not encrypted.
         takes_runs: Whether runs can be submitted and edited; else there is one, and it can only be read and killed.
         listening: Answers on the socket.
+        is_token: Returns whether a text is the token.
     """
 
     engine: Engine
@@ -42,6 +44,7 @@ class Hosting:
     tls: Tls | None = None
     takes_runs: bool = True
     listening: Listening = field(init=False)
+    is_token: IsToken = field(init=False)
     _loading: Loading = field(init=False)
     _access: Access = field(init=False)
     _agents: Agents = field(init=False)
@@ -51,8 +54,8 @@ class Hosting:
         ip, port = self.listener.getsockname()[:2]
         self._loading = Loading(self.engine.readiness, takes_runs=self.takes_runs)
         identity = _identity(self.token, ip, port, self.configuration.server.names, is_secure=self.tls is not None)
-        nodes = self.engine.nodes
-        self._agents = Agents(self.engine.directory.path, identity.is_token, nodes.agent_pools, nodes.join)
+        nodes, self.is_token = self.engine.nodes, identity.is_token
+        self._agents = Agents(self.engine.directory.path, self.is_token, nodes.agent_pools, nodes.join)
         self._access = Access(self._loading, identity, self._agents)
         self.listening = Listening(self._access, self.listener, self.tls)
 

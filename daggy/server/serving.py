@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import ipaddress
 import logging
@@ -24,6 +25,7 @@ from daggy.engine.retention import retain
 from daggy.engine.troubles import Troubles
 from daggy.errors import UsageError
 from daggy.paths import CERTIFICATE
+from daggy.server import entrance
 from daggy.server.address import listen, refuse_others, remove_address, write_address, write_address_in_time
 from daggy.server.hosting import Hosting
 from daggy.server.tls import Tls
@@ -115,10 +117,12 @@ def serve(request: Request) -> int:
                 raise UsageError("--leave-running needs runs that are kept; name a directory with --dir")
             clear_passing(directory.path, is_kept=tracker.durable)
             twin = request.configuration.look(directory.path, KEPT) if tracker.durable else None
-            with listen(settings.ip, settings.port) as listener:
+            where = request.configuration.agents
+            agents = entrance.door(where, directory.path, entrance.PORT) if where.ip else contextlib.nullcontext()
+            with listen(settings.ip, settings.port) as listener, agents as door:
                 importlib.import_module("numpy.ma")  # `np.unique` loads it when first called, and would stop the loop
                 tune()
-                return trio.run(_main, request, directory, tracker, twin, listener, tls)
+                return trio.run(_main, request, directory, tracker, twin, listener, tls, door)
         finally:
             tracker.close()
 
@@ -165,6 +169,7 @@ async def _main(
     twin: Tracker | None,
     listener: socket.socket,
     tls: Tls | None,
+    door: entrance.Door | None,
 ) -> int:
     """Open the engine, listen, and wait for a signal."""
     configuration = request.configuration
@@ -176,6 +181,7 @@ async def _main(
         linger=True,
         twin=twin,
         follow=True,
+        entrance=None if door is None else door.entrance,
     )
     token = load_or_make(directory.path)
     ip, port = listener.getsockname()[:2]
@@ -187,6 +193,8 @@ async def _main(
             async with engine.open():
                 signals.is_open = True
                 serving.start_soon(hosting.listening.run)
+                if door is not None:
+                    nursery.start_soon(door.serve, engine, hosting.is_token)
                 address = _address_of(ip, port, "https" if tls else "http")
                 if not write_address(directory.path, address):
                     LOG.warning("no space in '%s' for the address of this server, %s", directory.path, address)

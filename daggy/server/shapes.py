@@ -296,7 +296,7 @@ class PoolPage:
 
 @frozen
 class NodeShape:
-    """A node: a machine of a pool. `state` is `up`, `draining`, `silent` or `refused`, `why` says why."""
+    """A node: a machine of a pool. `state` is `up`, `draining`, `silent`, `refused` or `pending`, `why` says why."""
 
     pool: str
     name: str

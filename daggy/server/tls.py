@@ -23,12 +23,13 @@ class Tls:
 
     Args:
         settings: Where they are.
-        directory: The state directory: clients on this machine find the certificate there, whatever names it has.
+        directory: The state directory, if clients on this machine are to find the certificate there, whatever names it
+            has.
         context: Encrypts connections.
     """
 
     settings: TlsSettings
-    directory: Path
+    directory: Path | None = None
     context: ssl.SSLContext = field(init=False)
     _changed: tuple[int, int] = field(init=False)
     _seldom: Seldom = field(factory=Seldom, init=False)
@@ -48,6 +49,8 @@ class Tls:
 
     def _load(self) -> None:
         self.context.load_cert_chain(self.settings.certificate, self.settings.key, password="")
+        if self.directory is None:
+            return
         fresh = self.directory / f".{CERTIFICATE}"
         fresh.write_bytes(self.settings.certificate.read_bytes())
         fresh.replace(self.directory / CERTIFICATE)

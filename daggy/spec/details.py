@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from daggy.spec.earlier import translated
 from daggy.spec.fields import amounts, items, length, members, text, timeout, unfit
 from daggy.spec.keys import DETAILS, check_keys
 from daggy.spec.model import Details
@@ -27,9 +28,10 @@ def read_details(data: object, path: str, problems: Problems, *, default: bool =
         problems: Where to report.
         default: Whether this is `defaults.details`, which gives everything but what to run.
     """
-    written = members(data, path, problems)
-    if written is None:
+    listed = members(data, path, problems)
+    if listed is None:
         return {}
+    written = translated(listed, path, problems)
     check_keys(written, [*DETAILS, "resources"], "details", path, problems)
     given: dict[str, Any] = {}
     for key, value in written.items():

@@ -1,0 +1,84 @@
+"""Machines that somebody else may end at any moment: what was ended with them was lost, and not at fault."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import trio
+from attrs import define, field
+from numpy.typing import NDArray
+
+from daggy.attempt import STOPPED, Kind, Reason, Reports, Rows
+
+WORD = 1.0
+"""Seconds for a machine to say that it is ending, after a task there was ended by a signal that may have hit all."""
+
+
+@define(eq=False)
+class Passing:
+    """Reports of such a machine, on their way.
+
+    Args:
+        take: Takes them in.
+        is_possible: Whether the machine is one.
+    """
+
+    take: Callable[[Reports], None]
+    is_possible: bool = False
+    _message: str = ""  # why what is ended now is lost; empty: the machine is not ending
+    _held: list[Reports] = field(factory=list)
+    _since: float = 0.0
+
+    def give(self, reports: Reports) -> None:
+        """Pass reports on, or keep them until it is known what has ended a task."""
+        if self._message:
+            self.take(as_lost(reports, self._message))
+        elif self.is_possible and (self._held or terminated(reports.rows).any()):
+            if not self._held:
+                self._since = trio.current_time()
+            self._held.append(reports)
+        else:
+            self.take(reports)
+
+    def look(self) -> None:
+        """Pass on what has waited for long enough: the machine has not said that it is ending."""
+        if self._held and trio.current_time() - self._since > WORD:
+            self._release()
+
+    def ends(self, message: str) -> None:
+        """Take note that the machine is ending: what has waited, and what comes, is lost with it."""
+        self._message = message
+        self._release()
+
+    def stop(self) -> None:
+        """Take note that tasks are ended by us from here on."""
+        self.is_possible = False
+        self._release()
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        for one in held:
+            self.take(as_lost(one, self._message) if self._message else one)
+
+
+def terminated(rows: Rows) -> NDArray[np.bool_]:
+    """Return which of these REPORTs are about tasks that the signal TERM has ended, or KILL, and not by our will."""
+    attempts = rows["row"]
+    by_signal = (attempts["reason"] == Reason.SIGNAL) & np.isin(attempts["code"], (-signal.SIGTERM, -signal.SIGKILL))
+    by_shell = (attempts["reason"] == Reason.EXIT) & (attempts["code"] == 128 + signal.SIGTERM)
+    return cast("NDArray[np.bool_]", (rows["kind"] == Kind.FINISHED) & (by_signal | by_shell))
+
+
+def as_lost(reports: Reports, message: str) -> Reports:
+    """Return reports in which what was ended together with its machine was lost."""
+    rows = reports.rows
+    was_stopped = (rows["kind"] == Kind.FINISHED) & (rows["row"]["flags"] & STOPPED > 0)
+    places = np.flatnonzero(was_stopped | terminated(rows))
+    if not len(places):
+        return reports
+    rows["row"]["reason"][places] = Reason.LOST
+    rows["row"]["flags"][places] &= np.uint8(~STOPPED & 0xFF)
+    return Reports(rows, {**reports.messages, **dict.fromkeys(places.tolist(), message)})

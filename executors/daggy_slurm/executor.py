@@ -1,0 +1,63 @@
+"""The Slurm executor: a fleet of the allocations that tasks want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from daggy.errors import Problem
+from daggy.executor import Site, Work
+from daggy.launcher.host import Terms
+from daggy.launcher.pilot_fleet import PilotFleet
+from daggy.launcher.pilots import Size
+from daggy.validators import seconds
+from daggy_slurm.queue import SlurmQueue
+from daggy_slurm.settings import LAST, SlurmSettings
+
+
+class SlurmExecutor(PilotFleet):
+    """Runs tasks in allocations of a Slurm cluster."""
+
+    Settings: ClassVar[type] = SlurmSettings
+
+    def __init__(self, settings: SlurmSettings, site: Site) -> None:
+        """Keep what is given; ask for nothing."""
+        self._settings = settings
+        size = Size(settings.most, settings.totals, settings.seconds - LAST, seconds(settings.idle))
+        super().__init__(
+            site,
+            Terms(settings.environment, settings.inherit, settings.output_bytes),
+            seconds(settings.lease),
+            size,
+            SlurmQueue(settings, site),
+            seconds(settings.interval),
+            settings.untimed,
+            settings.fetch_bytes,
+        )
+
+    def check(self, work: Work) -> Iterable[Problem]:
+        """Return what no allocation of the pool can do."""
+        settings = self._settings
+        if work.options:
+            yield Problem("details.options.slurm", "pilots have no options of a task", "give them to the pool")
+        if work.kind not in ("command", "shell"):
+            yield Problem(
+                f"details.{work.kind}", f"the executor 'slurm' cannot run a '{work.kind}'", "use 'command' or 'shell'"
+            )
+        for name, amount in work.resources.items():
+            has = settings.totals.get(name)
+            if has is None:
+                known = ", ".join(settings.totals)
+                yield Problem(f"resources.{name}", f"no allocation of this pool has '{name}'", f"there are: {known}")
+            elif amount > has:
+                yield Problem(
+                    f"resources.{name}",
+                    f"needs {amount:g}, an allocation of this pool has {has:g}",
+                    f"ask for less, or give the pool more {name}",
+                )
+        if work.timeout > settings.seconds - LAST:
+            yield Problem(
+                "details.timeout",
+                f"is longer than an allocation of {settings.time}, of which the last {LAST:.0f} s are for its end",
+                "shorten it, or give the pool a longer 'time'",
+            )

@@ -1,0 +1,123 @@
+"""Settings of the Slurm executor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+from daggy.launcher.homecoming import FETCH_BYTES
+from daggy.validators import absolute, duration, least, one_line, one_of, seconds
+
+OWN = (
+    "array", "chdir", "D", "cpus-per-task", "c", "error", "e", "export", "gres", "job-name", "J", "mem", "mem-per-cpu",
+    "nodes", "N", "ntasks", "n", "no-requeue", "requeue", "open-mode", "output", "o", "parsable", "signal", "time", "t",
+    "wait", "W", "wrap", "a", "input", "i", "test-only", "dependency", "d", "quiet", "Q",
+)  # fmt: skip
+"""Options of sbatch that Daggy gives itself, or that would break what it does."""
+
+
+@frozen
+class SlurmSettings:
+    """Settings of a pool of the Slurm executor.
+
+    Args:
+        mode: "pilots": allocations that take one task after the other.
+        partition: Where jobs go; empty: the cluster's default.
+        account: Who pays.
+        qos: Quality of service.
+        constraint: What nodes must have.
+        reservation: What was reserved.
+        time: How long an allocation lasts, such as "4h".
+        cores: Of each allocation, for tasks.
+        memory_mb: Of each allocation, MiB; 0: tasks cannot ask for any.
+        gpus: Of each allocation.
+        most: How many allocations there may be at once, waiting ones included.
+        idle: How long one without a task is kept.
+        task_time: What a task is taken to need of which nothing is known; empty: a tenth of `time`.
+        setup: Lines of shell that each allocation begins with, such as "module load gcc".
+        environment: Variables of every task, under those of its spec.
+        inherit: Whether tasks get the environment of their allocation (less DAGGY_*) too.
+        output_bytes: The most that an attempt may write; 0: no limit.
+        fetch_bytes: The most that an attempt may have written for its output to be copied here once it has ended.
+        python: The Python that has Daggy, as nodes see it; empty: the one that runs here.
+        shared: A directory that this machine and all nodes see, for tokens and the logs of allocations.
+        sbatch: More arguments for `sbatch`, such as ["--nice=100"].
+        interval: How often Slurm is asked what has become of jobs.
+        lease: How long tasks go on there without a word from here.
+    """
+
+    mode: str = field(default="pilots", validator=one_of("pilots"))
+    partition: str = field(default="", validator=one_line)
+    account: str = field(default="", validator=one_line)
+    qos: str = field(default="", validator=one_line)
+    constraint: str = field(default="", validator=one_line)
+    reservation: str = field(default="", validator=one_line)
+    time: str = field(default="1h", validator=duration)
+    cores: int = field(default=1, validator=least(1))
+    memory_mb: int = field(default=0, validator=least(0))
+    gpus: int = field(default=0, validator=least(0))
+    most: int = field(default=10, validator=least(1))
+    idle: str = field(default="2m", validator=duration)
+    task_time: str = ""
+    setup: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(factory=dict)
+    inherit: bool = True
+    output_bytes: int = field(default=0, validator=least(0))
+    fetch_bytes: int = field(default=FETCH_BYTES, validator=least(0))
+    python: str = field(default="", validator=one_line)
+    shared: str = field(default="~/.cache/daggy/slurm", validator=absolute)
+    sbatch: tuple[str, ...] = ()
+    interval: str = field(default="10s", validator=duration)
+    lease: str = field(default="15m", validator=duration)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what Daggy says itself, and times that leave none for tasks."""
+        for argument in self.sbatch:
+            name = option_of(argument)
+            if name in OWN:
+                dashes = "-" if len(name) == 1 else "--"
+                raise ValueError(f"sbatch: {dashes}{name} is Daggy's own; remove it")
+        if self.seconds <= LAST:
+            raise ValueError(f"time: {self.time} is too short; the last {LAST:.0f} s of an allocation are for its end")
+        if self.task_time and seconds(self.task_time) > self.seconds - LAST:
+            raise ValueError(f"task_time: {self.task_time} does not fit in an allocation of {self.time}")
+
+    @property
+    def seconds(self) -> float:
+        """How long an allocation lasts."""
+        return seconds(self.time)
+
+    @property
+    def untimed(self) -> float:
+        """Seconds that a task is taken to need of which nothing is known."""
+        return seconds(self.task_time) if self.task_time else min(self.seconds / 10, self.seconds - LAST)
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """What an allocation has for tasks."""
+        return {"cores": float(self.cores), "memory_mb": float(self.memory_mb), "gpus": float(self.gpus)}
+
+    @property
+    def interpreter(self) -> str:
+        """The Python that has Daggy, as nodes see it."""
+        return self.python or sys.executable
+
+    @property
+    def place(self) -> Path:
+        """The directory that all see."""
+        return Path(os.path.expanduser(self.shared))  # noqa: PTH111 - without a home it stays as it is
+
+
+LAST = 60.0
+"""Seconds before its end at which an allocation takes its leave."""
+
+
+def option_of(argument: str) -> str:
+    """Return the name of the option that an argument of sbatch gives; empty if it gives none."""
+    if argument.startswith("--"):
+        return argument[2:].partition("=")[0]
+    return argument[1:2] if argument.startswith("-") else ""

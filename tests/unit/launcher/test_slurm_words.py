@@ -1,0 +1,120 @@
+"""What Slurm prints and what it takes, as Daggy reads and writes it."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from daggy.attempt import Reason
+from daggy.executor import Entrance
+from daggy_slurm import script, states
+from daggy_slurm.queue import unfit
+from daggy_slurm.settings import SlurmSettings, option_of
+
+PARTITIONS = "main*|4:00:00|8|4000|up\nbig|infinite|8+|4000+|up\nbig|1-00:00:00|64|512000|up\n"
+CONFIG = "AccountingStorageType   = accounting_storage/none\nMaxArraySize            = 1001\n"
+
+
+@given(st.sets(st.integers(0, 300), min_size=1))
+def test_elements_that_wait_are_told_one_by_one(numbers: set[int]) -> None:
+    ordered = sorted(numbers)
+    parts: list[list[int]] = []
+    for number in ordered:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    listed = ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+    printed = f"51_[{listed}%5]|PENDING|Priority|daggy-a.b|N/A|\n"
+    jobs = list(states.jobs_of(printed))
+    assert [job.id for job in jobs] == [f"51_{number}" for number in ordered]
+    assert [job.element for job in jobs] == ordered
+    assert {job.said for job in jobs} == {"PENDING, Priority"}
+
+
+def test_what_runs_says_where_and_until_when() -> None:
+    job, other = states.jobs_of(
+        "51_3|RUNNING|None|daggy-a.b|2026-11-27T23:29:39|n1\n"
+        "garbage\n"
+        "52|FAILED|NonZeroExitCode|x|Unknown|n[2-3]\n"
+    )  # fmt: skip
+    assert (job.id, job.element, job.state, job.nodes, job.said) == ("51_3", 3, "RUNNING", "n1", "RUNNING")
+    assert job.end is not None
+    assert (other.element, other.end) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("printed", "seconds"),
+    [("infinite", math.inf), ("30", 1800), ("1:30", 90), ("4:00:00", 14400), ("1-00:00:00", 86400), ("2-12", 216000)],
+)
+def test_limits_are_read(printed: str, seconds: float) -> None:
+    assert states.span_of(printed) == seconds
+
+
+@given(st.floats(1, 1e6))
+def test_a_limit_is_never_shorter_than_asked(seconds: float) -> None:
+    minutes = int(states.minutes_of(seconds))
+    assert minutes * 60 >= seconds > (minutes - 1) * 60 - 1e-6
+
+
+@pytest.mark.parametrize("state", sorted(states.OVER))
+def test_only_want_of_memory_is_told_apart(state: str) -> None:
+    job = states.Job("1_0", state, "None", "x", None, "n1")
+    assert states.reason_of(job) == (Reason.MEMORY if state == "OUT_OF_MEMORY" else Reason.LOST)
+    assert state in states.meaning_of(job)
+    assert "n1" in states.meaning_of(job)
+    assert state not in states.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (SlurmSettings(time="4h"), ""),
+        (SlurmSettings(time="5h"), "time: 5h is more than partition 'main' allows (4:00:00)"),
+        (SlurmSettings(time="5h", partition="big"), ""),
+        (SlurmSettings(time="5h", partition="main,big"), ""),
+        (SlurmSettings(cores=9), "cores: 9 is more than any node of 'main' has (8)"),
+        (SlurmSettings(cores=9, partition="big"), ""),
+        (SlurmSettings(memory_mb=4001), "memory_mb: 4001 is more than any node of 'main' has (4000)"),
+        (SlurmSettings(partition="no"), "partition: there is no 'no'; there are: big, main"),
+        (SlurmSettings(most=1001), "most: 1001 is more than arrays of this cluster may have (MaxArraySize 1001)"),
+    ],
+)
+def test_what_a_site_cannot_serve_is_said(settings: SlurmSettings, words: str) -> None:
+    assert unfit(settings, PARTITIONS, CONFIG) == words
+
+
+def test_a_cluster_without_a_default_partition_wants_one_named() -> None:
+    assert unfit(SlurmSettings(), PARTITIONS.replace("*", ""), CONFIG).startswith("partition: the cluster has no def")
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"), [("--array=1", "array"), ("-a1", "a"), ("--nice=100", "nice"), ("big", ""), ("-n", "n")]
+)
+def test_options_are_known_by_their_names(argument: str, name: str) -> None:
+    assert option_of(argument) == name
+
+
+@pytest.mark.parametrize("argument", ["--array=1-3", "--wrap=true", "-a0", "--time=5", "-o/dev/null", "--export=NONE"])
+def test_what_daggy_says_itself_is_refused(argument: str) -> None:
+    with pytest.raises(ValueError, match="is Daggy's own; remove it"):
+        SlurmSettings(sbatch=(argument,))
+
+
+@pytest.mark.parametrize("settings", [{"time": "60s"}, {"time": "2m", "task_time": "61s"}])
+def test_an_allocation_leaves_time_for_tasks(settings: Any) -> None:
+    with pytest.raises(ValueError, match="time"):
+        SlurmSettings(**settings)
+
+
+def test_a_script_is_valid_shell_whatever_names_it_has(tmp_path: Path) -> None:
+    entrance = Entrance("https://10.0.0.1:2504", tmp_path / "it's a certificate", lambda pool, before: pool + before)
+    text = script.pilot(SlurmSettings(setup=("module load gcc",)), entrance, "a b'c", "instance", tmp_path / "to ken")
+    done = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "module load gcc" in text
