@@ -26,10 +26,10 @@ def rebuild(gates: Gates) -> None:
     _hold_generated(gates)
     _queue_free(gates)
     _open_all(gates)
-    _end_delays(gates)
     failed = frontier.where(states.mask(states.ERRORED, states.KILLED))
     if len(failed):
         gates.fail(failed)
+    _end_delays(gates)
 
 
 def _loosen(gates: Gates, block: Block) -> None:

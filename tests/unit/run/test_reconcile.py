@@ -13,7 +13,7 @@ from daggy.run.commands import on_kill, on_requeue, on_resume
 from daggy.run.growth import on_generated
 from daggy.run.reconcile import on_recovered, on_unfollowed
 from daggy.run.replay import replay
-from daggy.run.reports import on_reports
+from daggy.run.reports import on_reports, on_tick
 from daggy.run.run import Run
 from daggy.spec import parse_fragment
 from tests.unit.run.kit import (
@@ -212,3 +212,16 @@ def test_what_was_to_run_again_and_was_killed_then_does_not_count(*, is_lost: bo
         on_reports(run, late, now())
     assert states_of(run) == {"a": "killed", "b": "killed"}
     assert outcome(run) is RunState.KILLED
+
+
+def test_a_retry_delay_outlives_a_crash_though_a_command_killed_what_the_task_waited_for() -> None:
+    document = tasks(x=[], y={"parents": [{"task": "x", "on": "ended"}], "max_retries": 1, "retry_delay": 10})
+    run = begun(document)
+    book = kept(run, document)
+    on_kill(run, run.plan.select("x", {}), now(5.0), "alice")
+    reports(run, take(run, "y"), Kind.FINISHED, Reason.EXIT, code=1, ended=45.0)
+    again = back(book, run)
+    assert states_of(again) == {"x": "killed", "y": "queued"}
+    assert not take(again)
+    on_tick(again, now(61.0))
+    assert take(again, "y")
