@@ -1,4 +1,4 @@
-"""What runs on other machines as one text: the relay, and below it the launchers; all that they need is a Python."""
+"""What runs on other machines as one text, such as a relay and its launchers; all that it needs is a Python."""
 
 from __future__ import annotations
 
@@ -21,8 +21,16 @@ class Bundle:
 if sys.version_info < (3, 8):
     sys.exit("Python %d.%d is too old: 3.8 or newer is needed" % sys.version_info[:2])
 sys.meta_path.insert(0, Bundle())
+"""
+
+_RELAY = """\
 from daggy.launcher.program.relay import main, unpack
 main(lambda: unpack(SOURCES, DIGEST, DIRECTORY))
+"""
+
+_PARCEL = """\
+from daggy.launcher.program.parcel import main
+main()
 """
 
 BOOT = 'import os;n=%d;b=b"";exec("while len(b)<n: b+=os.read(0,n-len(b)) or os._exit(1)");exec(b)'
@@ -47,7 +55,12 @@ def relay(directory: str) -> bytes:
     """
     sources = repr(_sources())
     digest = hashlib.sha256(sources.encode()).hexdigest()[:16]
-    return f"SOURCES = {sources}\nDIGEST, DIRECTORY = {digest!r}, {directory!r}\n{_LOADER}".encode()
+    return f"SOURCES = {sources}\nDIGEST, DIRECTORY = {digest!r}, {directory!r}\n{_LOADER}{_RELAY}".encode()
+
+
+def parcel() -> bytes:
+    """Return a program that runs an element of a parcel, as `daggy.launcher.program.parcel`."""
+    return f"SOURCES = {_sources()!r}\n{_LOADER}{_PARCEL}".encode()
 
 
 def boot(python: str, program: bytes) -> list[str]:

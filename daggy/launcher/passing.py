@@ -35,7 +35,7 @@ class Passing:
     def give(self, reports: Reports) -> None:
         """Pass reports on, or keep them until it is known what has ended a task."""
         if self._message:
-            self.take(as_lost(reports, self._message))
+            self.take(self._lost(reports))
         elif self.is_possible and (self._held or terminated(reports.rows).any()):
             if not self._held:
                 self._since = trio.current_time()
@@ -58,10 +58,13 @@ class Passing:
         self.is_possible = False
         self._release()
 
+    def _lost(self, reports: Reports) -> Reports:
+        return as_lost(reports, self._message, stopped(reports.rows) | terminated(reports.rows))
+
     def _release(self) -> None:
         held, self._held = self._held, []
         for one in held:
-            self.take(as_lost(one, self._message) if self._message else one)
+            self.take(self._lost(one) if self._message else one)
 
 
 def terminated(rows: Rows) -> NDArray[np.bool_]:
@@ -72,11 +75,15 @@ def terminated(rows: Rows) -> NDArray[np.bool_]:
     return cast("NDArray[np.bool_]", (rows["kind"] == Kind.FINISHED) & (by_signal | by_shell))
 
 
-def as_lost(reports: Reports, message: str) -> Reports:
-    """Return reports in which what was ended together with its machine was lost."""
+def stopped(rows: Rows) -> NDArray[np.bool_]:
+    """Return which of these REPORTs are about tasks that their launcher has ended because it was to end itself."""
+    return cast("NDArray[np.bool_]", (rows["kind"] == Kind.FINISHED) & (rows["row"]["flags"] & STOPPED > 0))
+
+
+def as_lost(reports: Reports, message: str, which: NDArray[np.bool_]) -> Reports:
+    """Return reports in which these are about tasks that were lost, with a message."""
     rows = reports.rows
-    was_stopped = (rows["kind"] == Kind.FINISHED) & (rows["row"]["flags"] & STOPPED > 0)
-    places = np.flatnonzero(was_stopped | terminated(rows))
+    places = np.flatnonzero(which)
     if not len(places):
         return reports
     rows["row"]["reason"][places] = Reason.LOST

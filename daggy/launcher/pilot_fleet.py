@@ -11,13 +11,13 @@ import trio
 from attrs import evolve, field, frozen
 
 from daggy.attempt import Reason
-from daggy.errors import DaggyError
 from daggy.executor import Arrival, JoinError, Node, NodeState, Reports, Request, Site, Stop, Visit, Wanted
 from daggy.launcher.homecoming import FETCH_BYTES
 from daggy.launcher.host import Terms
 from daggy.launcher.leaving import leave
 from daggy.launcher.open_fleet import SECONDS, OpenFleet
 from daggy.launcher.pilots import Pilot, Plan, Size
+from daggy.launcher.place import Fate, Looking, QueueError, RefusedError
 from daggy.launcher.remote import Remote
 from daggy.seldom import Seldom
 
@@ -25,12 +25,6 @@ LOG = logging.getLogger("daggy.launcher")
 
 TICK = 0.5
 """Seconds between two looks at what is to be done."""
-
-SOON, SOON_FOR = 2.0, 20.0
-"""Seconds between two looks at the place in the first seconds after something was asked of it."""
-
-DEAR = 50
-"""So many times what a look took are left between it and the next, if the one before took as long."""
 
 SILENT = 60.0
 """Seconds for which a pilot says nothing that its place does not know, before it is taken to have ended."""
@@ -48,31 +42,6 @@ END = 20.0
 """Seconds for cancelling all at the end."""
 
 PREFIX = "pilot-"
-
-
-class QueueError(DaggyError):
-    """The place refuses something, or cannot be asked at this moment. The text has its own words."""
-
-
-class RefusedError(QueueError):
-    """The place refuses to start pilots: none was started."""
-
-
-@frozen
-class Fate:
-    """How a pilot ended that its place does not list any more.
-
-    Args:
-        said: For people; empty: the place says nothing.
-        is_over: Whether it is certain that nothing of it runs any more.
-        reason: Why what it ran ended, if it ran one task.
-        words: What it said last.
-    """
-
-    said: str = ""
-    is_over: bool = False
-    reason: Reason = Reason.LOST
-    words: str = ""
 
 
 class Queue(Protocol):
@@ -139,7 +108,8 @@ class PilotFleet(OpenFleet, abc.ABC):
             fetch_bytes: The most that an attempt may have written for its output to be copied here.
         """
         super().__init__(site, terms, lease, fetch_bytes)
-        self._queue, self._interval, self._untimed = queue, interval, untimed
+        self._queue, self._untimed = queue, untimed
+        self._looking = Looking(interval)
         self._plan = Plan(size)
         self._ended: dict[str, Ended] = {}
         self._trouble = ""
@@ -148,8 +118,6 @@ class PilotFleet(OpenFleet, abc.ABC):
         self._is_leaving = False
         self._visits, self._left, self._visit_ended = 0, set[str](), trio.Event()
         self._has_looked = False
-        self._took = 0.0
-        self._eager_until = self._next_look = self._looked = 0.0
 
     @property
     def placement(self) -> Literal["pack", "spread"]:
@@ -259,7 +227,7 @@ class PilotFleet(OpenFleet, abc.ABC):
         now = trio.current_time()
         self._plan.join(arrival.job, now)
         if (pilot := self._plan.pilots.get(arrival.job)) is None or not pilot.host:
-            self._next_look = min(self._next_look, max(now, self._looked + 1.0))  # where it runs is not known yet
+            self._looking.again(now)  # where it runs is not known yet
         self._trouble = ""
         return remote
 
@@ -278,12 +246,12 @@ class PilotFleet(OpenFleet, abc.ABC):
 
     async def _tend_once(self) -> None:
         now = trio.current_time()
-        if self._next_look <= now and (self._plan.is_out or not self._has_looked):
+        if self._looking.next <= now and (self._plan.is_out or not self._has_looked):
             await self._look()
         self._bury(now)
         if doomed := self._plan.to_cancel(now):
             await self._queue.cancel([one.job for one in doomed])
-            self._be_eager()
+            self._looking.soon(trio.current_time())
         if slots := self._plan.to_ask(self._taken(), now):
             await self._ask(slots)
 
@@ -295,14 +263,10 @@ class PilotFleet(OpenFleet, abc.ABC):
             self._plan.refused(slots, trio.current_time())
             raise QueueError(f"{error}; trying again") from None
         finally:
-            self._be_eager()
+            self._looking.soon(trio.current_time())
         self._trouble = ""
         self._plan.see([*self._plan.pilots.values(), *made], trio.current_time())
         self._changed()
-
-    def _be_eager(self) -> None:
-        self._eager_until = trio.current_time() + SOON_FOR
-        self._next_look = min(self._next_look, trio.current_time() + SOON)
 
     async def _look(self) -> None:
         began = trio.current_time()
@@ -310,10 +274,8 @@ class PilotFleet(OpenFleet, abc.ABC):
         try:
             listed = await self._queue.look()
         finally:
-            self._looked = now = trio.current_time()
-            pause = min(SOON, self._interval) if now < self._eager_until else self._interval
-            before_it, self._took = self._took, now - began
-            self._next_look = now + max(pause, DEAR * min(before_it, self._took))
+            now = trio.current_time()
+            self._looking.looked(began, now)
         if not self._plan.failures:
             self._trouble = ""
         for job, ended in self._ended.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from daggy.errors import Problem
 from daggy.executor import Site, Work
@@ -11,19 +11,24 @@ from daggy.launcher.host import Terms
 from daggy.launcher.pilot_fleet import PilotFleet
 from daggy.launcher.pilots import Size
 from daggy.validators import seconds
+from daggy_slurm.arrays import SlurmArrayExecutor
 from daggy_slurm.queue import SlurmQueue
 from daggy_slurm.settings import LAST, SlurmSettings
 
 
 class SlurmExecutor(PilotFleet):
-    """Runs tasks in allocations of a Slurm cluster."""
+    """Runs tasks in allocations of a Slurm cluster; with the mode "arrays" it is a SlurmArrayExecutor."""
 
     Settings: ClassVar[type] = SlurmSettings
+
+    def __new__(cls, settings: SlurmSettings, site: Site) -> Any:
+        """Return an executor of the mode."""
+        return SlurmArrayExecutor(settings, site) if settings.mode == "arrays" else super().__new__(cls)
 
     def __init__(self, settings: SlurmSettings, site: Site) -> None:
         """Keep what is given; ask for nothing."""
         self._settings = settings
-        size = Size(settings.most, settings.totals, settings.seconds - LAST, seconds(settings.idle))
+        size = Size(settings.at_once, settings.totals, settings.seconds - LAST, seconds(settings.idle))
         super().__init__(
             site,
             Terms(settings.environment, settings.inherit, settings.output_bytes),

@@ -1,4 +1,4 @@
-"""The batch script of a pilot. Pure."""
+"""Batch scripts. Pure."""
 
 from __future__ import annotations
 
@@ -51,3 +51,17 @@ def pilot(settings: SlurmSettings, entrance: Entrance, pool: str, instance: str,
             "",
         ]
     )
+
+
+def element(settings: SlurmSettings, program: Path, folder: Path, each: int) -> str:
+    """Return the script of an element of a parcel.
+
+    Args:
+        settings: The pool's.
+        program: What runs an element.
+        folder: The parcel.
+        each: How many tasks it runs.
+    """
+    run = f"{shlex.quote(settings.interpreter)} -I -S -E -X utf8 {shlex.quote(str(program))}"
+    where = f'{shlex.quote(str(folder))} "$SLURM_ARRAY_TASK_ID" {each}'
+    return "\n".join(["#!/bin/sh", *settings.setup, f"exec {run} {where}", ""])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -25,7 +25,7 @@ class SlurmSettings:
     """Settings of a pool of the Slurm executor.
 
     Args:
-        mode: "pilots": allocations that take one task after the other.
+        mode: "pilots": allocations that take one task after the other; "arrays": each task is a job, or a part of one.
         partition: Where jobs go; empty: the cluster's default.
         account: Who pays.
         qos: Quality of service.
@@ -35,22 +35,27 @@ class SlurmSettings:
         cores: Of each allocation, for tasks.
         memory_mb: Of each allocation, MiB; 0: tasks cannot ask for any.
         gpus: Of each allocation.
-        most: How many allocations there may be at once, waiting ones included.
+        most: How many allocations there may be at once, waiting ones included; of arrays how many tasks. 0: 10, or
+            1,000 of arrays.
         idle: How long one without a task is kept.
         task_time: What a task is taken to need of which nothing is known; empty: a tenth of `time`.
+        tasks_per_job: Of arrays, how many tasks one job runs, one after the other.
+        resources: Of arrays, how sbatch is told of other needs: {"licences": "--licenses=lic:{n}"}.
+        shared_is_local: Of arrays, that nodes see `shared` though it is on this machine's own disk: they are this one.
         setup: Lines of shell that each allocation begins with, such as "module load gcc".
         environment: Variables of every task, under those of its spec.
         inherit: Whether tasks get the environment of their allocation (less DAGGY_*) too.
         output_bytes: The most that an attempt may write; 0: no limit.
         fetch_bytes: The most that an attempt may have written for its output to be copied here once it has ended.
-        python: The Python that has Daggy, as nodes see it; empty: the one that runs here.
+        python: Of pilots the Python that has Daggy, as nodes see it, else any of 3.8 or newer; empty: the one that runs
+            here, or "python3".
         shared: A directory that this machine and all nodes see, for tokens and the logs of allocations.
         sbatch: More arguments for `sbatch`, such as ["--nice=100"].
         interval: How often Slurm is asked what has become of jobs.
         lease: How long tasks go on there without a word from here.
     """
 
-    mode: str = field(default="pilots", validator=one_of("pilots"))
+    mode: str = field(default="pilots", validator=one_of("pilots", "arrays"))
     partition: str = field(default="", validator=one_line)
     account: str = field(default="", validator=one_line)
     qos: str = field(default="", validator=one_line)
@@ -60,9 +65,12 @@ class SlurmSettings:
     cores: int = field(default=1, validator=least(1))
     memory_mb: int = field(default=0, validator=least(0))
     gpus: int = field(default=0, validator=least(0))
-    most: int = field(default=10, validator=least(1))
+    most: int = field(default=0, validator=least(0))
     idle: str = field(default="2m", validator=duration)
     task_time: str = ""
+    tasks_per_job: int = field(default=1, validator=least(1))
+    resources: Mapping[str, str] = field(factory=dict)
+    shared_is_local: bool = False
     setup: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(factory=dict)
     inherit: bool = True
@@ -76,11 +84,9 @@ class SlurmSettings:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what Daggy says itself, and times that leave none for tasks."""
-        for argument in self.sbatch:
-            name = option_of(argument)
-            if name in OWN:
-                dashes = "-" if len(name) == 1 else "--"
-                raise ValueError(f"sbatch: {dashes}{name} is Daggy's own; remove it")
+        refuse_own(self.sbatch)
+        if self.mode == "arrays":
+            return
         if self.seconds <= LAST:
             raise ValueError(f"time: {self.time} is too short; the last {LAST:.0f} s of an allocation are for its end")
         if self.task_time and seconds(self.task_time) > self.seconds - LAST:
@@ -103,8 +109,13 @@ class SlurmSettings:
 
     @property
     def interpreter(self) -> str:
-        """The Python that has Daggy, as nodes see it."""
-        return self.python or sys.executable
+        """The Python of jobs, as nodes see it."""
+        return self.python or ("python3" if self.mode == "arrays" else sys.executable)
+
+    @property
+    def at_once(self) -> int:
+        """How many allocations, or tasks, there may be at once."""
+        return self.most or (1000 if self.mode == "arrays" else 10)
 
     @property
     def place(self) -> Path:
@@ -114,6 +125,15 @@ class SlurmSettings:
 
 LAST = 60.0
 """Seconds before its end at which an allocation takes its leave."""
+
+
+def refuse_own(arguments: Iterable[str]) -> None:
+    """Refuse arguments of sbatch that Daggy gives itself; ValueError."""
+    for argument in arguments:
+        name = option_of(argument)
+        if name in OWN:
+            dashes = "-" if len(name) == 1 else "--"
+            raise ValueError(f"sbatch: {dashes}{name} is Daggy's own; remove it")
 
 
 def option_of(argument: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
 
 from attrs import frozen
 
-from daggy.attempt import Reason
+FORMAT = "%i|%T|%r|%j|%e|%N|%A"
+"""Of squeue: id, state, reason, name, end, nodes, number."""
 
-FORMAT = "%i|%T|%r|%j|%e|%N"
-"""Of squeue: id, state, reason, name, end, nodes."""
+ACCOUNTED = "--format=JobID,State,Reason,JobName%200,End,NodeList,JobIDRaw"
+"""The same of sacct."""
 
 QUEUED = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
@@ -32,6 +34,61 @@ ENDING = "COMPLETING"
 STUCK = frozenset({"PartitionConfig", "BadConstraints", "JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied"})
 """Reasons for which a job waits until somebody does something."""
 
+
+@frozen
+class Limits:
+    """What a pool's partitions have, and its cluster.
+
+    Args:
+        partition: The one with the longest time; empty: there is none of that name.
+        printed: Its time, as Slurm prints it.
+        seconds: Its time.
+        cores: Of the largest node.
+        memory_mb: Of the largest node, MiB.
+        array: The most elements of an array.
+        others: All partitions of the cluster.
+    """
+
+    partition: str = ""
+    printed: str = ""
+    seconds: float = math.inf
+    cores: float = math.inf
+    memory_mb: float = math.inf
+    array: float = math.inf
+    others: tuple[str, ...] = ()
+
+
+def limits_of(partitions: str, configured: str, wanted: str) -> Limits:
+    """Return the limits of a pool.
+
+    Args:
+        partitions: What sinfo prints: "partition|limit|cores|megabytes|state" a line, `*` after the default's name.
+        configured: What scontrol prints of the configuration.
+        wanted: The partitions of the pool, with commas; empty: the default.
+    """
+    found: list[tuple[str, str, float, float]] = []
+    names: set[str] = set()
+    for line in partitions.splitlines():
+        name, limit, on_node, memory, _ = line.strip().split("|")
+        is_default = name.endswith("*")
+        name = name.rstrip("*")
+        names.add(name)
+        if name in wanted.split(",") or (is_default and not wanted):
+            found.append((name, limit, _number(on_node), _number(memory)))
+    longest = re.search(r"^MaxArraySize\s*=\s*(\d+)", configured, re.MULTILINE)
+    array = float(longest[1]) - 1 if longest else math.inf
+    if not found:
+        return Limits(array=array, others=tuple(sorted(names)))
+    name, printed, _, _ = max(found, key=lambda one: span_of(one[1]))
+    cores, memory_mb = max(one[2] for one in found), max(one[3] for one in found)
+    return Limits(name, printed, span_of(printed), cores, memory_mb, array, tuple(sorted(names)))
+
+
+def _number(printed: str) -> float:
+    """Return a number of sinfo's, of which "+" says that some nodes have more."""
+    return math.inf if printed.endswith("+") else float(printed)
+
+
 _ARRAY = re.compile(r"(\d+)_\[([^%\]]+)(?:%\d+)?\]")
 
 
@@ -46,6 +103,7 @@ class Job:
         name: As it was submitted.
         end: When it ends at the latest, seconds since 1970; None: that is not known.
         nodes: Where it runs; empty: nowhere yet.
+        number: What its steps are called by: of an element of an array it is another than the array's.
     """
 
     id: str
@@ -54,6 +112,7 @@ class Job:
     name: str
     end: float | None
     nodes: str
+    number: str = ""
 
     @property
     def element(self) -> int | None:
@@ -73,9 +132,9 @@ def jobs_of(printed: str) -> Iterator[Job]:
         fields = line.strip().split("|")
         if len(fields) != FORMAT.count("|") + 1:
             continue
-        listed, state, reason, name, end, nodes = fields
+        listed, state, reason, name, end, nodes, number = fields
         for job in _ids(listed):
-            yield Job(job, state, reason, name, time_of(end), nodes)
+            yield Job(job, state.partition(" ")[0], reason, name, time_of(end), nodes, number)
 
 
 def _ids(listed: str) -> Iterator[str]:
@@ -131,13 +190,17 @@ _MEANINGS = {
 }
 
 
-def meaning_of(job: Job) -> str:
-    """Return how a job ended, for people: Slurm's word, what it means, and where it was."""
+def meaning_of(job: Job, *, memory: bool = False) -> str:
+    """Return how a job ended, for people: Slurm's word, what it means, and where it was; `memory`: it ran out of it."""
     where = f" on {job.nodes}" if job.nodes else ""
-    means = _MEANINGS.get(job.state, "")
+    means = _MEANINGS.get("OUT_OF_MEMORY" if memory else job.state, "")
     return f"{job.said}{where}" + (f" ({means})" if means else "")
 
 
-def reason_of(job: Job) -> Reason:
-    """Return why what a job ran ended, if that has left no word of its own."""
-    return Reason.MEMORY if job.state == "OUT_OF_MEMORY" else Reason.LOST
+def ran_out(job: Job, log: str) -> bool:
+    """Return whether a job was killed for want of memory: by Slurm's word, or by what its steps have said."""
+    if job.state == "OUT_OF_MEMORY":
+        return True
+    step = rf"StepId={re.escape(job.number)}\.\S+"
+    said = rf"{step} exceeded memory limit|oom[- ]kill event\S* in {step}"
+    return job.state == "FAILED" and bool(job.number) and re.search(said, log, re.IGNORECASE) is not None

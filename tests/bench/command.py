@@ -25,6 +25,7 @@ from tests.bench.plans import explicit, memory, plans
 from tests.bench.processes import chain, latency, processes
 from tests.bench.reach import ssh
 from tests.bench.sizes import FULL, QUICK, Sizes
+from tests.bench.slurm import slurm
 from tests.bench.stops import stops
 from tests.bench.waits import waits, written
 
@@ -37,6 +38,7 @@ BENCHES: Mapping[Bench, Sequence[str]] = {
     agents: ("agents.1", "agents.4", "agents.64", "agents.cpu"),
     across: ("agents.gap", "agents.large"),
     idle: ("agents.idle", "agents.back"),
+    slurm: ("slurm.",),
     latency: ("latency",),
     plans: ("plan.", "fan"),
     memory: ("memory.",),

@@ -101,6 +101,13 @@ GOALS: Mapping[str, Goal] = {
     "agents.large": Goal("the same while an output of 1 GB is read from one of them", MILLISECONDS, 50e-3, 20e-3),
     "agents.idle": Goal("CPU of a server with 256 idle agents, of one core", RATIO_OF_CORE, 0.01, 0.005),
     "agents.back": Goal("256 agents, all up after a restart of the server", SECONDS, 30.0, 10.0),
+    "slurm.pilots": Goal("rate of processes in an allocation of Slurm's, of those here", RATIO, 0.9, 1.0, by_name=True),
+    "slurm.pilots.first": Goal(
+        "the first task of an idle pool, from submission to end", SECONDS, 5.0, 3.0, by_name=True
+    ),
+    "slurm.arrays": Goal("jobs of one task, of a bare array of `exec true`", RATIO, 0.5, 0.8, by_name=True),
+    "slurm.arrays.packed": Goal("tasks of 20 a job, whole run", RATE, 250, 400, by_name=True),
+    "slurm.poll": Goal("one look at Slurm's queue", MILLISECONDS, 50e-3, 20e-3, by_name=True),
     "chain": Goal("one link of a chain of `true`, of C one at a time", TIMES, 2.0, 1.3),
     "plan.1M": Goal("plan of a template diamond, 1M tasks", SECONDS, 0.1, 0.02),
     "plan.10M": Goal("the same, 10M tasks", SECONDS, 0.5, 0.2),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from daggy.attempt import REPORT, STOPPED, Kind, Reason, Reports
-from daggy.launcher.passing import as_lost, terminated
+from daggy.launcher.passing import Passing, terminated
 
 
 def reports(kind: Kind, reason: Reason, code: int, flags: int = 0) -> Reports:
@@ -33,7 +33,15 @@ def reports(kind: Kind, reason: Reason, code: int, flags: int = 0) -> Reports:
 def test_only_what_its_machine_may_have_ended_was_lost(
     kind: Kind, reason: Reason, code: int, flags: int, *, is_lost: bool
 ) -> None:
-    told = as_lost(reports(kind, reason, code, flags), "its job ended")
+    told = Reports(np.zeros(0, REPORT))
+
+    def take(one: Reports) -> None:
+        nonlocal told
+        told = one
+
+    passing = Passing(take, is_possible=True)
+    passing.ends("its job ended")
+    passing.give(reports(kind, reason, code, flags))
     assert told.rows["row"]["reason"][0] == (Reason.LOST if is_lost else reason)
     assert told.messages == ({0: "its job ended"} if is_lost else {})
     assert not (is_lost and told.rows["row"]["flags"][0] & STOPPED)

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from daggy.attempt import Reason
 from daggy.executor import Entrance
 from daggy_slurm import script, states
-from daggy_slurm.queue import unfit
+from daggy_slurm.cluster import unfit
 from daggy_slurm.settings import SlurmSettings, option_of
 
 PARTITIONS = "main*|4:00:00|8|4000|up\nbig|infinite|8+|4000+|up\nbig|1-00:00:00|64|512000|up\n"
@@ -30,7 +29,7 @@ def test_elements_that_wait_are_told_one_by_one(numbers: set[int]) -> None:
         else:
             parts.append([number])
     listed = ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
-    printed = f"51_[{listed}%5]|PENDING|Priority|daggy-a.b|N/A|\n"
+    printed = f"51_[{listed}%5]|PENDING|Priority|daggy-a.b|N/A||51\n"
     jobs = list(states.jobs_of(printed))
     assert [job.id for job in jobs] == [f"51_{number}" for number in ordered]
     assert [job.element for job in jobs] == ordered
@@ -39,9 +38,9 @@ def test_elements_that_wait_are_told_one_by_one(numbers: set[int]) -> None:
 
 def test_what_runs_says_where_and_until_when() -> None:
     job, other = states.jobs_of(
-        "51_3|RUNNING|None|daggy-a.b|2026-11-27T23:29:39|n1\n"
+        "51_3|RUNNING|None|daggy-a.b|2026-11-27T23:29:39|n1|54\n"
         "garbage\n"
-        "52|FAILED|NonZeroExitCode|x|Unknown|n[2-3]\n"
+        "52|FAILED|NonZeroExitCode|x|Unknown|n[2-3]|52\n"
     )  # fmt: skip
     assert (job.id, job.element, job.state, job.nodes, job.said) == ("51_3", 3, "RUNNING", "n1", "RUNNING")
     assert job.end is not None
@@ -62,10 +61,31 @@ def test_a_limit_is_never_shorter_than_asked(seconds: float) -> None:
     assert minutes * 60 >= seconds > (minutes - 1) * 60 - 1e-6
 
 
+LOG = "slurmstepd-n1: error: StepId=54.batch exceeded memory limit (413757440 > 104857600), being killed\n"
+CGROUP_LOG = (
+    "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=54.batch. Some of the step tasks have been OOM.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "number", "log", "ran_out"),
+    [
+        ("FAILED", "54", LOG, True),
+        ("FAILED", "54", CGROUP_LOG, True),
+        ("FAILED", "5", LOG, False),
+        ("FAILED", "", LOG, False),
+        ("FAILED", "54", "", False),
+        ("TIMEOUT", "54", LOG, False),
+        ("OUT_OF_MEMORY", "54", "", True),
+    ],
+)
+def test_what_its_steps_say_tells_want_of_memory_apart(state: str, number: str, log: str, *, ran_out: bool) -> None:
+    assert states.ran_out(states.Job("51_3", state, "JobLaunchFailure", "x", None, "n1", number), log) == ran_out
+
+
 @pytest.mark.parametrize("state", sorted(states.OVER))
-def test_only_want_of_memory_is_told_apart(state: str) -> None:
+def test_an_end_is_told_with_slurms_own_word(state: str) -> None:
     job = states.Job("1_0", state, "None", "x", None, "n1")
-    assert states.reason_of(job) == (Reason.MEMORY if state == "OUT_OF_MEMORY" else Reason.LOST)
     assert state in states.meaning_of(job)
     assert "n1" in states.meaning_of(job)
     assert state not in states.QUEUED
@@ -86,11 +106,12 @@ def test_only_want_of_memory_is_told_apart(state: str) -> None:
     ],
 )
 def test_what_a_site_cannot_serve_is_said(settings: SlurmSettings, words: str) -> None:
-    assert unfit(settings, PARTITIONS, CONFIG) == words
+    assert unfit(settings, states.limits_of(PARTITIONS, CONFIG, settings.partition)) == words
 
 
 def test_a_cluster_without_a_default_partition_wants_one_named() -> None:
-    assert unfit(SlurmSettings(), PARTITIONS.replace("*", ""), CONFIG).startswith("partition: the cluster has no def")
+    found = states.limits_of(PARTITIONS.replace("*", ""), CONFIG, "")
+    assert unfit(SlurmSettings(), found) == "partition: the cluster has no default; name one of: big, main"
 
 
 @pytest.mark.parametrize(

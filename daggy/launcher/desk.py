@@ -1,0 +1,172 @@
+"""The parcels of a pool while it runs: what is in them, what is reported of it, and when one is done with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import trio
+from attrs import define, field
+
+from daggy.attempt import REPORT, STOPPED, Kind, Reason, Reports, joined
+from daggy.executor import Site, Stop
+from daggy.launcher import frames
+from daggy.launcher.frames import Key
+from daggy.launcher.parcels import Parcel, Shelf, Stage, Told
+from daggy.launcher.passing import as_lost, stopped
+from daggy.launcher.place import Place, QueueError
+from daggy.seldom import Seldom
+
+LOG = logging.getLogger("daggy.launcher")
+
+STOPPED_MESSAGE = "daggy stopped"
+
+
+@define(eq=False)
+class Desk:
+    """What is there.
+
+    Args:
+        site: Whose.
+        place: Where it is.
+        shelf: Keeps note of parcels.
+        parcels: By number.
+        of: What has not ended: by ticket its parcel, and its number in it.
+        trouble: What the place complains of; empty: nothing.
+        stop: How all is to end; None: it is not.
+        idle: Set when a stop is done.
+        report: Takes reports.
+        changed: Called when the place takes more, or less.
+        freed: Called with each task that is not there any more.
+    """
+
+    site: Site
+    place: Place
+    shelf: Shelf
+    parcels: dict[int, Parcel] = field(factory=dict)
+    of: dict[Key, tuple[Parcel, int]] = field(factory=dict)
+    trouble: str = ""
+    stop: Stop | None = None
+    idle: trio.Event = field(factory=trio.Event)
+    report: Callable[[Reports], None] = field(default=lambda _: None)
+    changed: Callable[[], None] = field(default=lambda: None)
+    freed: Callable[[Key], None] = field(default=lambda _: None)
+    _acked: dict[int, int] = field(factory=dict)
+    _seldom: Seldom = field(factory=Seldom)
+
+    def complain(self, trouble: str) -> None:
+        """Take note of what is wrong."""
+        self.trouble = trouble
+        if said := self._seldom.of(trouble, trio.current_time()):
+            LOG.warning("pool '%s': %s", self.site.pool, said)
+
+    async def attempt(self, act: Callable[[Sequence[str]], Any], jobs: Sequence[str]) -> None:
+        """Ask the place for what is asked again at the next look."""
+        try:
+            await act(jobs)
+        except QueueError as error:
+            self.complain(str(error))
+
+    def recall(self, keys: Iterable[Key]) -> None:
+        """Report tasks as given back."""
+        rows = [frames.about(Kind.RECALLED, key, 0) for key in keys]
+        if rows:
+            self.report(Reports(np.concatenate(rows)))
+
+    def give_back(self, parcel: Parcel, numbers: Iterable[int]) -> None:
+        """Give back tasks that were taken back."""
+        keys = [parcel.items[number].key for number in numbers]
+        for key in keys:
+            self.drop(key)
+        self.recall(keys)
+
+    def drop(self, key: Key) -> None:
+        """Forget a task that has ended or was given back."""
+        if self.of.pop(key, None) is not None:
+            self.freed(key)
+
+    def take(self, parcel: Parcel, told: Sequence[Told]) -> None:
+        """Report what the files of tasks tell."""
+        for one in told:
+            item = parcel.items[one.number]
+            if item.stage is Stage.ENDED:
+                self.drop(item.key)
+        if told:
+            self.report(joined([self._as_meant(parcel, one) for one in told]))
+
+    def _as_meant(self, parcel: Parcel, told: Told) -> Reports:
+        """Return what a task's file tells, in the light of why it was ended."""
+        reports, doom = reports_of([told]), parcel.items[told.number].doom
+        attempt = reports.rows["row"]
+        if doom is None:
+            return as_lost(reports, f"its {self.place.noun} was ended", stopped(reports.rows))
+        if attempt["reason"][0] != Reason.KILLED:
+            return reports
+        if doom == STOPPED_MESSAGE:
+            attempt["flags"] |= STOPPED
+        else:
+            attempt["flags"] &= np.uint8(~STOPPED & 0xFF)
+        return Reports(reports.rows, {0: doom})
+
+    async def take_back(self, parcel: Parcel, numbers: Iterable[int]) -> None:
+        """Give back those of these tasks that have not begun, and cancel elements of which nothing is left to do."""
+        back = await trio.to_thread.run_sync(parcel.take_back, list(numbers))
+        self.give_back(parcel, back)
+        elements = sorted({number // parcel.each for number in back})
+        empty = [one for one in elements if all(parcel.items[at].stage is Stage.BACK for at in parcel.of_element(one))]
+        if empty and parcel.job:
+            await self.attempt(self.place.cancel, [f"{parcel.job}_{one}" for one in empty])
+        await self.tidy(parcel.number)
+
+    async def doom(self, keys: Mapping[Key, str]) -> None:
+        """End tasks that run, each with a message."""
+        doomed: dict[int, dict[int, str]] = {}
+        for key, message in keys.items():
+            if key in self.of:
+                parcel, number = self.of[key]
+                doomed.setdefault(parcel.number, {})[number] = message
+        for batch, numbers in doomed.items():
+            await trio.to_thread.run_sync(self.parcels[batch].doom, numbers)
+        await self.tell(doomed)
+
+    async def tell(self, doomed: Mapping[int, Iterable[int]]) -> None:
+        """Have elements look at what is to be ended; by parcel, the numbers of tasks."""
+        jobs = []
+        for batch, numbers in doomed.items():
+            parcel = self.parcels[batch]
+            if parcel.job:
+                jobs += [f"{parcel.job}_{one}" for one in sorted({number // parcel.each for number in numbers})]
+        if jobs:
+            await self.attempt(self.place.tell, jobs)
+
+    async def acknowledge(self, number: int, seq: int) -> None:
+        """Take note that what a parcel told up to a number is kept."""
+        self._acked[number] = max(seq, self._acked.get(number, 0))
+        await self.tidy(number)
+
+    async def tidy(self, number: int) -> None:
+        """Remove a parcel whose tasks have all ended for good."""
+        parcel = self.parcels.get(number)
+        if parcel is None or parcel.is_open or self._acked.get(number, 0) < parcel.seq:
+            return
+        del self.parcels[number]
+        self._acked.pop(number, None)
+
+        def remove() -> None:
+            parcel.remove()
+            self.shelf.remove(parcel)
+
+        await trio.to_thread.run_sync(remove)
+
+    def rest(self) -> None:
+        """See whether a stop is done."""
+        if self.stop is not None and not self.of:
+            self.idle.set()
+
+
+def reports_of(told: Sequence[Told]) -> Reports:
+    """Return what files tell as one batch."""
+    rows = np.concatenate([np.zeros(0, REPORT), *(one.row for one in told)])
+    return Reports(rows, {at: one.message for at, one in enumerate(told) if one.message})

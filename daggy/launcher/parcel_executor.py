@@ -1,0 +1,223 @@
+"""An executor for places with a queue of their own: tasks go out in parcels, and come back as files."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import trio
+from attrs import evolve
+
+from daggy.attempt import Kind, Reports, Rows, Ticket, joined
+from daggy.executor import Ack, Executor, Kill, Launches, Machine, Recall, Request, Site, Stop
+from daggy.launcher import frames, logs
+from daggy.launcher.desk import STOPPED_MESSAGE, Desk, reports_of
+from daggy.launcher.frames import Key
+from daggy.launcher.host import Terms
+from daggy.launcher.missing import Watcher, ended
+from daggy.launcher.parcels import ALIVE, Shelf, Stage
+from daggy.launcher.place import Fate, Looking, Place, QueueError
+from daggy.launcher.sending import Sender
+
+COLLECT = 0.5
+"""Seconds between two looks at the files, at least; a look may take a third of the time."""
+
+TOUCH = 30.0
+"""Seconds between two signs of life, of an engine of which nothing is kept."""
+
+END = 20.0
+"""Seconds for the last words to a place."""
+
+
+class ParcelExecutor(Executor, abc.ABC):
+    """Runs tasks as elements of arrays. A subclass has the settings and the place."""
+
+    def __init__(
+        self, site: Site, terms: Terms, place: Place, home: Path, *, most: int, each: int, interval: float,
+        settle: float, machine: str,
+    ) -> None:  # fmt: skip
+        """Keep what is given; nothing is submitted.
+
+        Args:
+            site: Whose tasks.
+            terms: What they have in common.
+            place: Where they run.
+            home: The directory for parcels, which the place sees.
+            most: How many tasks may be there at once.
+            each: How many tasks an element runs, one after the other.
+            interval: Seconds between two looks at the place.
+            settle: Seconds after which a file that is not seen is not there.
+            machine: What the place is called.
+        """
+        self._site, self._place, self._home = site, place, home
+        self._is_open = False
+        self._machine = Machine(machine, None, slots=most, ahead=0)
+        self._desk = Desk(site, place, Shelf(site.directory, site.directory / "parcels" / quote(site.pool, "")))
+        looking = Looking(interval)
+        self._sender = Sender(self._desk, looking, terms, home, each)
+        self._watcher = Watcher(self._desk, looking, settle)
+
+    def capacity(self) -> Sequence[Machine]:
+        """Return the place as a machine."""
+        return [evolve(self._machine, open=not self._sender.is_paused)]
+
+    def machines(self) -> Sequence[str]:
+        """Return the name of the place."""
+        return [self._machine.name]
+
+    @property
+    def fixed(self) -> bool:
+        """Return True: there is one place."""
+        return True
+
+    @property
+    def trouble(self) -> str:
+        """What the place complains of; empty: nothing."""
+        return self._desk.trouble
+
+    def waits(self, ticket: Ticket) -> str:
+        """Return what the place says of a task that has not begun."""
+        if frames.key(ticket) in self._sender:
+            return "it is submitted in a moment"
+        return self._watcher.waits(ticket)
+
+    async def read_log(self, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
+        """Return a part of an ended attempt's output: it comes when the attempt has ended."""
+        if not row["ended"]:
+            raise FileNotFoundError("what it writes is there when it has ended")
+        return await trio.to_thread.run_sync(logs.read, self._site.directory, run, version, row, stream, offset, limit)
+
+    async def recover(self, epoch: int) -> Reports:
+        """Return what parcels of earlier engines tell; those that were perhaps not submitted are taken back."""
+        del epoch
+        await self._open()
+        return await trio.to_thread.run_sync(self._recovered)
+
+    async def _open(self) -> None:
+        self._is_open = True
+        try:
+            await self._place.open()
+        except QueueError as error:
+            self._desk.complain(str(error))
+
+    def _recovered(self) -> Reports:
+        desk = self._desk
+        batches = []
+        for parcel in desk.shelf.parcels():
+            if not parcel.folder.is_dir():
+                desk.shelf.remove(parcel)
+                continue
+            desk.parcels[parcel.number] = parcel
+            told = parcel.collect()
+            if not parcel.job:
+                parcel.take_back(range(len(parcel.items)))
+            batches.append(reports_of([one for one in told if one.row["kind"][0] == Kind.FINISHED]))
+            for number, item in enumerate(parcel.items):
+                if item.stage in (Stage.QUEUED, Stage.BEGUN):
+                    kind = Kind.STARTED if item.stage is Stage.BEGUN else Kind.HELD
+                    rows = frames.about(kind, item.key, parcel.number)
+                    rows["row"]["started"] = item.began
+                    desk.of[item.key] = parcel, number
+                    batches.append(Reports(rows))
+        return joined(batches)
+
+    async def run(
+        self,
+        requests: trio.MemoryReceiveChannel[Request],
+        report: Callable[[Reports], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """Carry out requests until the channel ends or a Stop is done."""
+        self._desk.report, self._desk.changed = report, changed
+        if not self._is_open:
+            await self._open()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sender.run)
+            nursery.start_soon(self._collect)
+            nursery.start_soon(self._watcher.run)
+            if not self._site.durable:
+                nursery.start_soon(self._touch)
+            nursery.start_soon(self._until_idle, nursery.cancel_scope)
+            async for request in requests:
+                await self._obey(request)
+            nursery.cancel_scope.cancel()
+
+    async def _until_idle(self, scope: trio.CancelScope) -> None:
+        await self._desk.idle.wait()
+        scope.cancel()
+
+    async def _obey(self, request: Request) -> None:
+        match request:
+            case Launches():
+                self._sender.put(request)
+                if self._desk.stop is not None:
+                    self._sender.recall()
+            case Recall(tickets):
+                await self._withdraw([frames.key(one) for one in tickets])
+            case Kill(tickets, message):
+                running = await self._withdraw([frames.key(one) for one in tickets])
+                await self._desk.doom(dict.fromkeys(running, message))
+            case Ack(number, seq):
+                await self._desk.acknowledge(number, seq)
+            case Stop():
+                await self._stop_all(request)
+            case _:
+                pass  # there is one place, and it has a queue of its own
+
+    async def _withdraw(self, keys: Sequence[Key]) -> list[Key]:
+        """Give back those of these tasks that have not begun; return those that have."""
+        desk = self._desk
+        numbers: dict[int, list[int]] = {}
+        for key in self._sender.recall(keys):
+            if key in desk.of:
+                parcel, number = desk.of[key]
+                numbers.setdefault(parcel.number, []).append(number)
+        for batch, wanted in numbers.items():
+            await desk.take_back(desk.parcels[batch], wanted)
+        return [key for key in keys if key in desk.of]
+
+    async def _stop_all(self, stop: Stop) -> None:
+        """Give back what has not begun and end what has, or leave all as it is."""
+        desk = self._desk
+        desk.stop = stop
+        self._sender.recall()
+        if stop.leave and self._site.linger:
+            desk.idle.set()
+            return
+        running = await self._withdraw(list(desk.of))
+        await desk.doom(dict.fromkeys(running, STOPPED_MESSAGE))
+        if stop.immediate:
+            with trio.move_on_after(END):
+                await desk.attempt(self._place.cancel, [one.job for one in desk.parcels.values() if one.job])
+            for key in running:
+                if key in desk.of:
+                    parcel, number = desk.of[key]
+                    row = ended(parcel.items[number], parcel.number, Fate())
+                    desk.take(parcel, [parcel.end(number, row, STOPPED_MESSAGE)])
+        desk.rest()
+
+    async def _collect(self) -> None:
+        """Take in what comes, until cancelled."""
+        desk = self._desk
+        while True:
+            began = trio.current_time()
+            for parcel in list(desk.parcels.values()):
+                if parcel.is_open:
+                    try:
+                        desk.take(parcel, await trio.to_thread.run_sync(parcel.collect))
+                    except OSError as error:
+                        desk.complain(f"what has come in cannot be kept: {error.strerror or error}")
+            desk.rest()
+            await trio.sleep(max(COLLECT, 2 * (trio.current_time() - began)))
+
+    async def _touch(self) -> None:
+        """Let elements know that this engine is there."""
+        while True:
+            try:
+                self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+                (self._home / ALIVE).touch()
+            except OSError as error:
+                self._desk.complain(f"'{self._home}' cannot be written to: {error.strerror or error}")
+            await trio.sleep(TOUCH)

@@ -1,0 +1,134 @@
+"""A place with a queue of its own, as what sends parcels there sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from daggy.attempt import Reason
+from daggy.errors import DaggyError
+from daggy.launcher.parcels import Parcel
+
+SOON, SOON_FOR = 2.0, 20.0
+"""Seconds between two looks at a place in the first seconds after something was asked of it."""
+
+DEAR = 50
+"""So many times what a look took are left between it and the next, if the one before took as long."""
+
+
+class QueueError(DaggyError):
+    """The place refuses something, or cannot be asked at this moment. The text has its own words."""
+
+
+class RefusedError(QueueError):
+    """The place refuses to start what was submitted: nothing of it was started."""
+
+
+@frozen
+class Fate:
+    """How something ended that its place does not list any more.
+
+    Args:
+        said: For people; empty: the place says nothing.
+        is_over: Whether it is certain that nothing of it runs any more.
+        reason: Why what it ran ended, if it ran one task.
+        words: What it said last.
+    """
+
+    said: str = ""
+    is_over: bool = False
+    reason: Reason = Reason.LOST
+    words: str = ""
+
+
+@frozen
+class Seen:
+    """An element of an array as its place sees it.
+
+    Args:
+        batch: The number of its parcel.
+        job: Its id there.
+        element: Its number in the array.
+        said: Its state, and why it waits.
+    """
+
+    batch: int
+    job: str
+    element: int
+    said: str
+
+
+@frozen
+class Order:
+    """What an array is to be.
+
+    Args:
+        needs: Of each of its elements.
+        seconds: The most that an element takes; 0: that is not known.
+        options: What `details.options` has for this executor.
+    """
+
+    needs: Mapping[str, float]
+    seconds: float
+    options: Mapping[str, Any]
+
+
+class Place(Protocol):
+    """A place that runs arrays. All raise QueueError; `open` raises PluginError for what can never be."""
+
+    noun: str
+    """What the place calls an element, such as "Slurm job"."""
+
+    async def open(self) -> None:
+        """Find out whether it can run any."""
+
+    @property
+    def largest(self) -> int:
+        """Return how many elements an array may have."""
+
+    async def submit(self, parcel: Parcel, order: Order) -> str:
+        """Submit a parcel; return the array's id."""
+
+    async def look(self) -> list[Seen]:
+        """Return what waits or runs of this pool."""
+
+    async def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel jobs, or elements of them."""
+
+    async def tell(self, jobs: Sequence[str]) -> None:
+        """Have elements that run look at what is to be ended."""
+
+    async def fate(self, batch: int, job: str) -> Fate:
+        """Return how an element ended."""
+
+
+class Looking:
+    """When a place is to be looked at next.
+
+    Args:
+        interval: Seconds between two looks.
+    """
+
+    def __init__(self, interval: float) -> None:
+        """Begin with a look that is due."""
+        self._interval, self._eager_until, self._took = interval, 0.0, 0.0
+        self.next = 0.0
+        """When, steady seconds."""
+        self._last = 0.0
+
+    def soon(self, now: float) -> None:
+        """Take note that something was asked of the place."""
+        self._eager_until = now + SOON_FOR
+        self.next = min(self.next, now + SOON)
+
+    def again(self, now: float) -> None:
+        """Take note that there is something to see, at once if the last look was not just now."""
+        self.next = min(self.next, max(now, self._last + SOON / 2))
+
+    def looked(self, began: float, now: float) -> None:
+        """Take note of a look."""
+        before, self._took, self._last = self._took, now - began, now
+        pause = min(SOON, self._interval) if now < self._eager_until else self._interval
+        self.next = now + max(pause, DEAR * min(before, self._took))

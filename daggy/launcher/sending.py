@@ -1,0 +1,184 @@
+"""How launches become parcels: they gather for a moment, those that are alike go out together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from daggy.executor import Launch, Launches
+from daggy.launcher.desk import Desk
+from daggy.launcher.frames import Key
+from daggy.launcher.host import Terms
+from daggy.launcher.numbers import reserve
+from daggy.launcher.parcels import Item, Parcel
+from daggy.launcher.place import Looking, Order, QueueError
+
+GATHER = 0.5
+"""Seconds for which launches gather."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""Seconds without a submission after the place has refused one; doubled each time."""
+
+
+class Sender:
+    """Sends launches as parcels. `run` must run while it is used."""
+
+    def __init__(self, desk: Desk, looking: Looking, terms: Terms, home: Path, each: int) -> None:
+        """Begin with nothing to send.
+
+        Args:
+            desk: Takes parcels.
+            looking: Is told of submissions.
+            terms: What tasks have in common.
+            home: The directory for parcels, which the place sees.
+            each: How many tasks an element runs, one after the other.
+        """
+        self._desk, self._looking, self._terms, self._home, self._each = desk, looking, terms, home, each
+        self._waiting: dict[Key, tuple[Launches, Launch]] = {}
+        self._widths: dict[int, int] = {}  # by lane
+        self._out: Counter[int] = Counter()  # by lane, how many tasks are there
+        self._lanes: dict[Key, int] = {}  # of those
+        desk.freed = self._on_freed
+        self._bell = trio.Event()
+        self._pause = self._paused_until = 0.0
+
+    def __contains__(self, key: Key) -> bool:
+        """Return whether a task waits to be sent."""
+        return key in self._waiting
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is sent at this moment: the place has refused something."""
+        return trio.current_time() < self._paused_until
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the last submission was refused."""
+        return self._pause > 0
+
+    def put(self, batch: Launches) -> None:
+        """Send these in a moment."""
+        self._widths[batch.lane] = batch.width
+        for one in batch.launches:
+            self._waiting[batch.run, batch.version, one.index, batch.epoch, one.attempt] = batch, one
+        self._bell.set()
+
+    def _on_freed(self, key: Key) -> None:
+        lane = self._lanes.pop(key, None)
+        if lane is not None:
+            self._out[lane] -= 1
+            self._bell.set()
+
+    def _next(self) -> Iterator[tuple[Key, Launches, Launch]]:
+        """Yield what may be sent: of each lane no more than its width is there at once."""
+        out = self._out.copy()
+        for key, (batch, one) in self._waiting.items():
+            if out[batch.lane] < self._widths[batch.lane]:
+                out[batch.lane] += 1
+                yield key, batch, one
+
+    def recall(self, keys: Iterable[Key] | None = None) -> list[Key]:
+        """Give back those of these that were not sent, or all; return the others."""
+        wanted = list(self._waiting if keys is None else keys)
+        mine = [key for key in wanted if self._waiting.pop(key, None) is not None]
+        self._desk.recall(mine)
+        return [key for key in wanted if key not in set(mine)]
+
+    async def run(self) -> None:
+        """Send what gathers, until cancelled."""
+        while True:
+            await self._bell.wait()
+            self._bell = trio.Event()
+            await trio.sleep(GATHER)
+            groups: dict[Any, tuple[Any, list[Key]]] = {}
+            for key, batch, one in self._next():
+                seconds = one.timeout + one.grace if one.timeout else 0.0
+                kind = (tuple(sorted(batch.needs.items())), seconds, repr(one.options))
+                groups.setdefault(kind, (one.options or {}, []))[1].append(key)
+            for (needs, seconds, _), (options, keys) in groups.items():
+                order = Order(dict(needs), seconds * self._each, options)
+                most = self._desk.place.largest * self._each
+                for first in range(0, len(keys), most):
+                    await self._send(keys[first : first + most], order)
+            if self._paused_until:
+                await trio.sleep(max(0.0, self._paused_until - trio.current_time()))
+                self._desk.changed()
+
+    async def _send(self, keys: Sequence[Key], order: Order) -> None:
+        desk = self._desk
+        keys = [key for key in keys if key in self._waiting]  # others have been taken back meanwhile
+        if not keys or desk.stop is not None or self.is_paused:
+            self.recall(keys)
+            return
+        try:
+            parcel = await self._written(keys)
+        except OSError as error:
+            self._pause_for(f"a parcel cannot be written: {error.strerror or error}")
+            self.recall(keys)
+            return
+        late = []
+        for number, item in enumerate(parcel.items):
+            found = self._waiting.pop(item.key, None)
+            if found is None:  # it was given back meanwhile
+                late.append(number)
+                continue
+            lane = self._lanes[item.key] = found[0].lane
+            self._out[lane] += 1
+            desk.of[item.key] = parcel, number
+        await trio.to_thread.run_sync(parcel.take_back, late)
+        try:
+            parcel.job = await desk.place.submit(parcel, order)
+        except QueueError as error:  # refused, or it may have been done: what is taken back never begins
+            self._pause_for(str(error))
+            await desk.take_back(parcel, range(len(parcel.items)))
+        else:
+            self._pause, desk.trouble = 0.0, ""
+            await trio.to_thread.run_sync(parcel.name_job, parcel.job)
+        self._looking.soon(trio.current_time())
+        if desk.stop is not None:
+            await desk.take_back(parcel, range(len(parcel.items)))
+        desk.rest()
+
+    async def _written(self, keys: Sequence[Key]) -> Parcel:
+        desk = self._desk
+        number = reserve(desk.site.directory)
+        items = [Item(key) for key in keys]
+        parcel = Parcel(self._home / str(number), desk.site.directory, number, items, self._each, made=time.time())
+        order = [(self._waiting[key][0], [self._waiting[key][1]]) for key in keys]
+        common = self._common()
+
+        def write() -> None:
+            desk.shelf.add(parcel)
+            try:
+                parcel.write(common, order)
+            except OSError:
+                desk.shelf.remove(parcel)
+                raise
+
+        await trio.to_thread.run_sync(write)
+        desk.parcels[number] = parcel
+        return parcel
+
+    def _common(self) -> dict[str, Any]:
+        """Return what the tasks of a parcel have in common, as a launcher's hello says it."""
+        terms = self._terms
+        environment = terms.environment if terms.inherit else {"PATH": os.defpath, **terms.environment}
+        return {
+            "environment": dict(environment),
+            "inherit": terms.inherit,
+            "output_bytes": terms.output_bytes,
+            "instance": self._desk.site.instance,
+        }
+
+    def _pause_for(self, trouble: str) -> None:
+        """Take nothing for a while: the place has refused something."""
+        self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * self._pause))
+        self._paused_until = trio.current_time() + self._pause
+        self._desk.complain(trouble)
+        self._desk.changed()

@@ -1,0 +1,200 @@
+"""Slurm as a place that runs arrays: each task is a job, or a part of one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from attrs import define, field, fields, frozen
+
+from daggy.errors import PluginError, Problem
+from daggy.executor import Site, Work
+from daggy.launcher import bundle
+from daggy.launcher.host import Terms
+from daggy.launcher.parcel_executor import ParcelExecutor
+from daggy.launcher.parcels import LOG, Parcel
+from daggy.launcher.place import Fate, Order, RefusedError, Seen
+from daggy.launcher.program.store import OVER_NETWORK, filesystem
+from daggy.settings import structure
+from daggy.validators import duration, least, one_line, seconds
+from daggy_slurm import script, states
+from daggy_slurm.client import FailedError
+from daggy_slurm.cluster import NAMED, Cluster
+from daggy_slurm.settings import SlurmSettings, refuse_own
+
+SPARE = 60.0
+"""Seconds of a job beyond what its tasks may take: the launcher keeps the time, Slurm's limit has minutes."""
+
+SETTLE, SETTLE_LOCAL = 60.0, 3.0
+"""Seconds after which a file that is not seen is not there: network filesystems keep old listings for so long."""
+
+LARGEST = 10_000
+"""Elements of an array, whatever the cluster allows: what is lost of a parcel is looked up one by one."""
+
+OWN_DISK = ("ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "zfs", "overlay")
+"""Filesystems that no other machine sees, unless it is exported."""
+
+
+@frozen
+class ArrayOptions:
+    """What `details.options.slurm` says of a task.
+
+    Args:
+        partition, account, qos, constraint: In place of the pool's.
+        time: The limit of its job, in place of one that follows from `timeout`.
+        nodes: How many nodes it has; the task runs on the first.
+        sbatch: More arguments for `sbatch`.
+    """
+
+    partition: str = field(default="", validator=one_line)
+    account: str = field(default="", validator=one_line)
+    qos: str = field(default="", validator=one_line)
+    constraint: str = field(default="", validator=one_line)
+    time: str = ""
+    nodes: int = field(default=1, validator=least(1))
+    sbatch: tuple[str, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what Daggy says itself."""
+        refuse_own(self.sbatch)
+        if self.time:
+            duration(self, fields(ArrayOptions).time, self.time)
+
+
+@define(eq=False)
+class SlurmArrays(Cluster):
+    """Runs parcels as Slurm's arrays."""
+
+    @property
+    def program(self) -> Path:
+        """The program of elements, as nodes see it."""
+        text = bundle.parcel()
+        return self.folder.parent / f"{hashlib.sha256(text).hexdigest()[:16]}.py"
+
+    async def open(self) -> None:
+        """Find out whether this site can serve the pool; as `Cluster.open`."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.program.exists():
+                fresh = self.program.with_suffix(f".{os.getpid()}")
+                fresh.write_bytes(bundle.parcel())
+                fresh.replace(self.program)
+        except OSError as error:
+            raise self.unusable(error) from None
+        kind = filesystem(str(self.folder))
+        if kind in OWN_DISK and kind not in OVER_NETWORK and not self.settings.shared_is_local:
+            raise PluginError(
+                f"pool '{self.site.pool}': shared: '{self.settings.shared}' is on this machine's own disk ({kind}); "
+                'nodes cannot see it (say "shared_is_local": true for a cluster of one machine)'
+            )
+        await super().open()
+
+    def named(self, batch: int) -> str:
+        """Return what the jobs of a parcel are called."""
+        return f"{self.name}.{batch}"
+
+    @property
+    def largest(self) -> int:
+        """Return how many elements an array may have."""
+        return int(min(self.limits.array, LARGEST))
+
+    async def submit(self, parcel: Parcel, order: Order) -> str:
+        """Submit a parcel as one array."""
+        settings, wanted = self.settings, structure(order.options, ArrayOptions, "details.options.slurm")
+        needs = dict(order.needs)
+        size = self.options(needs.pop("cores", 1.0), needs.pop("memory_mb", 0.0), needs.pop("gpus", 0.0))
+        said = [settings.resources[name].format(n=f"{amount:g}") for name, amount in needs.items() if amount]
+        limit = seconds(wanted.time) if wanted.time else (order.seconds + SPARE if order.seconds else settings.seconds)
+        own = [f"--{name}={value}" for name in NAMED if (value := getattr(wanted, name, ""))]
+        nodes = [f"--nodes={wanted.nodes}"] if wanted.nodes > 1 else []
+        argv = [
+            "sbatch", "--parsable", f"--array=0-{parcel.elements - 1}", f"--job-name={self.named(parcel.number)}",
+            *size, f"--time={states.minutes_of(limit)}", f"--output={parcel.folder}/{LOG}", "--open-mode=append",
+            "--chdir=/", "--export=ALL", "--no-requeue", *said, *own, *nodes, *settings.sbatch, *wanted.sbatch,
+        ]  # fmt: skip
+        text = script.element(settings, self.program, parcel.folder, parcel.each)
+        try:
+            printed = await self.client.call(*argv, stdin=text)
+        except FailedError as error:
+            raise RefusedError(str(error)) from None
+        return printed.strip().splitlines()[-1].partition(";")[0]
+
+    async def look(self) -> list[Seen]:
+        """Return the elements of this pool that wait or run."""
+        printed = await self.client.call("squeue", "--me", "-h", "-o", states.FORMAT)
+        found = []
+        for one in states.jobs_of(printed):
+            name, _, batch = one.name.rpartition(".")
+            if name == self.name and batch.isdigit() and one.element is not None and one.state != states.ENDING:
+                found.append(Seen(int(batch), one.id, one.element, one.said))
+        return found
+
+    async def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel some: their tasks were taken back, so that nothing that runs is hit."""
+        if jobs:
+            await self.client.call("scancel", "--quiet", "--me", *jobs)
+
+    async def tell(self, jobs: Sequence[str]) -> None:
+        """Have elements look at what is to be ended."""
+        if jobs:
+            await self.client.call("scancel", "--quiet", "--me", "--batch", "--signal=USR1", *jobs)
+
+    async def fate(self, batch: int, job: str) -> Fate:
+        """Return how an element ended."""
+        return await self.told(job, self.named(batch), self.folder / str(batch) / LOG)
+
+
+class SlurmArrayExecutor(ParcelExecutor):
+    """Runs tasks as elements of Slurm's arrays."""
+
+    def __init__(self, settings: SlurmSettings, site: Site) -> None:
+        """Keep what is given; submit nothing."""
+        self._settings = settings
+        self._cluster = SlurmArrays(settings, site)
+        super().__init__(
+            site,
+            Terms(settings.environment, settings.inherit, settings.output_bytes),
+            self._cluster,
+            self._cluster.folder,
+            most=settings.at_once,
+            each=settings.tasks_per_job,
+            interval=seconds(settings.interval),
+            settle=SETTLE_LOCAL if settings.shared_is_local else SETTLE,
+            machine=settings.partition or "slurm",
+        )
+
+    def check(self, work: Work) -> Iterable[Problem]:
+        """Return what no job of the pool can do."""
+        limits = self._cluster.limits
+        try:
+            options = structure(work.options or {}, ArrayOptions, "details.options.slurm")
+        except PluginError as error:
+            yield Problem("details.options.slurm", str(error).removeprefix("details.options.slurm: "))
+            return
+        if work.kind not in ("command", "shell"):
+            yield Problem(
+                f"details.{work.kind}", f"the executor 'slurm' cannot run a '{work.kind}'", "use 'command' or 'shell'"
+            )
+        known = {"cores": limits.cores, "memory_mb": limits.memory_mb, "gpus": float("inf")}
+        for name, amount in work.resources.items():
+            if name not in known and name not in self._settings.resources:
+                yield Problem(
+                    f"resources.{name}",
+                    f"this pool does not know how to ask Slurm for '{name}'",
+                    f'say so in its "resources", such as {{"{name}": "--licenses={name}:{{n}}"}}',
+                )
+            elif amount > known.get(name, float("inf")) and options.nodes == 1:
+                yield Problem(
+                    f"resources.{name}",
+                    f"needs {amount:g}, no node of '{limits.partition}' has more than {known[name]:g}",
+                    "ask for less, or name another partition",
+                )
+        asked = seconds(options.time) if options.time else work.timeout * self._settings.tasks_per_job
+        if asked > limits.seconds and not options.partition:
+            yield Problem(
+                "details.timeout",
+                f"{asked:.0f} s is more than partition '{limits.partition}' allows ({limits.printed})",
+                "shorten it, or name another partition",
+            )

@@ -1,0 +1,156 @@
+"""A cluster, as both ways of using it see it: whether it serves a pool, what its jobs are called, what it remembers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from attrs import define, field
+
+from daggy.attempt import Reason
+from daggy.errors import PluginError
+from daggy.executor import Site
+from daggy.launcher.place import Fate, QueueError
+from daggy.validators import seconds
+from daggy_slurm import states
+from daggy_slurm.client import Client, FailedError, MissingError
+from daggy_slurm.settings import SlurmSettings
+
+LAST_WORDS = 1 << 16
+"""Bytes at the end of a log in which last words are looked for."""
+
+NAMED = ("partition", "account", "qos", "constraint", "reservation")
+"""Settings that are options of sbatch, by the same names."""
+
+
+@define(eq=False)
+class Cluster:
+    """A cluster.
+
+    Args:
+        settings: A pool's.
+        site: Whose.
+        client: Runs Slurm's programs.
+        limits: What the pool's partitions have.
+    """
+
+    settings: SlurmSettings
+    site: Site
+    client: Client = field(init=False)
+    noun: str = "Slurm job"
+    limits: states.Limits = field(factory=states.Limits)
+    _has_accounting: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        """Have jobs started in the environment of the pool."""
+        self.client = Client(self.settings.environment)
+
+    @property
+    def name(self) -> str:
+        """What all jobs of this pool are called: an id alone is not believed, as Slurm may give it twice."""
+        return f"daggy-{self.site.instance}.{quote(self.site.pool, '')}"
+
+    @property
+    def folder(self) -> Path:
+        """Where nodes find what they need of this pool, and leave their logs."""
+        return self.settings.place / self.site.instance / quote(self.site.pool, "")
+
+    async def open(self) -> None:
+        """Find out whether this site can serve the pool.
+
+        Raises:
+            PluginError: it cannot.
+            QueueError: Slurm cannot be asked.
+        """
+        try:
+            await self.client.call("sbatch", "--version")
+            partitions = await self.client.call("sinfo", "-h", "-o", "%P|%l|%c|%m|%a")
+            configured = await self.client.call("scontrol", "show", "config")
+        except MissingError as error:
+            raise PluginError(f"pool '{self.site.pool}': {error}") from None
+        self._has_accounting = "AccountingStorageType" in configured and "accounting_storage/none" not in configured
+        self.limits = states.limits_of(partitions, configured, self.settings.partition)
+        if wrong := unfit(self.settings, self.limits):
+            raise PluginError(f"pool '{self.site.pool}': {wrong}")
+
+    def unusable(self, error: OSError) -> PluginError:
+        """Return the error that the shared directory cannot be used."""
+        return PluginError(
+            f"pool '{self.site.pool}': shared: '{self.folder}' cannot be used: "
+            f"{(error.strerror or str(error)).lower()}; name a directory that this machine and all nodes see"
+        )
+
+    def options(self, cores: float, memory_mb: float, gpus: float) -> list[str]:
+        """Return what sbatch is told of a job's place and size."""
+        memory = [f"--mem={-int(-memory_mb // 1)}"] if memory_mb else []
+        graphics = [f"--gres=gpu:{-int(-gpus // 1)}"] if gpus else []
+        told = [f"--{name}={value}" for name in NAMED if (value := getattr(self.settings, name))]
+        return ["--nodes=1", "--ntasks=1", f"--cpus-per-task={max(1, -int(-cores // 1))}", *memory, *graphics, *told]
+
+    async def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel some; of jobs of other names with these ids, none."""
+        if jobs:
+            await self.client.call("scancel", "--quiet", f"--name={self.name}", *jobs)
+
+    async def remembered(self, job: str, name: str) -> states.Job | None:
+        """Return what Slurm remembers of a job that has ended; None: nothing."""
+        try:
+            printed = await self.client.call("squeue", "-h", "-t", "all", "-j", job, "-o", states.FORMAT)
+        except FailedError:
+            printed = ""
+        found = [one for one in states.jobs_of(printed) if one.id == job and one.name == name]
+        if not found and self._has_accounting:
+            order = ("sacct", "-X", "-P", "-n", "-j", job, f"--name={name}", states.ACCOUNTED)
+            printed = await self.client.call(*order)
+            found = [one for one in states.jobs_of(printed) if one.id == job and one.name == name]
+        return found[0] if found else None
+
+    async def told(self, job: str, name: str, log: Path) -> Fate:
+        """Return how a job ended: as Slurm remembers it, and by its log."""
+        try:
+            found = await self.remembered(job, name)
+        except QueueError:
+            found = None
+        words = end_of(log)
+        lines = words.strip().splitlines()
+        last = lines[-1].strip() if lines else ""
+        if found is None:
+            return Fate(words=last)
+        memory = states.ran_out(found, words)
+        reason = Reason.MEMORY if memory else Reason.LOST
+        return Fate(states.meaning_of(found, memory=memory), found.state in states.OVER, reason, "" if memory else last)
+
+
+def end_of(log: Path) -> str:
+    """Return the end of a log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_WORDS))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def unfit(settings: SlurmSettings, limits: states.Limits) -> str:
+    """Return what a site cannot serve of a pool; empty: nothing."""
+    name = limits.partition
+    if not name:
+        there = ", ".join(limits.others) or "none"
+        if settings.partition:
+            return f"partition: there is no '{settings.partition}'; there are: {there}"
+        return f"partition: the cluster has no default; name one of: {there}"
+    if seconds(settings.time) > limits.seconds:
+        return f"time: {settings.time} is more than partition '{name}' allows ({limits.printed})"
+    for key, asked, most in (
+        ("cores", settings.cores, limits.cores),
+        ("memory_mb", settings.memory_mb, limits.memory_mb),
+    ):
+        if asked > most:
+            return f"{key}: {asked} is more than any node of '{name}' has ({most:.0f})"
+    if settings.mode == "pilots" and settings.at_once > limits.array:
+        return (
+            f"most: {settings.most} is more than arrays of this cluster may have (MaxArraySize {limits.array + 1:.0f})"
+        )
+    return ""
