@@ -62,10 +62,10 @@ class Desk:
         if said := self._seldom.of(trouble, trio.current_time()):
             LOG.warning("pool '%s': %s", self.site.pool, said)
 
-    async def attempt(self, act: Callable[[Sequence[str]], Any], jobs: Sequence[str]) -> None:
+    async def attempt(self, act: Callable[[int, Sequence[str]], Any], batch: int, jobs: Sequence[str]) -> None:
         """Ask the place for what is asked again at the next look."""
         try:
-            await act(jobs)
+            await act(batch, jobs)
         except QueueError as error:
             self.complain(str(error))
 
@@ -117,7 +117,7 @@ class Desk:
         elements = sorted({number // parcel.each for number in back})
         empty = [one for one in elements if all(parcel.items[at].stage is Stage.BACK for at in parcel.of_element(one))]
         if empty and parcel.job:
-            await self.attempt(self.place.cancel, [f"{parcel.job}_{one}" for one in empty])
+            await self.attempt(self.place.cancel, parcel.number, [f"{parcel.job}_{one}" for one in empty])
         await self.tidy(parcel.number)
 
     async def doom(self, keys: Mapping[Key, str]) -> None:
@@ -133,13 +133,11 @@ class Desk:
 
     async def tell(self, doomed: Mapping[int, Iterable[int]]) -> None:
         """Have elements look at what is to be ended; by parcel, the numbers of tasks."""
-        jobs = []
         for batch, numbers in doomed.items():
             parcel = self.parcels[batch]
-            if parcel.job:
-                jobs += [f"{parcel.job}_{one}" for one in sorted({number // parcel.each for number in numbers})]
-        if jobs:
-            await self.attempt(self.place.tell, jobs)
+            elements = sorted({number // parcel.each for number in numbers})
+            if parcel.job and elements:
+                await self.attempt(self.place.tell, batch, [f"{parcel.job}_{one}" for one in elements])
 
     async def acknowledge(self, number: int, seq: int) -> None:
         """Take note that what a parcel told up to a number is kept."""

@@ -64,9 +64,9 @@ class Watcher:
             parcel = desk.parcels.get(one.batch)
             if parcel is not None and not parcel.job:
                 await trio.to_thread.run_sync(parcel.name_job, one.job.partition("_")[0])
-        stray = {one.job.partition("_")[0] for one in listed if one.batch not in desk.parcels}
-        if stray:  # they do nothing, and need not wait
-            await desk.place.cancel(sorted(stray))
+        strays = {(one.batch, one.job.partition("_")[0]) for one in listed if one.batch not in desk.parcels}
+        for batch, job in strays:  # they do nothing, and need not wait
+            await desk.place.cancel(batch, [job])
         doomed = {
             batch: [at for at, one in enumerate(parcel.items) if one.doom and one.stage is Stage.BEGUN]
             for batch, parcel in desk.parcels.items()

@@ -190,7 +190,9 @@ class ParcelExecutor(Executor, abc.ABC):
         await desk.doom(dict.fromkeys(running, STOPPED_MESSAGE))
         if stop.immediate:
             with trio.move_on_after(END):
-                await desk.attempt(self._place.cancel, [one.job for one in desk.parcels.values() if one.job])
+                for one in list(desk.parcels.values()):
+                    if one.job:
+                        await desk.attempt(self._place.cancel, one.number, [one.job])
             for key in running:
                 if key in desk.of:
                     parcel, number = desk.of[key]

@@ -94,11 +94,11 @@ class Place(Protocol):
     async def look(self) -> list[Seen]:
         """Return what waits or runs of this pool."""
 
-    async def cancel(self, jobs: Sequence[str]) -> None:
-        """Cancel jobs, or elements of them."""
+    async def cancel(self, batch: int, jobs: Sequence[str]) -> None:
+        """Cancel the array of a parcel, or elements of it."""
 
-    async def tell(self, jobs: Sequence[str]) -> None:
-        """Have elements that run look at what is to be ended."""
+    async def tell(self, batch: int, jobs: Sequence[str]) -> None:
+        """Have elements of a parcel that run look at what is to be ended."""
 
     async def fate(self, batch: int, job: str) -> Fate:
         """Return how an element ended."""

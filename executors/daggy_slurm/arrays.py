@@ -131,15 +131,13 @@ class SlurmArrays(Cluster):
                 found.append(Seen(int(batch), one.id, one.element, one.said))
         return found
 
-    async def cancel(self, jobs: Sequence[str]) -> None:
+    async def cancel(self, batch: int, jobs: Sequence[str]) -> None:
         """Cancel some: their tasks were taken back, so that nothing that runs is hit."""
-        if jobs:
-            await self.client.call("scancel", "--quiet", "--me", *jobs)
+        await self.signal(jobs, self.named(batch))
 
-    async def tell(self, jobs: Sequence[str]) -> None:
+    async def tell(self, batch: int, jobs: Sequence[str]) -> None:
         """Have elements look at what is to be ended."""
-        if jobs:
-            await self.client.call("scancel", "--quiet", "--me", "--batch", "--signal=USR1", *jobs)
+        await self.signal(jobs, self.named(batch), "--batch", "--signal=USR1")
 
     async def fate(self, batch: int, job: str) -> Fate:
         """Return how an element ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,10 +90,17 @@ class Cluster:
         told = [f"--{name}={value}" for name in NAMED if (value := getattr(self.settings, name))]
         return ["--nodes=1", "--ntasks=1", f"--cpus-per-task={max(1, -int(-cores // 1))}", *memory, *graphics, *told]
 
-    async def cancel(self, jobs: Sequence[str]) -> None:
-        """Cancel some; of jobs of other names with these ids, none."""
-        if jobs:
-            await self.client.call("scancel", "--quiet", f"--name={self.name}", *jobs)
+    async def signal(self, jobs: Sequence[str], name: str, *how: str) -> None:
+        """Cancel or signal jobs, arrays or elements of arrays; those of these ids with other names are left alone.
+
+        The names are looked up first: scancel itself, told of a name, cancels all elements of an array that wait.
+        """
+        printed = await self.client.call("squeue", "--me", "-h", f"--name={name}", "-o", states.FORMAT)
+        there = {one.id for one in states.jobs_of(printed) if one.name == name}
+        there |= {one.partition("_")[0] for one in there}
+        if ours := [job for job in jobs if job in there]:
+            with contextlib.suppress(FailedError):  # one has just ended
+                await self.client.call("scancel", "--quiet", *how, *ours)
 
     async def remembered(self, job: str, name: str) -> states.Job | None:
         """Return what Slurm remembers of a job that has ended; None: nothing."""

@@ -93,6 +93,10 @@ class SlurmQueue(Cluster):
             if one.name == self.name and one.element is not None and one.state != states.ENDING
         ]
 
+    async def cancel(self, jobs: Sequence[str]) -> None:
+        """Cancel some."""
+        await self.signal(jobs, self.name)
+
     async def cancel_all(self) -> None:
         """Cancel all."""
         await self.client.call("scancel", "--quiet", "--me", f"--name={self.name}")

@@ -158,6 +158,22 @@ def test_a_kill_ends_what_runs_and_takes_back_what_waits(slurm: Slurm, tmp_path:
         assert len(set(lines(ran))) < 60
 
 
+def test_a_kill_of_one_task_that_waits_leaves_its_array_alone(slurm: Slurm, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    with arrays(slurm, tmp_path) as one, one.serving() as server:
+        slurm.call("scontrol", "update", "PartitionName=main", "State=DOWN")
+        try:
+            run = server.submit({"a": marked(ran, expand=["I"])}, parameters={"I": {"range": [0, 10]}})
+            server.until(lambda: len(one.jobs()) == 10)
+            assert server.api("POST", f"/runs/{run}/kill", json={"selector": "a.I:4"}).status_code < 300
+            server.until(lambda: len(one.jobs()) == 9)
+        finally:
+            slurm.call("scontrol", "update", "PartitionName=main", "State=UP")
+        assert server.ended(run)["counts"]["completed"] == 9
+        assert sorted(map(int, lines(ran))) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+        assert server.get(f"/runs/{run}/tasks/3")["attempts"][-1]["attempt"] == 1
+
+
 def test_more_tasks_than_an_array_may_have_go_out_in_several(slurm: Slurm, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     with arrays(slurm, tmp_path, most=5000, tasks_per_job=2) as one, one.serving() as server:

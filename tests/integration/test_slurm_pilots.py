@@ -12,7 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
+import trio
 
+from daggy.executor import Site
+from daggy_slurm.queue import SlurmQueue
+from daggy_slurm.settings import SlurmSettings
 from tests.integration.serve_rig import command, shell
 from tests.integration.slurm_rig import POOL, Slurm, cluster, lines, nodes, site
 
@@ -163,16 +167,22 @@ def test_a_task_that_outlasts_its_allocation_is_lost_and_does_not_circle(slurm: 
         assert one.state.exists()
 
 
-def test_a_job_of_another_name_under_a_known_id_is_left_alone(slurm: Slurm, tmp_path: Path) -> None:
-    with site(slurm, tmp_path) as one:
-        script = "#!/bin/sh\nsleep 300\n"
-        ours = "sbatch", "--parsable", "--array=0", "--output=/dev/null"
-        foreign = slurm.call(*ours, "--job-name=somebody", stdin=script).strip()
-        with one.serving() as server:
-            run = server.submit({"a": shell("true")})
-            assert server.ended(run)["state"] == "completed"
-        assert [job for job, _, name in slurm.jobs() if name == "somebody"] == [f"{foreign}_0"]
-        slurm.call("scancel", foreign)
+def test_a_job_of_another_name_under_a_known_id_is_left_alone(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(slurm.configuration))
+    queue = SlurmQueue(SlurmSettings(shared=str(tmp_path)), Site(POOL, tmp_path, "instance", durable=True))
+    order = "sbatch", "--parsable", "--array=0-3", "--output=/dev/null"
+    slurm.call("scontrol", "update", "PartitionName=main", "State=DOWN")
+    try:
+        foreign = slurm.call(*order, "--job-name=somebody", stdin="#!/bin/sh\nsleep 300\n").strip()
+        ours = slurm.call(*order, f"--job-name={queue.name}", stdin="#!/bin/sh\nsleep 300\n").strip()
+        trio.run(queue.cancel, [f"{foreign}_0", f"{foreign}_1", f"{ours}_1", f"{ours}_2"])
+        there = {job for job, _, _ in slurm.jobs()}
+        assert there == {*(f"{foreign}_{number}" for number in range(4)), f"{ours}_0", f"{ours}_3"}
+    finally:
+        slurm.call("scontrol", "update", "PartitionName=main", "State=UP")
+        slurm.call("scancel", foreign, ours)
 
 
 def test_a_closed_partition_is_shown_as_the_reason(slurm: Slurm, tmp_path: Path) -> None:
