@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -132,14 +133,18 @@ class Nodes:
         link = self._link(pool)
         drained = link.pool.drained
         if (name in drained) != on:
-            kept = {one: sorted(other.pool.drained) for one, other in self.state.dispatcher.links.items()}
-            kept[pool] = sorted(drained | {name} if on else drained - {name})
-            _write(self._file, {one: names for one, names in kept.items() if names})
+            self._keep(pool, drained | {name} if on else drained - {name})
             (drained.add if on else drained.discard)(name)
             self.state.dispatcher.reopen(link, name)
             self.state.wake()
             self.tell()
         return self.find(pool, name)
+
+    def _keep(self, pool: str, drained: Iterable[str]) -> None:
+        """Write down which nodes are drained, if those of a pool are these; NoRoomError: it cannot be."""
+        kept = {one: sorted(other.pool.drained) for one, other in self.state.dispatcher.links.items()}
+        kept[pool] = sorted(drained)
+        _write(self._file, {one: names for one, names in kept.items() if names})
 
     def give_up(self, pool: str, name: str, by: str) -> NodeStatus:
         """Count what a node runs as lost, because somebody says so. What it still runs is ended should it come back.
@@ -205,8 +210,19 @@ class Nodes:
         self.state.wake()
         self.tell()
 
+    def _forget_left(self, link: PoolLink) -> None:
+        drained = link.pool.drained
+        if drained and link.executor is not None and link.requests is not None and link.executor.takes_agents:
+            left = drained - {node.name for node in link.executor.nodes()}
+            if left:
+                with contextlib.suppress(NoRoomError):  # then it is drained once more if it comes back
+                    self._keep(link.pool.name, drained - left)
+                    drained -= left
+
     def tell(self) -> None:
-        """Tell followers which nodes have changed."""
+        """Tell followers which nodes have changed; one that has left for good is not drained any more."""
+        for link in self.state.dispatcher.links.values():
+            self._forget_left(link)
         for node in self.listed():
             place, now = (node.pool, node.name), (node.state, node.why)
             if self._told.get(place, ("up", "")) != now:

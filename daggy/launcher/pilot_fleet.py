@@ -134,7 +134,7 @@ class PilotFleet(OpenFleet, abc.ABC):
         """What is being done about there being no machine."""
         waiting = [one for one in self._plan.pilots.values() if one.job not in self._plan.joined]
         if not waiting:
-            return self._trouble or "one is asked for when tasks have found no room for two seconds"
+            return "it has no machine at this moment; one is asked for when tasks have found no room for two seconds"
         said = "; ".join(f"{self._queue.noun} {one.job}: {one.said}" for one in waiting[:3])
         more = f"; and {len(waiting) - 3} more" if len(waiting) > 3 else ""
         return f"it waits for a machine: {said}{more}"
@@ -353,7 +353,8 @@ class PilotFleet(OpenFleet, abc.ABC):
         self._plan.failed(trio.current_time())
         said = f"{self._queue.noun} {pilot.job} ended before its agent had joined"
         why = "; ".join(one for one in (ended.fate.said, ended.fate.words) if one)
-        self._complain(f"{said}: {why}" if why else said)
+        mend = "see that nodes find the pool's 'python', can run its 'setup', and reach agents.ip"
+        self._complain(f"{said}: {why}; {mend}" if why else f"{said}; {mend}")
 
     def _taken(self) -> list[int]:
         """Return the slots whose machines are there, or may come back."""

@@ -385,3 +385,15 @@ def test_what_makes_no_sense_is_refused_and_the_server_goes_on(tmp_path: Path) -
             assert answer["final"] is True, answer
         assert server.get("/nodes")["items"] == []
         assert "Traceback" not in server.errors.read_text()
+
+
+def test_a_machine_that_has_left_and_comes_again_is_not_drained_any_more(tmp_path: Path) -> None:
+    with field(tmp_path) as there, there.serving() as server:
+        agent = there.joined(server)
+        assert server.api("PATCH", f"/nodes/{POOL}/box", json={"state": "draining"}).status_code == 200
+        server.until(lambda: state(server, "box") == "draining")
+        agent.send()
+        assert agent.ended() == 0
+        server.until(lambda: not state(server, "box"))
+        there.joined(server)
+        assert state(server, "box") == "up"

@@ -242,6 +242,15 @@ def test_pilots_need_an_address_that_nodes_reach(slurm: Slurm, tmp_path: Path) -
     assert "set agents.ip to an address that nodes see" in ended.stderr
 
 
+def test_a_pilot_that_cannot_start_says_why(slurm: Slurm, tmp_path: Path) -> None:
+    with site(slurm, tmp_path, most=1, interval="1s", python="/no/such/python") as one, one.serving() as server:
+        run = server.submit({"a": shell("true")})
+        words = "/no/such/python: not found; see that nodes find the pool's 'python'"
+        server.until(lambda: words in command("explain", str(run), "--dir", str(one.state), cwd=tmp_path).stdout)
+        assert server.api("POST", f"/runs/{run}/kill").status_code < 300
+        assert server.ended(run)["state"] == "killed"
+
+
 def test_daggy_run_uses_a_cluster_by_itself(slurm: Slurm, tmp_path: Path) -> None:
     with site(slurm, tmp_path) as one:
         spec = tmp_path / "spec.json"
