@@ -59,25 +59,29 @@ class Store:
                 'set "directory" of the pool to a local disk' % (home, kind)
             )
 
-        mark = self.root + "/" + PASSING
+        self.passing = bool(passing)
+        self.mark = self.root + "/" + PASSING
         if passing:
-            os.close(os.open(mark, os.O_CREAT | os.O_WRONLY, 0o600))
-        elif os.path.exists(mark):
-            os.unlink(mark)
+            os.close(os.open(self.mark, os.O_CREAT | os.O_WRONLY, 0o600))
+        elif os.path.exists(self.mark):
+            os.unlink(self.mark)
 
     def sweep(self) -> None:
         """Remove what engines left that were killed and whose directories outlive nothing."""
-        for instance in os.listdir(self.home):
+        for instance in listed(self.home):
             place = "%s/%s" % (self.home, instance)
-            for owner in os.listdir(place) if instance != self.instance and os.path.isdir(place) else ():
+            for owner in listed(place) if instance != self.instance else ():
                 root = "%s/%s/%s" % (place, owner, machine_id())
                 try:
                     age = time.time() - os.stat(root + "/" + PASSING).st_mtime
                 except OSError:
                     continue
-                names = os.listdir(root + "/launchers")
+                names = listed(root + "/launchers")
                 if age > OLD and not any(keeper("%s/launchers/%s" % (root, name)) for name in names):
-                    remove(root)
+                    try:
+                        remove(root)
+                    except OSError:
+                        continue  # another relay does so, too
                     remove_empty(os.path.dirname(root), place)
 
     def identity(self) -> dict[str, Any]:
@@ -90,7 +94,12 @@ class Store:
         }  # fmt: skip
 
     def ping(self) -> dict[str, Any]:
-        """Return the time here, and the free space."""
+        """Return the time here, and the free space; the engine is there: what is kept for it is not swept."""
+        if self.passing:
+            try:
+                os.utime(self.mark)
+            except OSError:
+                pass  # somebody has removed the directory: what is asked next says so
         disk = os.statvfs(self.root)
         return {"wall": "%.6f" % time.time(), "free": disk.f_bavail * disk.f_frsize}
 
@@ -223,6 +232,14 @@ def filesystem(path: str) -> str:
             if path.startswith(point) and len(point) >= len(best):
                 best, kind = point, rest.split()[0]
     return kind
+
+
+def listed(folder: str) -> list[str]:
+    """Return what is in a folder; one that is gone, or is none, has nothing."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def remove(folder: str) -> None:
