@@ -133,6 +133,8 @@ class ParcelExecutor(Executor, abc.ABC):
         self._desk.report, self._desk.changed = report, changed
         if not self._is_open:
             await self._open()
+        for number in list(self._desk.parcels):  # of some there is nothing to be told any more
+            await self._desk.tidy(number)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sender.run)
             nursery.start_soon(self._collect)
@@ -143,6 +145,8 @@ class ParcelExecutor(Executor, abc.ABC):
             async for request in requests:
                 await self._obey(request)
             nursery.cancel_scope.cancel()
+        if self._desk.idle.is_set() and not self._desk.of:
+            await trio.to_thread.run_sync(self._place.close)
 
     async def _until_idle(self, scope: trio.CancelScope) -> None:
         await self._desk.idle.wait()

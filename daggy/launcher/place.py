@@ -103,6 +103,9 @@ class Place(Protocol):
     async def fate(self, batch: int, job: str) -> Fate:
         """Return how an element ended."""
 
+    def close(self) -> None:
+        """Remove what nobody needs once nothing is there any more."""
+
 
 class Looking:
     """When a place is to be looked at next.

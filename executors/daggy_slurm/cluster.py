@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -89,6 +90,11 @@ class Cluster:
         graphics = [f"--gres=gpu:{-int(-gpus // 1)}"] if gpus else []
         told = [f"--{name}={value}" for name in NAMED if (value := getattr(self.settings, name))]
         return ["--nodes=1", "--ntasks=1", f"--cpus-per-task={max(1, -int(-cores // 1))}", *memory, *graphics, *told]
+
+    def close(self) -> None:
+        """Remove what nobody needs once there are no jobs any more: all, of a server that is not to come back."""
+        if not self.site.durable:
+            shutil.rmtree(self.folder.parent, ignore_errors=True)
 
     async def signal(self, jobs: Sequence[str], name: str, *how: str) -> None:
         """Cancel or signal jobs, arrays or elements of arrays; those of these ids with other names are left alone.

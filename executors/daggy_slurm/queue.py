@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,11 +111,6 @@ class SlurmQueue(Cluster):
         """Remove the log of a pilot that has ended as it should."""
         with contextlib.suppress(OSError):
             self._log(pilot).unlink()
-
-    def close(self) -> None:
-        """Remove the token of a server that has no directory to come back to."""
-        if not self.site.durable:
-            shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
 def _private(path: str, flags: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.serve_rig import DAGGY, PATIENCE, command, environment, shell, task
-from tests.integration.slurm_rig import Site, Slurm, cluster, lines, site
+from tests.integration.slurm_rig import POOL, Site, Slurm, cluster, lines, site
 
 pytestmark = pytest.mark.slow
 
@@ -216,6 +216,16 @@ def test_ctrl_c_ends_the_jobs_of_a_run(slurm: Slurm, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
         slurm.until(lambda: not one.jobs())
+
+
+def test_daggy_run_leaves_nothing_behind(slurm: Slurm, tmp_path: Path) -> None:
+    with arrays(slurm, tmp_path) as one:
+        spec = tmp_path / "spec.json"
+        spec.write_text(json.dumps({"tasks": {"a": shell("echo $SLURM_JOB_NAME")}}))
+        done = command("run", str(spec), "--config", str(one.config), "--output", "all", cwd=tmp_path, **one.variables)
+    assert done.returncode == 0, done.stderr
+    assert f".{POOL}." in done.stdout
+    assert not list((tmp_path / "shared").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,18 @@ from daggy.launcher.program.launcher import Launcher
 from daggy.launcher.program.light import TYPE_CHECKING, dumps, loads, signal
 from daggy.launcher.program.main import take_signals
 from daggy.launcher.program.spool import RECORD
-from daggy.launcher.program.wire import ANSWER, EXIT, FINISHED, KILLED, LINKED, REPORT, SIGNAL, STOPPED, VERSION
+from daggy.launcher.program.wire import (
+    ANSWER,
+    EXIT,
+    FINISHED,
+    KILLED,
+    LINKED,
+    RECALLED,
+    REPORT,
+    SIGNAL,
+    STOPPED,
+    VERSION,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -38,7 +49,7 @@ AGAIN = 5.0
 OLD = 300.0  # seconds after which an engine that touches `alive`, but keeps nothing, has gone
 PIECE = 1 << 20
 MEANWHILE = 0.2  # seconds from one process of a job to the next, for a signal to all
-CODE, REASON, FLAGS = 11, 12, 17  # positions of fields of a REPORT
+ENDED, CODE, REASON, FLAGS = 8, 11, 12, 17  # positions of fields of a REPORT
 
 
 class Folder:
@@ -159,6 +170,7 @@ class Record:
     source = -1
     sink = 0  # nothing is written to it
     outbox = b""
+    doom: str | None = None  # why the task is to be ended
 
     def __init__(self, folder: Folder, file: int, number: int, root: str, signals: list[int]) -> None:
         """Begin with a task that was just claimed."""
@@ -175,6 +187,12 @@ class Record:
             if row[KIND] == FINISHED and self.open:
                 messages = loads(payload[4 + count * REPORT.size :]) if len(payload) > 4 + count * REPORT.size else {}
                 self.keep(row, messages.get("%d" % at, ""))
+                self.open = False
+            elif row[KIND] == RECALLED and self.open:  # it was ended before it had started; it is claimed already
+                fields = [*REPORT.unpack(row)]
+                fields[1], fields[ENDED], fields[REASON] = FINISHED, time.time(), KILLED
+                fields[FLAGS] = 0 if self.doom is not None else STOPPED
+                self.keep(REPORT.pack(*fields), self.doom or "")
                 self.open = False
 
     def is_ended(self, reason: int, code: int) -> bool:
@@ -242,7 +260,7 @@ class Link:
 
     def end(self) -> None:
         """End the task, if that is wanted."""
-        message = self.stream.folder.doomed().get(self.stream.number)
+        message = self.stream.doom = self.stream.folder.doomed().get(self.stream.number)
         if message is not None:
             self.launcher.ending.end(self.launcher.tasks.not_ended(), KILLED, message)
 
