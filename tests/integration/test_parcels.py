@@ -18,7 +18,7 @@ from daggy.launcher import bundle, frames, logs
 from daggy.launcher.parcels import ALIVE, Item, Parcel, Shelf, Stage, Told
 
 RUN, VERSION, EPOCH = 7, 2, 3
-COMMON = {"environment": {"PATH": os.environ["PATH"]}, "inherit": False, "output_bytes": 0, "instance": "test"}
+COMMON = {"environment": {"PATH": os.environ["PATH"]}, "inherit": False, "output_bytes": 0}
 
 
 class Desk:
@@ -27,6 +27,7 @@ class Desk:
     def __init__(self, place: Path) -> None:
         self.state, self.home, self.program = place / "state", place / "home", place / "program.py"
         self.state.mkdir()
+        self.instance = os.urandom(8).hex()
         self.words = place / "words"
         self.program.write_bytes(bundle.parcel())
         self.shelf = Shelf(self.state, self.state / "parcels")
@@ -36,7 +37,10 @@ class Desk:
         items = [Item((RUN, VERSION, one.index, EPOCH, one.attempt)) for one in launches]
         made = Parcel(self.home / "1", self.state, 1, items, each)
         self.shelf.add(made)
-        made.write(COMMON, [(Launches(RUN, VERSION, EPOCH, "place", 0, 1, launches, {"cores": 1.0}), launches)])
+        made.write(
+            {**COMMON, "instance": self.instance},
+            [(Launches(RUN, VERSION, EPOCH, "place", 0, 1, launches, {"cores": 1.0}), launches)],
+        )
         return made
 
     def start(self, parcel: Parcel, element: int = 0) -> subprocess.Popen[bytes]:
@@ -56,7 +60,7 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     made = Desk(tmp_path)
     yield made
-    assert not list(Path("/tmp").glob("daggy-test-*"))
+    assert not list(Path(os.environ.get("TMPDIR") or "/tmp").glob(f"daggy-{made.instance}-*"))
 
 
 def ends(told: Sequence[Told]) -> dict[int, Told]:

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.serve_rig import DAGGY, PATIENCE, command, environment, shell, task
 from tests.integration.slurm_rig import POOL, Site, Slurm, cluster, lines, site
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slurm
 
 
 @pytest.fixture(scope="module")

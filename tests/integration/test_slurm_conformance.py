@@ -18,7 +18,7 @@ from daggy.testing import check_executor
 from daggy_slurm import SlurmExecutor, SlurmSettings
 from tests.integration.slurm_rig import Slurm, cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.mill]
+pytestmark = pytest.mark.slurm
 
 
 @pytest.fixture(scope="module")

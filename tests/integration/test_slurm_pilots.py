@@ -20,7 +20,7 @@ from daggy_slurm.settings import SlurmSettings
 from tests.integration.serve_rig import command, shell
 from tests.integration.slurm_rig import POOL, Slurm, cluster, lines, nodes, site
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slurm
 
 
 @pytest.fixture(scope="module")
