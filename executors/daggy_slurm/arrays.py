@@ -13,10 +13,11 @@ from daggy.errors import PluginError, Problem
 from daggy.executor import Site, Work
 from daggy.launcher import bundle
 from daggy.launcher.host import Terms
-from daggy.launcher.parcel_executor import ParcelExecutor
-from daggy.launcher.parcels import LOG, Parcel
-from daggy.launcher.place import Fate, Order, RefusedError, Seen
+from daggy.launcher.parcels.executor import ParcelExecutor
+from daggy.launcher.parcels.folder import LOG, Parcel
+from daggy.launcher.parcels.place import Order, Seen
 from daggy.launcher.program.store import OVER_NETWORK, filesystem
+from daggy.launcher.queues import Fate, RefusedError
 from daggy.settings import structure
 from daggy.validators import duration, least, one_line, seconds
 from daggy_slurm import script, states

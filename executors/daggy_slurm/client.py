@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import trio
 from attrs import define, field
 
-from daggy.launcher.place import QueueError
+from daggy.launcher.queues import QueueError
 
 PATIENCE = 20.0
 """Seconds for an answer: without a controller, some programs wait for minutes."""

@@ -14,7 +14,7 @@ from attrs import define, field
 from daggy.attempt import Reason
 from daggy.errors import PluginError
 from daggy.executor import Site
-from daggy.launcher.place import Fate, QueueError
+from daggy.launcher.queues import Fate, QueueError
 from daggy.validators import seconds
 from daggy_slurm import states
 from daggy_slurm.client import Client, FailedError, MissingError

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from daggy.errors import Problem
 from daggy.executor import Site, Work
 from daggy.launcher.host import Terms
-from daggy.launcher.pilot_fleet import PilotFleet
-from daggy.launcher.pilots import Size
+from daggy.launcher.pilots.fleet import PilotFleet
+from daggy.launcher.pilots.plan import Size
 from daggy.validators import seconds
 from daggy_slurm.arrays import SlurmArrayExecutor
 from daggy_slurm.queue import SlurmQueue

@@ -11,8 +11,8 @@ from attrs import define
 
 from daggy.errors import DaggyError, PluginError
 from daggy.executor import Entrance
-from daggy.launcher.pilots import Pilot
-from daggy.launcher.place import Fate, RefusedError
+from daggy.launcher.pilots.plan import Pilot
+from daggy.launcher.queues import Fate, RefusedError
 from daggy_slurm import script, states
 from daggy_slurm.client import FailedError
 from daggy_slurm.cluster import Cluster

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from daggy.executor import Entrance
-from daggy.launcher.pilot_fleet import PREFIX
+from daggy.launcher.pilots.fleet import PREFIX
 from daggy_slurm.settings import LAST, SlurmSettings
 
 GRACE = 20.0

@@ -15,7 +15,7 @@ import pytest
 from daggy.attempt import LINKED, STOPPED, Kind, Reason
 from daggy.executor import Launch, Launches
 from daggy.launcher import bundle, frames, logs
-from daggy.launcher.parcels import ALIVE, Item, Parcel, Shelf, Stage, Told
+from daggy.launcher.parcels.folder import ALIVE, Item, Parcel, Shelf, Stage, Told
 
 RUN, VERSION, EPOCH = 7, 2, 3
 COMMON = {"environment": {"PATH": os.environ["PATH"]}, "inherit": False, "output_bytes": 0}

@@ -13,13 +13,14 @@ from attrs import evolve
 from daggy.attempt import Kind, Reports, Rows, Ticket, joined
 from daggy.executor import Ack, Executor, Kill, Launches, Machine, Recall, Request, Site, Stop
 from daggy.launcher import frames, logs
-from daggy.launcher.desk import STOPPED_MESSAGE, Desk, reports_of
 from daggy.launcher.frames import Key
 from daggy.launcher.host import Terms
-from daggy.launcher.missing import Watcher, ended
-from daggy.launcher.parcels import ALIVE, Shelf, Stage
-from daggy.launcher.place import Fate, Looking, Place, QueueError
-from daggy.launcher.sending import Sender
+from daggy.launcher.parcels.desk import STOPPED_MESSAGE, Desk, reports_of
+from daggy.launcher.parcels.folder import ALIVE, Shelf, Stage
+from daggy.launcher.parcels.missing import Watcher, ended
+from daggy.launcher.parcels.place import Place
+from daggy.launcher.parcels.sending import Sender
+from daggy.launcher.queues import Fate, Looking, QueueError
 
 COLLECT = 0.5
 """Seconds between two looks at the files, at least; a look may take a third of the time."""

@@ -9,9 +9,10 @@ import trio
 
 from daggy.attempt import Kind, Reason, Rows, Ticket
 from daggy.launcher import frames
-from daggy.launcher.desk import Desk
-from daggy.launcher.parcels import Item, Parcel, Stage
-from daggy.launcher.place import SOON, Fate, Looking, QueueError, Seen
+from daggy.launcher.parcels.desk import Desk
+from daggy.launcher.parcels.folder import Item, Parcel, Stage
+from daggy.launcher.parcels.place import Seen
+from daggy.launcher.queues import SOON, Fate, Looking, QueueError
 
 
 class Watcher:

@@ -16,8 +16,8 @@ from daggy.launcher.homecoming import FETCH_BYTES
 from daggy.launcher.host import Terms
 from daggy.launcher.leaving import leave
 from daggy.launcher.open_fleet import SECONDS, OpenFleet
-from daggy.launcher.pilots import Pilot, Plan, Size
-from daggy.launcher.place import Fate, Looking, QueueError, RefusedError
+from daggy.launcher.pilots.plan import Pilot, Plan, Size
+from daggy.launcher.queues import Fate, Looking, QueueError, RefusedError
 from daggy.launcher.remote import Remote
 from daggy.seldom import Seldom
 

@@ -12,12 +12,13 @@ from typing import Any
 import trio
 
 from daggy.executor import Launch, Launches
-from daggy.launcher.desk import Desk
 from daggy.launcher.frames import Key
 from daggy.launcher.host import Terms
 from daggy.launcher.numbers import reserve
-from daggy.launcher.parcels import Item, Parcel
-from daggy.launcher.place import Looking, Order, QueueError
+from daggy.launcher.parcels.desk import Desk
+from daggy.launcher.parcels.folder import Item, Parcel
+from daggy.launcher.parcels.place import Order
+from daggy.launcher.queues import Looking, QueueError
 
 GATHER = 0.5
 """Seconds for which launches gather."""

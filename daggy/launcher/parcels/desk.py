@@ -14,9 +14,10 @@ from daggy.attempt import REPORT, STOPPED, Kind, Reason, Reports, joined
 from daggy.executor import Site, Stop
 from daggy.launcher import frames
 from daggy.launcher.frames import Key
-from daggy.launcher.parcels import Parcel, Shelf, Stage, Told
+from daggy.launcher.parcels.folder import Parcel, Shelf, Stage, Told
+from daggy.launcher.parcels.place import Place
 from daggy.launcher.passing import as_lost, stopped
-from daggy.launcher.place import Place, QueueError
+from daggy.launcher.queues import QueueError
 from daggy.seldom import Seldom
 
 LOG = logging.getLogger("daggy.launcher")

@@ -1,0 +1,1 @@
+"""Agents that a place with a queue of its own starts when tasks want them."""
