@@ -31,12 +31,14 @@ class Fate:
         is_over: Whether it is certain that nothing of it runs any more.
         reason: Why what it ran ended, if it ran one task.
         words: What it said last.
+        was_cancelled: Whether somebody has cancelled it.
     """
 
     said: str = ""
     is_over: bool = False
     reason: Reason = Reason.LOST
     words: str = ""
+    was_cancelled: bool = False
 
 
 class Looking:

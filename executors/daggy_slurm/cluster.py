@@ -134,7 +134,8 @@ class Cluster:
             return Fate(words=last)
         memory = states.ran_out(found, words)
         reason = Reason.MEMORY if memory else Reason.LOST
-        return Fate(states.meaning_of(found, memory=memory), found.state in states.OVER, reason, "" if memory else last)
+        said, is_over = states.meaning_of(found, memory=memory), found.state in states.OVER
+        return Fate(said, is_over, reason, "" if memory else last, found.state == "CANCELLED")
 
 
 def end_of(log: Path) -> str:

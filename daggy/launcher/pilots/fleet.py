@@ -251,6 +251,8 @@ class PilotFleet(OpenFleet, abc.ABC):
         self._bury(now)
         if doomed := self._plan.to_cancel(now):
             await self._queue.cancel([one.job for one in doomed])
+            self._plan.cancelled(doomed, now)
+            self._changed()
             self._looking.soon(trio.current_time())
         if slots := self._plan.to_ask(self._taken(), now):
             await self._ask(slots)
@@ -348,7 +350,8 @@ class PilotFleet(OpenFleet, abc.ABC):
     def _note_stillborn(self, ended: Ended) -> None:
         """A pilot ended before it joined."""
         pilot = ended.pilot
-        if pilot.is_queued and not ended.fate.words:  # it was cancelled, by us or by somebody
+        is_known = ended.fate.said or ended.fate.words or not pilot.is_queued
+        if ended.fate.was_cancelled or not is_known:
             return
         self._plan.failed(trio.current_time())
         said = f"{self._queue.noun} {pilot.job} ended before its agent had joined"

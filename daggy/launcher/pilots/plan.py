@@ -173,6 +173,12 @@ class Plan:
         self._failures, self._pause = 0, -math.inf
         self._weigh(now)
 
+    def cancelled(self, pilots: Iterable[Pilot], now: float) -> None:
+        """Take note that pilots were cancelled; if the place still lists them, they are cancelled once more."""
+        for one in pilots:
+            self.pilots.pop(one.job, None)
+        self._weigh(now)
+
     def to_cancel(self, now: float) -> list[Pilot]:
         """Return the pilots to cancel now: that wait and that nothing needs, or whose slot is another's."""
         found: dict[str, Pilot] = {}
