@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.bench.service import started
 from tests.bench.sizes import Sizes
 from tests.integration.agent_rig import free_port
 from tests.integration.serve_rig import DAGGY
-from tests.integration.slurm_rig import Slurm
+from tests.integration.slurm_rig import PROGRAMS, Slurm
 
 JOBS, PACKED, PENDING = 200, 2_000, 1_000
 """Jobs of one task each; tasks of which 20 are a job; elements that wait while Slurm is asked for all."""
@@ -30,13 +31,14 @@ NOTHING = "#!/bin/sh\nexec true\n"
 
 @contextlib.contextmanager
 def _cluster(directory: Path) -> Iterator[Slurm]:
+    missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+    if missing:
+        raise BenchError(f"no {missing[0]}: install slurm-wlm and munge")
     found = Slurm(directory / "cluster")
     try:
         found.start()
         os.environ["SLURM_CONF"] = str(found.configuration)
         yield found
-    except FileNotFoundError as error:
-        raise BenchError(f"{error.filename} is not installed; these rows need slurm-wlm and munge") from None
     finally:
         os.environ.pop("SLURM_CONF", None)
         found.stop()

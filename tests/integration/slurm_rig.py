@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={place}/munge.sock
+AuthInfo=socket={socket}
 CredType=cred/munge
 StateSaveLocation={place}/state
 SlurmdSpoolDir={place}/spool.%n
@@ -101,6 +102,8 @@ class Slurm:
         """Configure it; nothing runs yet."""
         self.place = place
         self.configuration = place / "slurm.conf"
+        self.socket = Path(tempfile.mkdtemp(prefix="munge-")) / "socket"  # an address has a hundred bytes at most
+        self.socket.parent.chmod(0o755)
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
         for name in ["state", *(f"spool.n{number}" for number in range(1, NODES + 1))]:
@@ -111,7 +114,7 @@ class Slurm:
         self.configuration.write_text(
             CONFIGURATION.format(
                 host=host, port=port, first=port + 1, last=port + NODES, user=getpass.getuser(), place=place,
-                nodes=NODES, cores=CORES,
+                socket=self.socket, nodes=NODES, cores=CORES,
             )
         )  # fmt: skip
         self.environment = {
@@ -129,8 +132,8 @@ class Slurm:
         return done.stdout
 
     def start(self) -> None:
-        munge = ("munged", "--force", *(f"--{name}={self.place}/{file}" for name, file in (
-            ("key-file", "munge.key"), ("socket", "munge.sock"), ("pid-file", "munged.pid"), ("log-file", "munged.log"),
+        munge = ("munged", "--force", f"--socket={self.socket}", *(f"--{name}={self.place}/{file}" for name, file in (
+            ("key-file", "munge.key"), ("pid-file", "munged.pid"), ("log-file", "munged.log"),
             ("seed-file", "munged.seed"),
         )))  # fmt: skip
         self.call(*munge)
@@ -178,6 +181,7 @@ class Slurm:
         for path in self.place.glob("*.pid"):
             with contextlib.suppress(psutil.Error, ValueError, OSError):
                 psutil.Process(int(path.read_text())).kill()
+        shutil.rmtree(self.socket.parent, ignore_errors=True)
 
 
 @contextlib.contextmanager

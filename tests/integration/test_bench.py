@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.goals import GOALS, MILLISECONDS, RATE, Goal
+from tests.integration.slurm_rig import need_slurm
 from tests.integration.sshd_rig import PROGRAM
 
 BENCH = Path(__file__).parents[1] / "bench"
@@ -22,17 +23,27 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.mill
 def test_every_row_is_measured(tmp_path: Path) -> None:
-    done = bench("--quick", "--dir", str(tmp_path), *GOALS)
+    rows = {name for name in GOALS if not name.startswith("slurm.")}
+    done = bench("--quick", "--dir", str(tmp_path), *rows)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
-    assert GOALS.keys() <= lines.keys()
-    unmeasured = {name for name in GOALS if " -  " in lines[name]}
+    assert rows <= lines.keys()
+    unmeasured = {name for name in rows if " -  " in lines[name]}
     without_gcc = {name for name in unmeasured if "no gcc" in lines[name]}
     without_sshd = {name for name in unmeasured if "no sshd" in lines[name]}
     assert unmeasured == without_gcc | without_sshd
     assert bool(without_sshd) is (shutil.which(PROGRAM) is None)
     assert bool(without_gcc) is (shutil.which("gcc") is None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slurm
+def test_every_row_of_slurm_is_measured(tmp_path: Path) -> None:
+    need_slurm()
+    done = bench("--quick", "--dir", str(tmp_path), "slurm.")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
+    assert not [name for name in GOALS if name.startswith("slurm.") and " -  " in lines[name]]
 
 
 def test_rows_are_chosen_by_the_beginnings_of_their_names() -> None:
