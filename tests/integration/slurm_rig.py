@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -80,18 +81,15 @@ def need_slurm() -> None:
 
 
 def _free_ports(count: int) -> int:
-    """The first of several ports in a row on which nobody listens."""
+    """The first of several ports in a row on which nobody listens: below those that connections are given."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = int(first.getsockname()[1])
-            if port + count > 65000:
-                continue
-            try:
-                with contextlib.ExitStack() as others:
-                    for more in range(1, count):
-                        others.enter_context(socket.create_server(("127.0.0.1", port + more)))
-            except OSError:
-                continue
+        port = random.randrange(20_000, 32_000 - count)
+        try:
+            with contextlib.ExitStack() as taken:
+                for more in range(count):
+                    taken.enter_context(socket.create_server(("127.0.0.1", port + more)))
+        except OSError:
+            continue
         return port
 
 
