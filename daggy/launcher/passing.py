@@ -55,8 +55,8 @@ class Passing:
 
     def stop(self) -> None:
         """Take note that tasks are ended by us from here on."""
-        self.is_possible = False
         self._release()
+        self.is_possible, self._message = False, ""
 
     def _lost(self, reports: Reports) -> Reports:
         return as_lost(reports, self._message, stopped(reports.rows) | terminated(reports.rows))

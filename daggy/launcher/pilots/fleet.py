@@ -113,7 +113,6 @@ class PilotFleet(OpenFleet, abc.ABC):
         self._plan = Plan(size)
         self._ended: dict[str, Ended] = {}
         self._trouble = ""
-        self._last_words = ""
         self._seldom = Seldom()
         self._is_leaving = False
         self._visits, self._left, self._visit_ended = 0, set[str](), trio.Event()
@@ -214,10 +213,10 @@ class PilotFleet(OpenFleet, abc.ABC):
         self._visits += 1
         try:
             await super().join(evolve(arrival, work=""), visit)
-        finally:
-            self._visits -= 1
             if self._remotes[self._places[arrival.name]].is_leaving:
                 self._left.add(arrival.job)
+        finally:
+            self._visits -= 1
             self._visit_ended.set()
 
     def _admit(self, arrival: Arrival) -> Remote:

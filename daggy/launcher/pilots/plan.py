@@ -83,7 +83,7 @@ class Plan:
     Args:
         size: What its pilots are.
         pilots: By job, those that the place knows.
-        joined: The jobs whose agents have joined.
+        joined: The jobs whose agents have joined, until they are done with.
     """
 
     size: Size
@@ -121,7 +121,6 @@ class Plan:
         known = {one.job: one for one in pilots}
         gone = [one for job, one in self.pilots.items() if job not in known]
         self.pilots = known
-        self.joined &= known.keys() | {one.job for one in gone}
         there = {one.slot for one in known.values()}
         self._asked = {slot: at for slot, at in self._asked.items() if slot not in there and now - at < UNSURE}
         self._weigh(now)

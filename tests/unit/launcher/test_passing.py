@@ -50,3 +50,14 @@ def test_only_what_its_machine_may_have_ended_was_lost(
 def test_what_was_killed_on_purpose_is_not_waited_with() -> None:
     assert not terminated(reports(Kind.FINISHED, Reason.KILLED, -15).rows).any()
     assert terminated(reports(Kind.FINISHED, Reason.SIGNAL, -15).rows).all()
+
+
+@pytest.mark.trio
+async def test_what_daggy_stops_itself_is_not_lost_though_its_machine_was_ending() -> None:
+    taken: list[Reports] = []
+    passing = Passing(taken.append, is_possible=True)
+    passing.give(reports(Kind.FINISHED, Reason.SIGNAL, -15))
+    passing.ends("its job ended")
+    passing.stop()
+    passing.give(reports(Kind.FINISHED, Reason.KILLED, -15, STOPPED))
+    assert [one.rows["row"]["reason"][0] for one in taken] == [Reason.LOST, Reason.KILLED]

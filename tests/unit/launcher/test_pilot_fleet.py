@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from daggy.errors import Problem
-from daggy.executor import Demand, NodeState, Request, Site, Stop, Wanted, Work
+from daggy.executor import Arrival, Demand, JoinError, NodeState, Request, Site, Stop, Visit, Wanted, Work
 from daggy.launcher.host import Terms
 from daggy.launcher.pilots.fleet import PilotFleet
 from daggy.launcher.pilots.plan import Pilot, Size
@@ -137,3 +138,34 @@ def test_nothing_is_asked_of_a_place_while_nothing_is_there(tmp_path: Path, cloc
     trio.run(wanting, place, tmp_path, [(10 * MINUTES, 0)], clock=clock)
     assert place.looks == 1
     assert not place.submitted
+
+
+class Visitor(Visit):
+    """A connection that nobody speaks on."""
+
+    def __init__(self) -> None:
+        _, self.words = trio.open_memory_channel[Mapping[str, Any]](0)
+
+    async def say(self, word: Mapping[str, Any]) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return b""
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(("name", "is_final"), [("pilot-0", False), ("pilot-4", True), ("box", True), ("pilot-", True)])
+def test_who_is_not_taken_is_told_whether_to_try_again(tmp_path: Path, name: str, *, is_final: bool) -> None:
+    made = pool(Place(), tmp_path)  # it does not run yet
+    with pytest.raises(JoinError) as caught:
+        trio.run(made.join, Arrival(name, "x", "/tmp", "/tmp", job="1_0"), Visitor())
+    assert caught.value.is_final is is_final

@@ -59,6 +59,15 @@ def test_a_pilot_that_ended_before_it_joined_makes_the_pool_wait_ever_longer() -
     assert plan.to_ask([], now + PATIENCE) == [0]
 
 
+def test_it_is_known_that_a_pilot_had_joined_until_it_is_done_with() -> None:
+    plan, pilot = Plan(SIZE), Pilot("1_0", 0, is_queued=False, said="RUNNING")
+    plan.see([pilot], 0.0)
+    plan.join("1_0", 0.0)
+    assert plan.see([], 10.0) == [pilot]
+    plan.see([], 20.0)  # its agent may still be heard: the place may have forgotten it
+    assert plan.joined == {"1_0"}
+
+
 class AnyPlace(RuleBasedStateMachine):
     """A place that preempts, forgets, gives ids twice, and starts late what it seemed not to have heard."""
 
