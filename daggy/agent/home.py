@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from daggy import files
 from daggy.errors import DirectoryError
 from daggy.launcher.program.keeper import keeper
 from daggy.launcher.program.store import OVER_NETWORK, filesystem
@@ -30,7 +30,7 @@ def locked(directory: Path) -> Iterator[str]:
                 f"'{directory}' is on a network filesystem ({kind}), which has no reliable locks; "
                 "name a local one with --directory"
             )
-        with open(directory / "lock", "a+", opener=_private) as lock:
+        with open(directory / "lock", "a+", opener=files.private) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -54,10 +54,6 @@ def _instance(path: Path) -> str:
         if text := path.read_text().strip():
             return text
     text = secrets.token_hex(8)
-    with open(path, "w", opener=_private) as file:
+    with open(path, "w", opener=files.private) as file:
         file.write(text + "\n")
     return text
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import trio
 from attrs import define, field, frozen
 
+from daggy import files
 from daggy.attempt import Rows
 from daggy.engine.dispatch import PoolLink
 from daggy.engine.mishaps import MOST, Mishaps
@@ -264,12 +264,7 @@ def _read(path: Path) -> dict[str, list[str]]:
 
 
 def _write(path: Path, kept: Mapping[str, Sequence[str]]) -> None:
-    other = path.with_suffix(".new")
     try:
-        with open(other, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            json.dump(kept, file)
-            file.flush()
-            os.fsync(file.fileno())
-        other.replace(path)
+        files.replace(path, json.dumps(kept).encode())
     except OSError as error:
         raise NoRoomError(f"'{path}' cannot be written: {error.strerror}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ from urllib.parse import quote
 import trio
 from attrs import asdict
 
+from daggy import files
 from daggy.errors import PluginError
 from daggy.executor import Arrival, JoinError, Site, Visit
 from daggy.launcher.line import AwayError, Line, UnfitError, Way
@@ -121,7 +121,9 @@ class Register:
             return
         for path in sorted(self._folder.iterdir()):
             with contextlib.suppress(OSError, ValueError, PluginError):
-                yield structure(json.loads(path.read_bytes()), Arrival, path.name)
+                arrival = structure(json.loads(path.read_bytes()), Arrival, path.name)
+                if self._path(arrival.name) == path:  # else it was not written to its end
+                    yield arrival
 
     def add(self, arrival: Arrival) -> None:
         """Expect a machine.
@@ -134,10 +136,7 @@ class Register:
         path = self._path(arrival.name)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = path.with_name(f".{path.name}")
-            with open(fresh, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                json.dump(asdict(arrival), file)
-            fresh.replace(path)
+            files.replace(path, json.dumps(asdict(arrival)).encode(), sync=False)
         except OSError as error:
             message = f"the server cannot write down that {arrival.name} is there: {error.strerror}; make room there"
             raise JoinError(message, is_final=False) from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from daggy import files
 from daggy.launcher.frames import Key
 
 SENT = struct.Struct("<IIIIIf")
@@ -69,17 +69,14 @@ class Ledger:
     def _append(self, records: Sequence[bytes]) -> None:
         assert self._path is not None
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._path, "ab", opener=_private) as file:
+        with open(self._path, "ab", opener=files.private) as file:
             file.write(b"".join(records))
         self._records += len(records)
 
     def _rewrite(self, kept: Mapping[Key, float]) -> None:
         assert self._path is not None
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        other = self._path.with_name(self._path.name + ".new")
-        with open(other, "wb", opener=_private) as file:
-            file.write(b"".join(SENT.pack(*key, grace) for key, grace in kept.items()))
-        other.replace(self._path)
+        files.replace(self._path, b"".join(SENT.pack(*key, grace) for key, grace in kept.items()), sync=False)
         self._records = len(kept)
 
     def clear(self) -> None:
@@ -87,7 +84,3 @@ class Ledger:
         if self._path is not None and self._records:
             self._path.unlink(missing_ok=True)
             self._records = 0
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

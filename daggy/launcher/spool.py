@@ -97,7 +97,7 @@ def read(segments: Sequence[bytes]) -> Spooled:
     for number, segment in enumerate(segments):
         last = number == len(segments) - 1
         at = 0
-        for end, payload in _records(segment):
+        for end, payload in records(segment):
             if not reader.take(payload):
                 break
             at = end
@@ -107,7 +107,8 @@ def read(segments: Sequence[bytes]) -> Spooled:
     return reader.result()
 
 
-def _records(segment: bytes) -> Iterator[tuple[int, bytes]]:
+def records(segment: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield records that are whole, each with where it ends; what follows was cut off, or is still being written."""
     at = 0
     while at + RECORD.size < len(segment):
         length, crc = RECORD.unpack_from(segment, at)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from daggy import files
 from daggy.errors import DirectoryError
 from daggy.server.token import ADDRESS
 
@@ -48,12 +49,8 @@ def refuse_others(directory: Path) -> None:
 
 def write_address(directory: Path, address: str) -> bool:
     """Write a server's address to its directory; return whether there was space for it."""
-    fresh = directory / f".{ADDRESS}"
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(address + "\n")
-        fresh.rename(directory / ADDRESS)
+        files.replace(directory / ADDRESS, f"{address}\n".encode(), sync=False)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

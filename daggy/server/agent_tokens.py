@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from daggy import files
 from daggy.errors import DirectoryError, NotFoundError
 
 FILE = "agents.json"
@@ -101,16 +101,11 @@ def _changing(directory: Path) -> Iterator[dict[str, dict[str, Any]]]:
     """Read the file, let it be changed, and write it; one process at a time."""
     path = directory / FILE
     try:
-        with open(directory / f".{FILE}", "w", opener=_private) as lock:
+        with open(directory / f".{FILE}", "w", opener=files.private) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             kept = _read(directory)
             yield kept
-            fresh = directory / f".{FILE}.new"
-            with open(fresh, "w", opener=_private) as file:
-                json.dump(kept, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
+            files.replace(path, json.dumps(kept).encode())
     except OSError as error:
         raise DirectoryError(f"'{path}' cannot be written: {(error.strerror or str(error)).lower()}") from error
 
@@ -127,7 +122,3 @@ def _read(directory: Path) -> dict[str, dict[str, Any]]:
         raise DirectoryError(f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}") from error
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DirectoryError(f"'{path}' is damaged; remove it, and make new agent tokens") from None
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

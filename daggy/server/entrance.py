@@ -20,7 +20,7 @@ from daggy.executor import Entrance
 from daggy.server import agent_tokens
 from daggy.server.address import listen
 from daggy.server.agents import AGENT, Agents
-from daggy.server.exchange import App, Receive, Scope, Send
+from daggy.server.exchange import App, Exchange, Receive, Scope, Send
 from daggy.server.listening import Listening
 from daggy.server.refusals import body
 from daggy.server.tls import Tls
@@ -70,10 +70,10 @@ class AgentsOnly:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         elif scope["type"] == "http":
+            exchange = Exchange(dict(scope["headers"]), receive, send)
             content = json.dumps(body(404, "only agents are answered here; the API has another port")).encode()
-            told = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-            await send({"type": "http.response.start", "status": 404, "headers": told})
-            await send({"type": "http.response.body", "body": content})
+            await exchange.answer(404, content)
+            await exchange.finish()
 
 
 @contextlib.contextmanager

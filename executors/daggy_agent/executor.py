@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from daggy.errors import Problem
 from daggy.executor import Site, Work
+from daggy.launcher.checks import no_options, only_processes
 from daggy.launcher.host import Terms
 from daggy.launcher.open_fleet import OpenFleet
 from daggy.validators import seconds
@@ -31,12 +32,8 @@ class AgentExecutor(OpenFleet):
 
     def check(self, work: Work) -> Iterable[Problem]:
         """Return what no machine of the pool can do."""
-        if work.options:
-            yield Problem("details.options.agent", "the executor 'agent' has no options", "remove them")
-        if work.kind not in ("command", "shell"):
-            yield Problem(
-                f"details.{work.kind}", f"the executor 'agent' cannot run a '{work.kind}'", "use 'command' or 'shell'"
-            )
+        yield from no_options(work, "agent")
+        yield from only_processes(work, "agent")
         known = self._settings.resources
         for name in work.resources:
             if known and name not in known:

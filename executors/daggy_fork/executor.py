@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from daggy.errors import Problem
 from daggy.executor import Machine, Site, Work
+from daggy.launcher.checks import no_options, only_processes
 from daggy.launcher.fleet import Fleet
 from daggy.launcher.host import Terms
 from daggy.launcher.local_host import LocalHost
@@ -34,9 +35,5 @@ class ForkExecutor(Fleet):
 
     def check(self, work: Work) -> Iterable[Problem]:
         """Return what this executor does not know: options, and ways of running that are not a process."""
-        if work.options:
-            yield Problem("details.options.fork", "the executor 'fork' has no options", "remove them")
-        if work.kind not in ("command", "shell"):
-            yield Problem(
-                f"details.{work.kind}", f"the executor 'fork' cannot run a '{work.kind}'", "use 'command' or 'shell'"
-            )
+        yield from no_options(work, "fork")
+        yield from only_processes(work, "fork")

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from daggy.errors import Problem
 from daggy.executor import Machine, Site, Work
+from daggy.launcher.checks import no_options, only_processes
 from daggy.launcher.far_host import FarHost
 from daggy.launcher.fleet import Fleet
 from daggy.launcher.host import Terms
@@ -50,9 +51,5 @@ class SshExecutor(Fleet):
 
     def check(self, work: Work) -> Iterable[Problem]:
         """Return what this executor does not know: options, and ways of running that are not a process."""
-        if work.options:
-            yield Problem("details.options.ssh", "the executor 'ssh' has no options", "remove them")
-        if work.kind not in ("command", "shell"):
-            yield Problem(
-                f"details.{work.kind}", f"the executor 'ssh' cannot run a '{work.kind}'", "use 'command' or 'shell'"
-            )
+        yield from no_options(work, "ssh")
+        yield from only_processes(work, "ssh")

@@ -21,9 +21,10 @@ import msgspec
 import numpy as np
 from attrs import define, frozen
 
+from daggy import files
 from daggy.attempt import ANSWER, LINKED, REPORT, Kind, Rows
 from daggy.executor import Launch, Launches
-from daggy.launcher import frames
+from daggy.launcher import frames, spool
 from daggy.launcher.frames import Key
 from daggy.launcher.program.spool import RECORD
 
@@ -147,12 +148,8 @@ class Parcel:
         ends = np.cumsum([first, *map(len, slices)], dtype="<u8")
         self.folder.mkdir(mode=0o700, parents=True)
         try:
-            fresh = self.folder / f".{MANIFEST}"
-            with open(fresh, "wb", opener=_private) as file:
-                file.write(struct.pack("<Q", len(slices) - 1) + ends.tobytes() + b"".join(slices))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.folder / MANIFEST)
+            data = struct.pack("<Q", len(slices) - 1) + ends.tobytes() + b"".join(slices)
+            files.replace(self.folder / MANIFEST, data)
         except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -178,7 +175,7 @@ class Parcel:
     def _claim(self, number: int, record: bytes) -> bool:
         """Write the file of a task, so that it can never begin; return False if it has."""
         try:
-            with open(self.folder / str(number), "xb", opener=_private) as file:
+            with open(self.folder / str(number), "xb", opener=files.private) as file:
                 file.write(RECORD.pack(len(record), zlib.crc32(record)) + record)
         except FileExistsError:
             return False
@@ -200,10 +197,8 @@ class Parcel:
         for number, message in numbers.items():
             self.items[number].doom = message
         listed = [[str(at), item.doom] for at, item in enumerate(self.items) if item.doom is not None]
-        fresh = self.folder / f".{KILL}"
         with contextlib.suppress(FileNotFoundError):
-            fresh.write_text(json.dumps(listed))
-            fresh.replace(self.folder / KILL)
+            files.replace(self.folder / KILL, json.dumps(listed).encode())
 
     def collect(self) -> list[Told]:
         """Return what has happened since the last time, in the order of tasks: STARTED and FINISHED rows.
@@ -236,7 +231,7 @@ class Parcel:
         except FileNotFoundError:
             return
         at = 0
-        for end, payload in _records(data):
+        for end, payload in spool.records(data):
             match payload[:1]:
                 case b"H" if item.stage is Stage.QUEUED:
                     began = msgspec.json.decode(payload[1:], type=_Began)
@@ -315,12 +310,7 @@ class Shelf:
             "made": parcel.made,
             "keys": [one.key for one in parcel.items],
         }
-        fresh = self.folder / f".{parcel.number}"
-        with open(fresh, "wb", opener=_private) as file:
-            file.write(msgspec.json.encode(noted))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.folder / str(parcel.number))
+        files.replace(self.folder / str(parcel.number), msgspec.json.encode(noted))
 
     def remove(self, parcel: Parcel) -> None:
         """Forget a parcel."""
@@ -351,22 +341,9 @@ class _Noted(msgspec.Struct):
     keys: list[Key]
 
 
-def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield whole records, each with where it ends; what follows may still be written."""
-    at = 0
-    while at + RECORD.size < len(data):
-        length, crc = RECORD.unpack_from(data, at)
-        end = at + RECORD.size + length
-        payload = data[at + RECORD.size : end]
-        if not length or end > len(data) or zlib.crc32(payload) != crc:
-            return
-        yield end, payload
-        at = end
-
-
 def _append(path: Path, data: bytes) -> int:
     """Append to a file, whole or not at all; return where it begins."""
-    with open(path, "ab", opener=_private) as file:
+    with open(path, "ab", opener=files.private) as file:
         size = os.fstat(file.fileno()).st_size
         try:
             file.write(data)
@@ -378,7 +355,7 @@ def _append(path: Path, data: bytes) -> int:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as there, open(target, "wb", opener=_private) as here:
+    with source.open("rb") as there, open(target, "wb", opener=files.private) as here:
         shutil.copyfileobj(there, here, 1 << 20)
         here.flush()
         os.fsync(here.fileno())
@@ -389,7 +366,3 @@ def _encoded(order: object) -> bytes:
         return msgspec.json.encode(order)
     except UnicodeEncodeError:
         return json.dumps(order).encode()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
