@@ -137,7 +137,7 @@ class Arrival:
         labels: What tasks may ask for, one of each, and what is not used up.
         until: When it takes no more (wall clock, seconds since 1970); None: it stays.
         idle_exit: Seconds without a task after which it leaves; None: it stays.
-        job: Its job at the place that started it; empty: nobody asked for it.
+        job: The batch job that it runs in; empty: none.
     """
 
     name: str

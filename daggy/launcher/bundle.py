@@ -58,6 +58,7 @@ def relay(directory: str) -> bytes:
     return f"SOURCES = {sources}\nDIGEST, DIRECTORY = {digest!r}, {directory!r}\n{_LOADER}{_RELAY}".encode()
 
 
+@functools.cache
 def parcel() -> bytes:
     """Return a program that runs an element of a parcel, as `daggy.launcher.program.parcel`."""
     return f"SOURCES = {_sources()!r}\n{_LOADER}{_PARCEL}".encode()

@@ -1,4 +1,4 @@
-"""Machines that somebody else may end at any moment: what was ended with them was lost, and not at fault."""
+"""Machines that may be preempted: a task that was ended together with its machine is lost, and has not failed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ WORD = 1.0
 
 
 @define(eq=False)
-class Passing:
-    """Reports of such a machine, on their way.
+class Preemption:
+    """Tells apart, in the reports of a machine, tasks that failed from those that were ended with the machine.
 
     Args:
-        take: Takes them in.
-        is_possible: Whether the machine is one.
+        take: Takes the reports.
+        is_possible: Whether the machine may be preempted.
     """
 
     take: Callable[[Reports], None]
@@ -48,8 +48,8 @@ class Passing:
         if self._held and trio.current_time() - self._since > WORD:
             self._release()
 
-    def ends(self, message: str) -> None:
-        """Take note that the machine is ending: what has waited, and what comes, is lost with it."""
+    def begin(self, message: str) -> None:
+        """Take note that the machine is being ended, and why: tasks that end with it are lost from here on."""
         self._message = message
         self._release()
 

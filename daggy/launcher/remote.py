@@ -21,7 +21,7 @@ from daggy.launcher.launchers import Launchers
 from daggy.launcher.line import AwayError, UnfitError
 from daggy.launcher.mux import Mux
 from daggy.launcher.outstanding import Outstanding
-from daggy.launcher.passing import Passing
+from daggy.launcher.preemption import Preemption
 from daggy.launcher.standing import Clock, Endings, Standing
 
 LOG = logging.getLogger("daggy.launcher")
@@ -85,8 +85,8 @@ class Remote:
         self._endings = Endings()
         self.is_leaving = False
         """Whether it takes no more tasks, and goes once it has none."""
-        self.passing = Passing(self._take)
-        """What waits until it is known whether it was ended together with the machine."""
+        self.preemption = Preemption(self._take)
+        """Tells tasks that were ended together with the machine from those that failed."""
         self._stopping = trio.Event()
         self.standing = Standing(host.machine.name, changed)
         self.idle = trio.Event()
@@ -172,7 +172,7 @@ class Remote:
             for number in self.host.numbers:
                 self._owns(number)
             launchers = self.launchers = Launchers(
-                self.host, self.host.site, self._epoch, found, self._claim, nursery, self.passing.give
+                self.host, self.host.site, self._epoch, found, self._claim, nursery, self.preemption.give
             )
             self._settle(found, launchers)
             try:
@@ -209,7 +209,7 @@ class Remote:
             [(one.launcher, one.reports) for one in found.dead]
             + [(one.channel.number, one.reports) for one in found.alive]
         )
-        self.passing.give(news.reports)
+        self.preemption.give(news.reports)
         self._recall(news.unheard)
         self.sent.forget_others(self.host.numbers)
         for number in self.host.numbers:
@@ -245,7 +245,7 @@ class Remote:
         """
         launchers = self.launchers
         if launchers is not None:
-            self.passing.look()
+            self.preemption.look()
         if launchers is None:
             self._is_full = False
         elif self._is_full and not launchers.trouble:
@@ -262,9 +262,9 @@ class Remote:
 
     def give_up(self, message: str, reason: Reason = Reason.LOST) -> None:
         """Report all that it has as lost; one that calls in is forgotten."""
-        if self.passing.is_possible:
-            self.passing.ends(message)
-        self.passing.give(self.sent.lost(message, reason))
+        if self.preemption.is_possible:
+            self.preemption.begin(message)
+        self.preemption.give(self.sent.lost(message, reason))
         if self.host.way.calls_in:
             self.dismiss()
 
@@ -315,7 +315,7 @@ class Remote:
 
     def _stop(self, how: Callable[[Launchers], None]) -> None:
         self._stopping.set()
-        self.passing.stop()
+        self.preemption.stop()
         if self.launchers is None:
             self._scope.cancel()
         else:

@@ -12,6 +12,7 @@ from attrs import define, field, fields, frozen
 from daggy.errors import PluginError, Problem
 from daggy.executor import Site, Work
 from daggy.launcher import bundle
+from daggy.launcher.checks import only_processes
 from daggy.launcher.host import Terms
 from daggy.launcher.parcels.executor import ParcelExecutor
 from daggy.launcher.parcels.folder import LOG, Parcel
@@ -172,10 +173,7 @@ class SlurmArrayExecutor(ParcelExecutor):
         except PluginError as error:
             yield Problem("details.options.slurm", str(error).removeprefix("details.options.slurm: "))
             return
-        if work.kind not in ("command", "shell"):
-            yield Problem(
-                f"details.{work.kind}", f"the executor 'slurm' cannot run a '{work.kind}'", "use 'command' or 'shell'"
-            )
+        yield from only_processes(work, "slurm")
         known = {"cores": limits.cores, "memory_mb": limits.memory_mb, "gpus": float("inf")}
         for name, amount in work.resources.items():
             if name not in known and name not in self._settings.resources:

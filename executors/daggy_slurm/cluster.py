@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -86,13 +87,13 @@ class Cluster:
 
     def options(self, cores: float, memory_mb: float, gpus: float) -> list[str]:
         """Return what sbatch is told of a job's place and size."""
-        memory = [f"--mem={-int(-memory_mb // 1)}"] if memory_mb else []
-        graphics = [f"--gres=gpu:{-int(-gpus // 1)}"] if gpus else []
+        memory = [f"--mem={math.ceil(memory_mb)}"] if memory_mb else []
+        graphics = [f"--gres=gpu:{math.ceil(gpus)}"] if gpus else []
         told = [f"--{name}={value}" for name in NAMED if (value := getattr(self.settings, name))]
-        return ["--nodes=1", "--ntasks=1", f"--cpus-per-task={max(1, -int(-cores // 1))}", *memory, *graphics, *told]
+        return ["--nodes=1", "--ntasks=1", f"--cpus-per-task={max(1, math.ceil(cores))}", *memory, *graphics, *told]
 
     def close(self) -> None:
-        """Remove what nobody needs once there are no jobs any more: all, of a server that is not to come back."""
+        """Remove the pool's files, once no job is left, unless the server keeps its state and may come back."""
         if not self.site.durable:
             shutil.rmtree(self.folder.parent, ignore_errors=True)
 

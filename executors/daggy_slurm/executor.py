@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 
 from daggy.errors import Problem
 from daggy.executor import Site, Work
+from daggy.launcher.checks import only_processes
 from daggy.launcher.host import Terms
 from daggy.launcher.pilots.fleet import PilotFleet
+from daggy.launcher.pilots.manager import LAST
 from daggy.launcher.pilots.plan import Size
 from daggy.validators import seconds
 from daggy_slurm.arrays import SlurmArrayExecutor
-from daggy_slurm.queue import SlurmQueue
-from daggy_slurm.settings import LAST, SlurmSettings
+from daggy_slurm.pilots import SlurmQueue
+from daggy_slurm.settings import SlurmSettings
 
 
 class SlurmExecutor(PilotFleet):
@@ -45,10 +47,7 @@ class SlurmExecutor(PilotFleet):
         settings = self._settings
         if work.options:
             yield Problem("details.options.slurm", "pilots have no options of a task", "give them to the pool")
-        if work.kind not in ("command", "shell"):
-            yield Problem(
-                f"details.{work.kind}", f"the executor 'slurm' cannot run a '{work.kind}'", "use 'command' or 'shell'"
-            )
+        yield from only_processes(work, "slurm")
         for name, amount in work.resources.items():
             has = settings.totals.get(name)
             if has is None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import define
 
+from daggy import files
 from daggy.errors import DaggyError, PluginError
 from daggy.executor import Entrance
+from daggy.launcher.pilots.manager import LAST
 from daggy.launcher.pilots.plan import Pilot
 from daggy.launcher.queues import Fate, RefusedError
 from daggy_slurm import script, states
 from daggy_slurm.client import FailedError
 from daggy_slurm.cluster import Cluster
-from daggy_slurm.settings import LAST
 
 
 @define(eq=False)
@@ -47,9 +47,7 @@ class SlurmQueue(Cluster):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             before = path.read_text().strip() if path.exists() else ""
             token = self._entrance().token(self.site.pool, before)
-            with open(path.with_suffix(".new"), "w", opener=_private) as file:
-                file.write(token + "\n")
-            path.with_suffix(".new").replace(path)
+            files.replace(path, f"{token}\n".encode())
             if (certificate := self._entrance().certificate) is not None:
                 self._certificate.write_bytes(certificate.read_bytes())
         except OSError as error:
@@ -111,7 +109,3 @@ class SlurmQueue(Cluster):
         """Remove the log of a pilot that has ended as it should."""
         with contextlib.suppress(OSError):
             self._log(pilot).unlink()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

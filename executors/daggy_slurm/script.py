@@ -7,7 +7,8 @@ from pathlib import Path
 
 from daggy.executor import Entrance
 from daggy.launcher.pilots.fleet import PREFIX
-from daggy_slurm.settings import LAST, SlurmSettings
+from daggy.launcher.pilots.manager import LAST
+from daggy_slurm.settings import SlurmSettings
 
 GRACE = 20.0
 """Seconds that running tasks are given when an allocation takes its leave: the rest of `LAST` is for saying so."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from daggy.launcher.homecoming import FETCH_BYTES
+from daggy.launcher.pilots.manager import LAST
 from daggy.validators import absolute, duration, least, one_line, one_of, seconds
 
 OWN = (
@@ -121,10 +122,6 @@ class SlurmSettings:
     def place(self) -> Path:
         """The directory that all see."""
         return Path(os.path.expanduser(self.shared))  # noqa: PTH111 - without a home it stays as it is
-
-
-LAST = 60.0
-"""Seconds before its end at which an allocation takes its leave."""
 
 
 def refuse_own(arguments: Iterable[str]) -> None:

@@ -175,7 +175,7 @@ def span_of(printed: str) -> float:
 
 def minutes_of(seconds: float) -> str:
     """Return a limit as Slurm takes it: whole minutes, no fewer than asked."""
-    return str(max(1, -int(-seconds // 60)))
+    return str(max(1, math.ceil(seconds / 60)))
 
 
 _MEANINGS = {

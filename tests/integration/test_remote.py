@@ -275,7 +275,7 @@ async def test_reports_about_tasks_that_a_machine_was_not_sent_are_not_passed_on
         theirs = frames.about(Kind.FINISHED, (7, 1, 5, 1, 1), number)
         others = frames.about(Kind.FINISHED, frames.key(at_work.ticket(2)), number + 1)
         member.sent.add([(frames.key(at_work.ticket(2)), 1.0)])
-        member.passing.give(Reports(np.concatenate([theirs, others])))
+        member.preemption.give(Reports(np.concatenate([theirs, others])))
         assert set(at_work.finished) == {1}
         with pytest.raises(UnfitError):
             at_work.executor._owns(1, number)

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from daggy.executor import Site
-from daggy_slurm.queue import SlurmQueue
+from daggy_slurm.pilots import SlurmQueue
 from daggy_slurm.settings import SlurmSettings
 from tests.integration.serve_rig import command, shell
 from tests.integration.slurm_rig import POOL, Slurm, cluster, lines, nodes, site

@@ -1,8 +1,7 @@
-"""The parcels of a pool while it runs: what is in them, what is reported of it, and when one is done with."""
+"""The parcels of a pool while it runs: which tasks they have, what is reported of these, when a parcel is removed."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,26 +15,23 @@ from daggy.launcher import frames
 from daggy.launcher.frames import Key
 from daggy.launcher.parcels.folder import Parcel, Shelf, Stage, Told
 from daggy.launcher.parcels.place import Place
-from daggy.launcher.passing import as_lost, stopped
-from daggy.launcher.queues import QueueError
-from daggy.seldom import Seldom
-
-LOG = logging.getLogger("daggy.launcher")
+from daggy.launcher.preemption import as_lost, stopped
+from daggy.launcher.queues import Complaints, QueueError
 
 STOPPED_MESSAGE = "daggy stopped"
 
 
 @define(eq=False)
-class Desk:
-    """What is there.
+class ActiveParcels:
+    """The parcels of a pool that are not done with, and the tasks in them.
 
     Args:
         site: Whose.
         place: Where it is.
         shelf: Keeps note of parcels.
+        complaints: What is wrong at this moment.
         parcels: By number.
         of: What has not ended: by ticket its parcel, and its number in it.
-        trouble: What the place complains of; empty: nothing.
         stop: How all is to end; None: it is not.
         idle: Set when a stop is done.
         report: Takes reports.
@@ -46,29 +42,22 @@ class Desk:
     site: Site
     place: Place
     shelf: Shelf
+    complaints: Complaints
     parcels: dict[int, Parcel] = field(factory=dict)
     of: dict[Key, tuple[Parcel, int]] = field(factory=dict)
-    trouble: str = ""
     stop: Stop | None = None
     idle: trio.Event = field(factory=trio.Event)
     report: Callable[[Reports], None] = field(default=lambda _: None)
     changed: Callable[[], None] = field(default=lambda: None)
     freed: Callable[[Key], None] = field(default=lambda _: None)
     _acked: dict[int, int] = field(factory=dict)
-    _seldom: Seldom = field(factory=Seldom)
-
-    def complain(self, trouble: str) -> None:
-        """Take note of what is wrong."""
-        self.trouble = trouble
-        if said := self._seldom.of(trouble, trio.current_time()):
-            LOG.warning("pool '%s': %s", self.site.pool, said)
 
     async def attempt(self, act: Callable[[int, Sequence[str]], Any], batch: int, jobs: Sequence[str]) -> None:
         """Ask the place for what is asked again at the next look."""
         try:
             await act(batch, jobs)
         except QueueError as error:
-            self.complain(str(error))
+            self.complaints.add(str(error))
 
     def recall(self, keys: Iterable[Key]) -> None:
         """Report tasks as given back."""

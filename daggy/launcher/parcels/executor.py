@@ -15,12 +15,12 @@ from daggy.executor import Ack, Executor, Kill, Launches, Machine, Recall, Reque
 from daggy.launcher import frames, logs
 from daggy.launcher.frames import Key
 from daggy.launcher.host import Terms
-from daggy.launcher.parcels.desk import STOPPED_MESSAGE, Desk, reports_of
+from daggy.launcher.parcels.active import STOPPED_MESSAGE, ActiveParcels, reports_of
 from daggy.launcher.parcels.folder import ALIVE, Shelf, Stage
-from daggy.launcher.parcels.missing import Watcher, ended
 from daggy.launcher.parcels.place import Place
-from daggy.launcher.parcels.sending import Sender
-from daggy.launcher.queues import Fate, Looking, QueueError
+from daggy.launcher.parcels.sender import Sender
+from daggy.launcher.parcels.watcher import Watcher, ended
+from daggy.launcher.queues import Complaints, Fate, PollSchedule, QueueError
 
 COLLECT = 0.5
 """Seconds between two looks at the files, at least; a look may take a third of the time."""
@@ -55,10 +55,11 @@ class ParcelExecutor(Executor, abc.ABC):
         self._site, self._place, self._home = site, place, home
         self._is_open = False
         self._machine = Machine(machine, None, slots=most, ahead=0)
-        self._desk = Desk(site, place, Shelf(site.directory, site.directory / "parcels" / quote(site.pool, "")))
-        looking = Looking(interval)
-        self._sender = Sender(self._desk, looking, terms, home, each)
-        self._watcher = Watcher(self._desk, looking, settle)
+        shelf = Shelf(site.directory, site.directory / "parcels" / quote(site.pool, ""))
+        self._active = ActiveParcels(site, place, shelf, Complaints(site.pool))
+        polls = PollSchedule(interval)
+        self._sender = Sender(self._active, polls, terms, home, each)
+        self._watcher = Watcher(self._active, polls, settle)
 
     def capacity(self) -> Sequence[Machine]:
         """Return the place as a machine."""
@@ -76,7 +77,7 @@ class ParcelExecutor(Executor, abc.ABC):
     @property
     def trouble(self) -> str:
         """What the place complains of; empty: nothing."""
-        return self._desk.trouble
+        return self._active.complaints.trouble
 
     def waits(self, ticket: Ticket) -> str:
         """Return what the place says of a task that has not begun."""
@@ -101,16 +102,16 @@ class ParcelExecutor(Executor, abc.ABC):
         try:
             await self._place.open()
         except QueueError as error:
-            self._desk.complain(str(error))
+            self._active.complaints.add(str(error))
 
     def _recovered(self) -> Reports:
-        desk = self._desk
+        active = self._active
         batches = []
-        for parcel in desk.shelf.parcels():
+        for parcel in active.shelf.parcels():
             if not parcel.folder.is_dir():
-                desk.shelf.remove(parcel)
+                active.shelf.remove(parcel)
                 continue
-            desk.parcels[parcel.number] = parcel
+            active.parcels[parcel.number] = parcel
             told = parcel.collect()
             if not parcel.job:
                 parcel.take_back(range(len(parcel.items)))
@@ -120,7 +121,7 @@ class ParcelExecutor(Executor, abc.ABC):
                     kind = Kind.STARTED if item.stage is Stage.BEGUN else Kind.HELD
                     rows = frames.about(kind, item.key, parcel.number)
                     rows["row"]["started"] = item.began
-                    desk.of[item.key] = parcel, number
+                    active.of[item.key] = parcel, number
                     batches.append(Reports(rows))
         return joined(batches)
 
@@ -131,11 +132,11 @@ class ParcelExecutor(Executor, abc.ABC):
         changed: Callable[[], None],
     ) -> None:
         """Carry out requests until the channel ends or a Stop is done."""
-        self._desk.report, self._desk.changed = report, changed
+        self._active.report, self._active.changed = report, changed
         if not self._is_open:
             await self._open()
-        for number in list(self._desk.parcels):  # of some there is nothing to be told any more
-            await self._desk.tidy(number)
+        for number in list(self._active.parcels):  # of some there is nothing to be told any more
+            await self._active.tidy(number)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sender.run)
             nursery.start_soon(self._collect)
@@ -146,26 +147,26 @@ class ParcelExecutor(Executor, abc.ABC):
             async for request in requests:
                 await self._obey(request)
             nursery.cancel_scope.cancel()
-        if self._desk.idle.is_set() and not self._desk.of:
+        if self._active.idle.is_set() and not self._active.of:
             await trio.to_thread.run_sync(self._place.close)
 
     async def _until_idle(self, scope: trio.CancelScope) -> None:
-        await self._desk.idle.wait()
+        await self._active.idle.wait()
         scope.cancel()
 
     async def _obey(self, request: Request) -> None:
         match request:
             case Launches():
                 self._sender.put(request)
-                if self._desk.stop is not None:
+                if self._active.stop is not None:
                     self._sender.recall()
             case Recall(tickets):
                 await self._withdraw([frames.key(one) for one in tickets])
             case Kill(tickets, message):
                 running = await self._withdraw([frames.key(one) for one in tickets])
-                await self._desk.doom(dict.fromkeys(running, message))
+                await self._active.doom(dict.fromkeys(running, message))
             case Ack(number, seq):
-                await self._desk.acknowledge(number, seq)
+                await self._active.acknowledge(number, seq)
             case Stop():
                 await self._stop_all(request)
             case _:
@@ -173,50 +174,50 @@ class ParcelExecutor(Executor, abc.ABC):
 
     async def _withdraw(self, keys: Sequence[Key]) -> list[Key]:
         """Give back those of these tasks that have not begun; return those that have."""
-        desk = self._desk
+        active = self._active
         numbers: dict[int, list[int]] = {}
         for key in self._sender.recall(keys):
-            if key in desk.of:
-                parcel, number = desk.of[key]
+            if key in active.of:
+                parcel, number = active.of[key]
                 numbers.setdefault(parcel.number, []).append(number)
         for batch, wanted in numbers.items():
-            await desk.take_back(desk.parcels[batch], wanted)
-        return [key for key in keys if key in desk.of]
+            await active.take_back(active.parcels[batch], wanted)
+        return [key for key in keys if key in active.of]
 
     async def _stop_all(self, stop: Stop) -> None:
         """Give back what has not begun and end what has, or leave all as it is."""
-        desk = self._desk
-        desk.stop = stop
+        active = self._active
+        active.stop = stop
         self._sender.recall()
         if stop.leave and self._site.linger:
-            desk.idle.set()
+            active.idle.set()
             return
-        running = await self._withdraw(list(desk.of))
-        await desk.doom(dict.fromkeys(running, STOPPED_MESSAGE))
+        running = await self._withdraw(list(active.of))
+        await active.doom(dict.fromkeys(running, STOPPED_MESSAGE))
         if stop.immediate:
             with trio.move_on_after(END):
-                for one in list(desk.parcels.values()):
+                for one in list(active.parcels.values()):
                     if one.job:
-                        await desk.attempt(self._place.cancel, one.number, [one.job])
+                        await active.attempt(self._place.cancel, one.number, [one.job])
             for key in running:
-                if key in desk.of:
-                    parcel, number = desk.of[key]
+                if key in active.of:
+                    parcel, number = active.of[key]
                     row = ended(parcel.items[number], parcel.number, Fate())
-                    desk.take(parcel, [parcel.end(number, row, STOPPED_MESSAGE)])
-        desk.rest()
+                    active.take(parcel, [parcel.end(number, row, STOPPED_MESSAGE)])
+        active.rest()
 
     async def _collect(self) -> None:
         """Take in what comes, until cancelled."""
-        desk = self._desk
+        active = self._active
         while True:
             began = trio.current_time()
-            for parcel in list(desk.parcels.values()):
+            for parcel in list(active.parcels.values()):
                 if parcel.is_open:
                     try:
-                        desk.take(parcel, await trio.to_thread.run_sync(parcel.collect))
+                        active.take(parcel, await trio.to_thread.run_sync(parcel.collect))
                     except OSError as error:
-                        desk.complain(f"what has come in cannot be kept: {error.strerror or error}")
-            desk.rest()
+                        active.complaints.add(f"what has come in cannot be kept: {error.strerror or error}")
+            active.rest()
             await trio.sleep(max(COLLECT, 2 * (trio.current_time() - began)))
 
     async def _touch(self) -> None:
@@ -226,5 +227,5 @@ class ParcelExecutor(Executor, abc.ABC):
                 self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
                 (self._home / ALIVE).touch()
             except OSError as error:
-                self._desk.complain(f"'{self._home}' cannot be written to: {error.strerror or error}")
+                self._active.complaints.add(f"'{self._home}' cannot be written to: {error.strerror or error}")
             await trio.sleep(TOUCH)

@@ -72,4 +72,4 @@ class Place(Protocol):
         """Return how an element ended."""
 
     def close(self) -> None:
-        """Remove what nobody needs once nothing is there any more."""
+        """Remove the pool's files, once no parcel is left."""

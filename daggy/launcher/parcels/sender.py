@@ -15,39 +15,36 @@ from daggy.executor import Launch, Launches
 from daggy.launcher.frames import Key
 from daggy.launcher.host import Terms
 from daggy.launcher.numbers import reserve
-from daggy.launcher.parcels.desk import Desk
+from daggy.launcher.parcels.active import ActiveParcels
 from daggy.launcher.parcels.folder import Item, Parcel
 from daggy.launcher.parcels.place import Order
-from daggy.launcher.queues import Looking, QueueError
+from daggy.launcher.queues import Backoff, PollSchedule, QueueError
 
 GATHER = 0.5
 """Seconds for which launches gather."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
-"""Seconds without a submission after the place has refused one; doubled each time."""
 
 
 class Sender:
     """Sends launches as parcels. `run` must run while it is used."""
 
-    def __init__(self, desk: Desk, looking: Looking, terms: Terms, home: Path, each: int) -> None:
+    def __init__(self, active: ActiveParcels, polls: PollSchedule, terms: Terms, home: Path, each: int) -> None:
         """Begin with nothing to send.
 
         Args:
-            desk: Takes parcels.
-            looking: Is told of submissions.
+            active: The pool's parcels, to which new ones are added.
+            polls: When the place is polled: more often after a submission.
             terms: What tasks have in common.
             home: The directory for parcels, which the place sees.
             each: How many tasks an element runs, one after the other.
         """
-        self._desk, self._looking, self._terms, self._home, self._each = desk, looking, terms, home, each
+        self._active, self._polls, self._terms, self._home, self._each = active, polls, terms, home, each
         self._waiting: dict[Key, tuple[Launches, Launch]] = {}
         self._widths: dict[int, int] = {}  # by lane
         self._out: Counter[int] = Counter()  # by lane, how many tasks are there
         self._lanes: dict[Key, int] = {}  # of those
-        desk.freed = self._on_freed
+        active.freed = self._on_freed
         self._bell = trio.Event()
-        self._pause = self._paused_until = 0.0
+        self._backoff = Backoff()
 
     def __contains__(self, key: Key) -> bool:
         """Return whether a task waits to be sent."""
@@ -56,12 +53,7 @@ class Sender:
     @property
     def is_paused(self) -> bool:
         """Whether nothing is sent at this moment: the place has refused something."""
-        return trio.current_time() < self._paused_until
-
-    @property
-    def was_refused(self) -> bool:
-        """Whether the last submission was refused."""
-        return self._pause > 0
+        return trio.current_time() < self._backoff.until
 
     def put(self, batch: Launches) -> None:
         """Send these in a moment."""
@@ -88,7 +80,7 @@ class Sender:
         """Give back those of these that were not sent, or all; return the others."""
         wanted = list(self._waiting if keys is None else keys)
         mine = [key for key in wanted if self._waiting.pop(key, None) is not None]
-        self._desk.recall(mine)
+        self._active.recall(mine)
         return [key for key in wanted if key not in set(mine)]
 
     async def run(self) -> None:
@@ -104,17 +96,17 @@ class Sender:
                 groups.setdefault(kind, (one.options or {}, []))[1].append(key)
             for (needs, seconds, _), (options, keys) in groups.items():
                 order = Order(dict(needs), seconds * self._each, options)
-                most = self._desk.place.largest * self._each
+                most = self._active.place.largest * self._each
                 for first in range(0, len(keys), most):
                     await self._send(keys[first : first + most], order)
-            if self._paused_until:
-                await trio.sleep(max(0.0, self._paused_until - trio.current_time()))
-                self._desk.changed()
+            if self.is_paused:
+                await trio.sleep_until(self._backoff.until)
+                self._active.changed()
 
     async def _send(self, keys: Sequence[Key], order: Order) -> None:
-        desk = self._desk
+        active = self._active
         keys = [key for key in keys if key in self._waiting]  # others have been taken back meanwhile
-        if not keys or desk.stop is not None or self.is_paused:
+        if not keys or active.stop is not None or self.is_paused:
             self.recall(keys)
             return
         try:
@@ -131,39 +123,40 @@ class Sender:
                 continue
             lane = self._lanes[item.key] = found[0].lane
             self._out[lane] += 1
-            desk.of[item.key] = parcel, number
+            active.of[item.key] = parcel, number
         await trio.to_thread.run_sync(parcel.take_back, late)
         try:
-            parcel.job = await desk.place.submit(parcel, order)
+            parcel.job = await active.place.submit(parcel, order)
         except QueueError as error:  # refused, or it may have been done: what is taken back never begins
             self._pause_for(str(error))
-            await desk.take_back(parcel, range(len(parcel.items)))
+            await active.take_back(parcel, range(len(parcel.items)))
         else:
-            self._pause, desk.trouble = 0.0, ""
+            self._backoff.succeeded()
+            active.complaints.clear()
             await trio.to_thread.run_sync(parcel.name_job, parcel.job)
-        self._looking.soon(trio.current_time())
-        if desk.stop is not None:
-            await desk.take_back(parcel, range(len(parcel.items)))
-        desk.rest()
+        self._polls.soon(trio.current_time())
+        if active.stop is not None:
+            await active.take_back(parcel, range(len(parcel.items)))
+        active.rest()
 
     async def _written(self, keys: Sequence[Key]) -> Parcel:
-        desk = self._desk
-        number = reserve(desk.site.directory)
+        active = self._active
+        number = reserve(active.site.directory)
         items = [Item(key) for key in keys]
-        parcel = Parcel(self._home / str(number), desk.site.directory, number, items, self._each, made=time.time())
+        parcel = Parcel(self._home / str(number), active.site.directory, number, items, self._each, made=time.time())
         order = [(self._waiting[key][0], [self._waiting[key][1]]) for key in keys]
         common = self._common()
 
         def write() -> None:
-            desk.shelf.add(parcel)
+            active.shelf.add(parcel)
             try:
                 parcel.write(common, order)
             except OSError:
-                desk.shelf.remove(parcel)
+                active.shelf.remove(parcel)
                 raise
 
         await trio.to_thread.run_sync(write)
-        desk.parcels[number] = parcel
+        active.parcels[number] = parcel
         return parcel
 
     def _common(self) -> dict[str, Any]:
@@ -174,12 +167,11 @@ class Sender:
             "environment": dict(environment),
             "inherit": terms.inherit,
             "output_bytes": terms.output_bytes,
-            "instance": self._desk.site.instance,
+            "instance": self._active.site.instance,
         }
 
     def _pause_for(self, trouble: str) -> None:
         """Take nothing for a while: the place has refused something."""
-        self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * self._pause))
-        self._paused_until = trio.current_time() + self._pause
-        self._desk.complain(trouble)
-        self._desk.changed()
+        self._backoff.failed(trio.current_time())
+        self._active.complaints.add(trouble)
+        self._active.changed()

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from attrs import define, field, frozen
 
 from daggy.executor import Demand
+from daggy.launcher.queues import Backoff
 
 PATIENCE = 2.0
 """Seconds for which tasks find no room before a pilot is asked for."""
@@ -20,9 +21,6 @@ UNSURE = 20.0
 
 UNBOUNDED = 256
 """Tasks at once on one pilot that need nothing of it."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
-"""Seconds without asking after pilots that could not be had, or ended before they joined; doubled each time."""
 
 
 @frozen
@@ -84,22 +82,17 @@ class Plan:
         size: What its pilots are.
         pilots: By job, those that the place knows.
         joined: The jobs whose agents have joined, until they are done with.
+        backoff: Holds back after pilots that could not be had, or ended before they joined.
     """
 
     size: Size
     pilots: dict[str, Pilot] = field(factory=dict)
     joined: set[str] = field(factory=set)
+    backoff: Backoff = field(factory=Backoff)
     _needed: int = 0
     _since: float = math.inf  # since when more is needed than waits
     _spare: float = math.inf  # since when more waits than is needed
     _asked: dict[int, float] = field(factory=dict)  # slots that were asked for and are not known there, and when
-    _failures: int = 0
-    _pause: float = -math.inf  # until when nothing is asked for
-
-    @property
-    def failures(self) -> int:
-        """How many times in a row a pilot could not be had."""
-        return self._failures
 
     @property
     def is_out(self) -> bool:
@@ -142,7 +135,7 @@ class Plan:
             taken: Slots that agents use, or that may come back.
             now: Seconds, steady.
         """
-        if now < self._pause or now - self._since < PATIENCE:
+        if now < self.backoff.until or now - self._since < PATIENCE:
             return []
         used = {one.slot for one in self.pilots.values()} | self._asked.keys() | set(taken)
         missing = self._needed - len(self._coming()) - len(self._asked)
@@ -161,15 +154,13 @@ class Plan:
 
     def failed(self, now: float) -> None:
         """Take note of a pilot that could not be had, or ended before it joined."""
-        if now >= self._pause:  # those of one array fail together
-            self._failures += 1
-            self._pause = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._failures - 1))
+        self.backoff.failed(now)
         self._weigh(now)
 
     def join(self, job: str, now: float) -> None:
         """Take note that the agent of a job has joined."""
         self.joined.add(job)
-        self._failures, self._pause = 0, -math.inf
+        self.backoff.succeeded()
         self._weigh(now)
 
     def cancelled(self, pilots: Iterable[Pilot], now: float) -> None:

@@ -1,12 +1,12 @@
 """An element of a parcel: it claims a task, runs it as a launcher does, and writes what became of it to one file.
 
 A parcel is a folder that the engine and this program see: `m`, the manifest; `kill`, what is to be ended; and for each
-task that has begun a file named by its number. Whoever creates that file first has the task: this program to run it,
-or the engine to take it back. That is the only arbiter, so a parcel that is gone or taken back does nothing.
+task that has begun, a file named by its number. Creating that file claims the task: this program does so to run it, the
+engine to take it back. Nothing else decides, so a parcel that was removed or taken back does nothing.
 
-The manifest is a count, so many and one more offsets, and slices in JSON: slice 0 has what all tasks have in common,
-slice n what task n - 1 is. The file of a task has records as a spool has: `H`, who claimed it and when; `O`, its
-output, all of standard output and then of standard error; `F`, its REPORT and the message.
+The manifest has the number of tasks n, n + 2 offsets, and n + 1 slices of JSON between them: slice 0 is what all tasks
+have in common, slice k is task k - 1. The file of a task has records as a spool has: `H`, who claimed it and when;
+`O`, its output, all of standard output and then of standard error; `F`, its REPORT and the message.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class Record:
         self.folder.write(self.file, [*records, b"F" + row + message.encode("utf-8", "replace")])
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: each record is written at once."""
 
 
 class Link:
@@ -265,22 +265,22 @@ class Link:
             self.launcher.ending.end(self.launcher.tasks.not_ended(), KILLED, message)
 
     def receive(self, descriptor: int) -> list[Frame]:
-        """Nothing comes."""
+        """Return nothing: no engine is connected."""
         del descriptor
         return []
 
     def silence(self) -> float:
-        """There is nobody who could say anything."""
+        """Return 0: no engine is connected, and none is missed."""
         return 0.0
 
     def greet(self, stream: Any, lanes: tuple[int, ...] = ()) -> None:
-        """There is nobody to greet."""
+        """Do nothing: no engine is connected."""
 
     def ignore(self) -> None:
-        """There is nobody to ignore."""
+        """Do nothing: no engine is connected."""
 
     def disconnect(self) -> None:
-        """There is nobody to leave."""
+        """Do nothing: no engine is connected."""
 
 
 def run(folder: Folder, number: int, common: dict[str, Any], signals: list[int], asked: list[int], wake: int) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from daggy.executor import Demand
-from daggy.launcher.pilots.plan import LONGEST_PAUSE, PATIENCE, Pilot, Plan, Size
+from daggy.launcher.pilots.plan import PATIENCE, Pilot, Plan, Size
+from daggy.launcher.queues import LONGEST_PAUSE
 
 MOST, IDLE = 3, 10.0
 SIZE = Size(MOST, {"cores": 4.0, "memory_mb": 1000.0}, 3600.0, IDLE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from daggy.attempt import REPORT, STOPPED, Kind, Reason, Reports
-from daggy.launcher.passing import Passing, terminated
+from daggy.launcher.preemption import Preemption, terminated
 
 
 def reports(kind: Kind, reason: Reason, code: int, flags: int = 0) -> Reports:
@@ -39,9 +39,9 @@ def test_only_what_its_machine_may_have_ended_was_lost(
         nonlocal told
         told = one
 
-    passing = Passing(take, is_possible=True)
-    passing.ends("its job ended")
-    passing.give(reports(kind, reason, code, flags))
+    preemption = Preemption(take, is_possible=True)
+    preemption.begin("its job ended")
+    preemption.give(reports(kind, reason, code, flags))
     assert told.rows["row"]["reason"][0] == (Reason.LOST if is_lost else reason)
     assert told.messages == ({0: "its job ended"} if is_lost else {})
     assert not (is_lost and told.rows["row"]["flags"][0] & STOPPED)
@@ -55,9 +55,9 @@ def test_what_was_killed_on_purpose_is_not_waited_with() -> None:
 @pytest.mark.trio
 async def test_what_daggy_stops_itself_is_not_lost_though_its_machine_was_ending() -> None:
     taken: list[Reports] = []
-    passing = Passing(taken.append, is_possible=True)
-    passing.give(reports(Kind.FINISHED, Reason.SIGNAL, -15))
-    passing.ends("its job ended")
-    passing.stop()
-    passing.give(reports(Kind.FINISHED, Reason.KILLED, -15, STOPPED))
+    preemption = Preemption(taken.append, is_possible=True)
+    preemption.give(reports(Kind.FINISHED, Reason.SIGNAL, -15))
+    preemption.begin("its job ended")
+    preemption.stop()
+    preemption.give(reports(Kind.FINISHED, Reason.KILLED, -15, STOPPED))
     assert [one.rows["row"]["reason"][0] for one in taken] == [Reason.LOST, Reason.KILLED]
