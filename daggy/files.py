@@ -1,8 +1,10 @@
-"""Files that their owner alone can read, and that are replaced whole."""
+"""Files that their owner alone can read, that are replaced whole, and that may go while they are looked for."""
 
 from __future__ import annotations
 
+import glob
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -29,3 +31,9 @@ def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
         if sync:
             os.fsync(file.fileno())
     fresh.replace(path)
+
+
+def matches(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield what matches a pattern below a folder; what goes meanwhile is left out, where `Path.glob` would fail."""
+    for path in glob.iglob(pattern, root_dir=folder):  # noqa: PTH207
+        yield folder / path

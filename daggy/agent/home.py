@@ -46,7 +46,7 @@ def locked(directory: Path) -> Iterator[str]:
 
 def is_busy(directory: Path) -> bool:
     """Return whether launchers of this agent are alive."""
-    return any(keeper(str(folder)) is not None for folder in directory.glob("*/*/*/launchers/*"))
+    return any(keeper(str(folder)) is not None for folder in files.matches(directory, "*/*/*/launchers/*"))
 
 
 def _instance(path: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Self
 
 from attrs import define, field
 
+from daggy import files
 from daggy.errors import DirectoryError, NoRoomError, UnavailableError
 from daggy.paths import absolute, process_using
 
@@ -176,7 +177,7 @@ def _instance(path: Path) -> str:
     known, inode = _kept_instance(path) if path.exists() else ("", "")
     if known and inode in ("", str(path.stat().st_ino)):
         return known
-    if known and any(path.with_name("launchers").glob("*/*")):
+    if known and any(files.matches(path.parent, "launchers/*/*")):
         raise DirectoryError(
             f"directory '{path.parent}' is a copy, and its 'launchers' tell of processes that are the original's; "
             f"remove '{path.with_name('launchers')}' if they are not to be taken up: what had not been kept runs again"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from daggy import files
 from daggy.attempt import Rows
 from daggy.executor import Machine, Site
 from daggy.launcher import dead_launchers, logs
@@ -73,9 +74,9 @@ class LocalHost(Host):
         be at work.
         """
         found = Found()
-        homes = [home for home in self._home.glob("*") if home.name.isdigit() and any(home.iterdir())]
-        for home in sorted(homes, key=lambda home: int(home.name)):
-            number = int(home.name)
+        names = {path.parent.name for path in files.matches(self._home, "*/*")}
+        for number in sorted(int(name) for name in names if name.isdigit()):
+            home = self._home / str(number)
             if not self._is_ours(home):
                 continue
             met = await meet_or_outlive(home, self._hello(epoch, number), epoch)

@@ -98,10 +98,16 @@ def until_up(asker: Asker, count: int) -> float:
 
 
 def run(asker: Asker, tasks: dict[str, object]) -> tuple[int, float]:
-    """Return a run's id, and the seconds from its submission to its end."""
+    """Return a run's id, and the seconds from its submission to its end.
+
+    Raises:
+        BenchError: it ends otherwise than completed, or not within `PATIENCE`.
+    """
     began = time.perf_counter()
     number = asker.submit(json.dumps({"directory": "/tmp", "tasks": tasks}).encode())
     while (state := asker.get(f"/runs/{number}")["state"]) not in ("completed", "errored", "killed"):
+        if time.perf_counter() - began > PATIENCE:
+            raise BenchError(f"the run is {state} after {PATIENCE:.0f} s")
         time.sleep(LOOK)
     if state != "completed":
         raise BenchError(f"the run ended {state}")

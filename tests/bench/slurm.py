@@ -30,11 +30,11 @@ NOTHING = "#!/bin/sh\nexec true\n"
 
 
 @contextlib.contextmanager
-def _cluster(directory: Path) -> Iterator[Slurm]:
+def _cluster() -> Iterator[Slurm]:
     missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
     if missing:
         raise BenchError(f"no {missing[0]}: install slurm-wlm and munge")
-    found = Slurm(directory / "cluster")
+    found = Slurm()
     try:
         found.start()
         os.environ["SLURM_CONF"] = str(found.configuration)
@@ -60,7 +60,7 @@ def _serving(directory: Path, **settings: Any) -> Iterator[Asker]:
 
 def slurm(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:
     """Measure `echo`, captured, in two pilots and, in turn, in processes of the server itself; then arrays."""
-    with _cluster(directory) as cluster:
+    with _cluster() as cluster:
         yield from _pilots(sizes, directory)
         yield from _arrays(sizes, directory, cluster)
         yield "slurm.poll", _poll(sizes, cluster)

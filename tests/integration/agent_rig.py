@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from tests.integration.linger_rig import launchers
 from tests.integration.serve_rig import DAGGY, PATIENCE, Server, command, environment, serving
 
 POOL = "field"
@@ -106,9 +107,9 @@ class Field:
             if agent.process.poll() is None:
                 agent.process.kill()
             agent.process.wait()
-        for path in self.place.glob("*-agent/*/*/*/launchers/*/lock"):  # launchers of what a test killed
-            with contextlib.suppress(ValueError, ProcessLookupError, OSError):
-                os.kill(int(path.read_text().split()[0]), signal.SIGKILL)
+        for pid in launchers(self.place):  # those of agents that a test killed
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,19 @@ def hello(directory: Path, *, epoch: int, number: int = 1, linger: float = 60.0,
 def launch(directory: Path, *argvs: list[str], epoch: int = 5, width: int = 2, first: int = 0) -> bytes:
     launches = [Launch(first + at, 1, argv, {}, str(directory)) for at, argv in enumerate(argvs)]
     return frames.launch(Launches(7, 1, epoch, "m", 0, width, launches), launches, width)
+
+
+def launchers(place: Path) -> list[int]:
+    """Return the process ids that launchers wrote into their locks, anywhere below a folder that may change meanwhile.
+
+    `Path.glob` fails on a folder that goes while it looks.
+    """
+    found = []
+    for folder, _, names in os.walk(place):
+        if "lock" in names and Path(folder).parent.name == "launchers":
+            with suppress(FileNotFoundError, IndexError):  # it went, or its launcher is only starting
+                found.append(int((Path(folder) / "lock").read_text().split()[0]))
+    return sorted(found)
 
 
 class Line:

@@ -94,16 +94,14 @@ def _free_ports(count: int) -> int:
 
 
 class Slurm:
-    """A cluster."""
+    """A cluster, in a folder of a short name: the addresses of its daemons' sockets have a hundred bytes at most."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self) -> None:
         """Configure it; nothing runs yet."""
-        self.place = place
-        self.configuration = place / "slurm.conf"
-        self.socket = Path(tempfile.mkdtemp(prefix="munge-")) / "socket"  # an address has a hundred bytes at most
-        self.socket.parent.chmod(0o755)
-        place.mkdir(parents=True, exist_ok=True)
+        self.place = place = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
         place.chmod(0o755)
+        self.configuration = place / "slurm.conf"
+        self.socket = place / "socket"
         for name in ["state", *(f"spool.n{number}" for number in range(1, NODES + 1))]:
             (place / name).mkdir()
         (place / "munge.key").write_bytes(os.urandom(128))
@@ -172,20 +170,22 @@ class Slurm:
         return [(one.split("|")[0], one.split("|")[1], one.split("|")[2]) for one in printed.splitlines()]
 
     def stop(self) -> None:
-        """End all jobs and all daemons."""
+        """End all jobs and all daemons; remove what they wrote."""
         with contextlib.suppress(Exception):
             self.call("scancel", f"--user={getpass.getuser()}", seconds=10)
             self.until(lambda: not self.jobs(), seconds=20)
         for path in self.place.glob("*.pid"):
             with contextlib.suppress(psutil.Error, ValueError, OSError):
-                psutil.Process(int(path.read_text())).kill()
-        shutil.rmtree(self.socket.parent, ignore_errors=True)
+                process = psutil.Process(int(path.read_text()))
+                process.kill()
+                process.wait(PATIENCE)
+        shutil.rmtree(self.place, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def cluster(place: Path) -> Iterator[Slurm]:
+def cluster() -> Iterator[Slurm]:
     need_slurm()
-    slurm = Slurm(place)
+    slurm = Slurm()
     try:
         slurm.start()
         yield slurm

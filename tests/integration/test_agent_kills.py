@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.integration.agent_rig import Agent, Field, field
+from tests.integration.linger_rig import launchers
 from tests.integration.serve_rig import Server
 
 TASKS = 400
@@ -64,12 +65,10 @@ class Scene:
                 os.kill(pid, signal.SIGKILL)
 
     def kill_launcher(self) -> None:
-        locks = list(self.place.place.glob("*-agent/**/launchers/*/lock"))
-        self.chance.shuffle(locks)
-        for lock in locks:
-            with contextlib.suppress(ValueError, IndexError, ProcessLookupError, FileNotFoundError):
-                os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
-                return
+        alive = [pid for pid in launchers(self.place.place) if psutil.pid_exists(pid)]
+        if alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.chance.choice(alive), signal.SIGKILL)
 
     def end(self) -> None:
         if self.server.process.poll() is None:

@@ -21,6 +21,7 @@ from daggy.agent.socket import Address, connected
 from daggy.launcher.program.wire import VERSION
 from tests.chaos.faults import Board, build
 from tests.integration.agent_rig import POOL, Agent, Field, field, state
+from tests.integration.linger_rig import launchers
 from tests.integration.serve_rig import Server, command, shell
 
 LOG = "echo {{ N }} >> %s/log; "
@@ -278,8 +279,7 @@ def board(tmp_path: Path) -> Iterator[Board]:
 def power_off(place: Field, agent: Agent) -> None:
     """End everything that an agent's machine runs, at once."""
     processes = psutil.Process(agent.process.pid).children(recursive=True)
-    for lock in place.place.glob("*-agent/*/*/*/launchers/*/lock"):
-        launcher = psutil.Process(int(lock.read_text().split()[0]))
+    for launcher in map(psutil.Process, launchers(place.place)):
         processes += [launcher, *launcher.children(recursive=True)]
     agent.send(signal.SIGKILL)
     for one in processes:

@@ -11,6 +11,7 @@ import pytest
 
 from daggy.executor import Launch, Launches, Stop
 from tests.integration.fork_rig import Rig, becomes, rig
+from tests.integration.linger_rig import launchers
 
 SHOW = 'echo "$DAGGY_GPUS" > gpus.$0; until [ -e gate ]; do sleep 0.02; done'
 
@@ -31,8 +32,8 @@ def seen(directory: Path, index: int) -> list[str]:
 
 
 def launcher(directory: Path) -> int:
-    (lock,) = directory.glob("launchers/*/lock")
-    return int(lock.read_text().split()[0])
+    (pid,) = launchers(directory)
+    return pid
 
 
 @pytest.mark.trio

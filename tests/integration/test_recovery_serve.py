@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration import linger_rig
 from tests.integration.serve_rig import Server, command, serving, shell, task
 
 LINE = 'echo "{} $DAGGY_TASK $DAGGY_ATTEMPT $$" >> {}'
@@ -64,12 +65,7 @@ class Scene:
 
     def launchers(self) -> list[int]:
         """Process ids of the launchers that hold their locks."""
-        found = []
-        for lock in self.state.glob("launchers/*/lock"):
-            words = lock.read_text().split()
-            if words and _alive(int(words[0])):
-                found.append(int(words[0]))
-        return found
+        return [pid for pid in linger_rig.launchers(self.state) if _alive(pid)]
 
     def until(self, condition: Any) -> None:
         """Wait for what processes do of which nobody tells."""

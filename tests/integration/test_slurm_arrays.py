@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slurm
 
 
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    with cluster(tmp_path_factory.mktemp("slurm")) as found:
+def slurm() -> Iterator[Slurm]:
+    with cluster() as found:
         yield found
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.integration.linger_rig import launchers
 from tests.integration.serve_rig import Server
 from tests.integration.sshd_rig import Sshd, sshd
 
@@ -61,10 +60,8 @@ class Scene:
         self._kill(one for one in below if RELAY in " ".join(one.cmdline()))
 
     def kill_launcher(self) -> None:
-        for lock in self.directory.glob("sshd*/far/**/launchers/*/lock"):
-            with contextlib.suppress(ValueError, IndexError, ProcessLookupError):
-                os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
-                return
+        known = (pid for machine in self.machines for pid in launchers(machine.directory))
+        self._kill(psutil.Process(pid) for pid in known if psutil.pid_exists(pid))
 
     @staticmethod
     def _kill(processes: object) -> None:
