@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -99,7 +100,16 @@ def test_what_ran_once_never_runs_again(desk: Desk, tmp_path: Path) -> None:
     assert (tmp_path / "ran").read_text() == "\n"
 
 
-def test_what_was_taken_back_never_begins_and_what_has_begun_is_not_taken_back(desk: Desk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_was_taken_back_never_begins_and_what_has_begun_is_not_taken_back(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    if not has_links:  # as on a filesystem that has none, which cannot be had here
+
+        def refused(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr("os.link", refused)
     parcel = desk.parcel(f"echo 0 >> {tmp_path}/ran", f"echo 1 >> {tmp_path}/ran", each=2)
     assert parcel.take_back([0]) == [0]
     desk.run(parcel)
