@@ -103,7 +103,16 @@ class FencedError(DaggyError):
 
 
 class PluginError(UsageError):
-    """An executor or tracker cannot be found, loaded or configured. The message names it and the mend."""
+    """A plug-in cannot be found, loaded or configured. The message names it and the mend."""
+
+
+class SettingsError(PluginError):
+    """Settings are wrong. `problems` names every place in them, and its mend."""
+
+    def __init__(self, problems: Iterable[Problem], source: str) -> None:
+        """Keep the problems; `source` is put before each line."""
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
 
 
 class InternalError(DaggyError):

@@ -15,7 +15,7 @@ from cattrs.cols import is_mapping, is_sequence, list_structure_factory, mapping
 from cattrs.errors import ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn
 
-from daggy.errors import PluginError
+from daggy.errors import Problem, SettingsError
 
 T = TypeVar("T")
 
@@ -32,43 +32,41 @@ def structure(settings: Mapping[str, Any], into: type[T], source: str) -> T:
         source: Whose settings, put before each line of an error.
 
     Raises:
-        PluginError: one line for each thing that is wrong.
+        SettingsError: with all that is wrong.
     """
     try:
         return _CONVERTER.structure(settings, into)
     except cattrs.BaseValidationError as error:
-        lines = [f"{source}: {line}" for line in _lines(error, "")]
-        raise PluginError("\n".join(lines)) from error
+        raise SettingsError(_problems(error, ""), source) from error
 
 
-def _lines(error: BaseException, path: str) -> Iterator[str]:
+def _problems(error: BaseException, path: str) -> Iterator[Problem]:
     if isinstance(error, ClassValidationError):
         grouped, others = error.group_exceptions()
         for inner, note in grouped:
-            yield from _lines(inner, f"{path}.{note.name}" if path else note.name)
+            yield from _problems(inner, f"{path}.{note.name}" if path else note.name)
         for other in others:
-            yield from _lines(other, path)
+            yield from _problems(other, path)
     elif isinstance(error, IterableValidationError):
         items, others = error.group_exceptions()
         for inner, place in items:
-            yield from _lines(inner, f"{path}[{place.index!r}]")
+            yield from _problems(inner, f"{path}[{place.index!r}]")
         for other in others:
-            yield from _lines(other, path)
+            yield from _problems(other, path)
     elif isinstance(error, ForbiddenExtraKeysError):
         yield from _extra(error, path)
     elif isinstance(error, KeyError):
-        yield f"{path}: is missing; give it a value"
+        yield Problem(path, "is missing", "give it a value")
     else:
-        yield f"{path}: {error}" if path else str(error)
+        yield Problem(path, str(error))
 
 
-def _extra(error: ForbiddenExtraKeysError, path: str) -> Iterator[str]:
+def _extra(error: ForbiddenExtraKeysError, path: str) -> Iterator[Problem]:
     known = [attribute.name for attribute in attrs.fields(error.cl)]
-    prefix = f"{path}: " if path else ""
     for key in sorted(map(str, error.extra_fields)):
         close = difflib.get_close_matches(key, known, 1)
         mend = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known) or 'none'}"
-        yield f"{prefix}no setting named {key!r}; {mend}"
+        yield Problem(path, f"no setting named {key!r}", mend)
 
 
 def _integer(value: Any, _: type) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
+from collections.abc import Callable
 
 from attrs import field, fields, frozen
 
-from daggy.spec.model import RunSpec, Template, Templating
+from daggy.spec.kinds import leaves, with_leaves
+from daggy.spec.model import Details, RunSpec, Template, Templating
 from daggy.spec.templating.recipe import spelled, texts_of
 from daggy.spec.templating.text import compile_text, normalise
 
@@ -24,6 +27,7 @@ class Definition:
     command: tuple[str, ...] | None
     shell: str | None
     stdin: str | None
+    settings: Pairs
     environment: Pairs
     directory: str
     is_generator: bool
@@ -52,6 +56,7 @@ def definition(template: Template, spec: RunSpec) -> Definition:
         None if details.command is None else tuple(map(even, details.command)),
         None if details.shell is None else even(details.shell),
         None if details.stdin is None else even(details.stdin),
+        _settings(details, even),
         tuple(sorted(environment.items())),
         posixpath.join(spec.directory, even(details.directory)),
         template.policy.is_generator,
@@ -59,6 +64,13 @@ def definition(template: Template, spec: RunSpec) -> Definition:
         tuple((name, spelling[name]) for name in template.uses if name in spelling),
         _tags(template, spec) if templating is Templating.JINJA else (),
     )
+
+
+def _settings(details: Details, even: Callable[[str], str]) -> Pairs:
+    """Return the settings of a task of some kind, by their first names."""
+    settings = with_leaves(details.settings, (even(text) for _, text in leaves(details.settings)))
+    written = {f"{details.kind}.{key}": json.dumps(value, sort_keys=True) for key, value in settings.items()}
+    return tuple(sorted({**({details.kind: None} if details.kind else {}), **written}.items()))
 
 
 def _tags(template: Template, spec: RunSpec) -> Pairs:
@@ -88,7 +100,7 @@ def differences(old: Definition, new: Definition) -> str:
     return ", ".join(parts)
 
 
-_BY_NAME = {"environment": "environment", "tags": "tag", "spelling": "spelling of"}
+_BY_NAME = {"settings": "setting", "environment": "environment", "tags": "tag", "spelling": "spelling of"}
 
 
 @frozen

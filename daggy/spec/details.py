@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from daggy.kind import KINDS, kind_of
 from daggy.spec.earlier import translated
-from daggy.spec.fields import amounts, items, length, members, text, timeout, unfit
+from daggy.spec.fields import amounts, items, length, members, nested, text, timeout, unfit
 from daggy.spec.keys import DETAILS, check_keys
+from daggy.spec.kinds import read_kind
 from daggy.spec.model import Details
 from daggy.spec.numbers import plain
 from daggy.spec.problems import Problems, join, kind, quote
-
-DEEPEST = 50
-"""Levels of nesting in `options`."""
 
 Given = Mapping[str, Any]
 """The keys that were given, with the values read."""
@@ -32,21 +31,34 @@ def read_details(data: object, path: str, problems: Problems, *, default: bool =
     if listed is None:
         return {}
     written = translated(listed, path, problems)
-    check_keys(written, [*DETAILS, "resources"], "details", path, problems)
+    known = [*DETAILS, "resources"]
+    installed = () if written.keys() <= {*known} else KINDS.installed()
+    kinds = [key for key in written if key in installed]
+    check_keys(written, [*known, *installed], "details", path, problems)
     given: dict[str, Any] = {}
     for key, value in written.items():
         place = join(path, key)
-        read = _read(key, value, place, problems)
+        read = read_kind(key, value, place, problems) if key in kinds else _read(key, value, place, problems)
         if read is not None:
-            given[key] = read
-    kinds = [key for key in ("command", "shell") if key in written]
+            given |= {"kind": key, "settings": read} if key in kinds else {key: read}
+    runs = [key for key in ("command", "shell", *kinds) if key in written]
     if default:
-        for key in kinds:
+        for key in runs:
             problems.add(join(path, key), f"a default '{key}'", "each task says what it runs")
-    elif len(kinds) != 1:
-        found = "both" if kinds else "neither"
-        problems.add(path, f"{found} of 'command' and 'shell' given", "give exactly one")
+    elif not runs:
+        problems.add(path, "neither of 'command' and 'shell' given", "give exactly one")
+    elif len(runs) > 1:
+        problems.add(path, f"{_all(runs)} given", "give exactly one")
+    if kinds and "stdin" in written:
+        problems.add(
+            join(path, "stdin"), f"'stdin' beside '{kinds[0]}'", "remove it: tasks of a kind say what they read"
+        )
     return given
+
+
+def _all(runs: list[str]) -> str:
+    first, last = ", ".join(f"'{key}'" for key in runs[:-1]), f"'{runs[-1]}'"
+    return f"{'both of' if len(runs) == 2 else 'all of'} {first} and {last}"
 
 
 def _read(key: str, value: object, place: str, problems: Problems) -> Any:
@@ -111,28 +123,15 @@ def _options(value: object, path: str, problems: Problems) -> dict[str, object]:
         place = join(path, name)
         if not isinstance(item, dict):
             problems.add(place, f"{kind(item)} where an object is expected", "options are those of one executor")
-        elif _check_option(item, place, problems):
+        elif nested(item, place, problems):
             options[name] = plain(item)
     return options
 
 
-def _check_option(value: object, path: str, problems: Problems, depth: int = 0) -> bool:
-    if depth > DEEPEST:
-        problems.add(path[:200], f"more than {DEEPEST} levels deep")
-        return False
-    if isinstance(value, str):
-        return text(value, path, problems) is not None
-    inner: list[tuple[str, object]] = []
-    if isinstance(value, dict):
-        inner = list(value.items())
-    elif isinstance(value, list):
-        inner = [(f"[{position}]", item) for position, item in enumerate(value)]
-    wrong = [key for key, item in inner if not _check_option(item, join(path, key), problems, depth + 1)]
-    return not wrong
-
-
 def merge_details(inherited: Given, given: Given) -> Details:
     """Return the details of a task: what it gives over the defaults, `environment` and `options` by key."""
+    if "kind" in given:
+        inherited = {"grace": kind_of(given["kind"]).grace, **inherited}
     if not inherited:
         return Details(**{key: value for key, value in given.items() if key != "resources"})
     merged = {**inherited, **given}
@@ -140,4 +139,6 @@ def merge_details(inherited: Given, given: Given) -> Details:
         if key in inherited and key in given:
             merged[key] = {**inherited[key], **given[key]}
     merged.pop("resources", None)
+    if "kind" in merged:
+        merged.pop("stdin", None)  # a default one
     return Details(**merged)

@@ -12,6 +12,9 @@ from daggy.spec.problems import Problems, join, kind, quote
 
 _UNIT_HINT = 'write seconds, or "90s", "10m", "2h"'
 
+DEEPEST = 50
+"""Levels of nesting in data of any form."""
+
 
 def unfit(text: str) -> str:
     """Return why this text cannot be passed to a process; empty if it can."""
@@ -140,3 +143,19 @@ def amounts(value: object, path: str, problems: Problems) -> dict[str, float]:
         if name is not None and quantity is not None:
             read[name] = quantity
     return read
+
+
+def nested(value: object, path: str, problems: Problems, depth: int = 0) -> bool:
+    """Check JSON data of any form; return whether all its texts are fit and it is not too deep."""
+    if depth > DEEPEST:
+        problems.add(path[:200], f"more than {DEEPEST} levels deep")
+        return False
+    if isinstance(value, str):
+        return text(value, path, problems) is not None
+    inner: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = [(f"[{position}]", item) for position, item in enumerate(value)]
+    wrong = [key for key, item in inner if not nested(item, join(path, key), problems, depth + 1)]
+    return not wrong

@@ -114,7 +114,8 @@ def _mend(key: str, known: list[str], place: str) -> str:
         meant = near or key
         where = "" if near in known else _where(near, place)
     meaning = "" if meant == key else f"did you mean '{meant}'?"
-    return f"{meaning} {where}".strip() or f"known here: {', '.join(known)}"
+    more = "; no kind of task with this name is installed" if place == "details" else ""
+    return f"{meaning} {where}".strip() or f"known here: {', '.join(known)}{more}"
 
 
 def _where(key: str, place: str) -> str:

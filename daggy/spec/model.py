@@ -71,7 +71,10 @@ class Dependency:
 
 @frozen
 class Details:
-    """How a task is run. Exactly one of `command` and `shell` is given. Strings are as written, not rendered."""
+    """How a task is run. Exactly one of `command`, `shell` and `kind` is given. Strings are as written, not rendered.
+
+    `settings` are those of the `kind`, as plain JSON data.
+    """
 
     command: tuple[str, ...] | None = None
     shell: str | None = None
@@ -81,6 +84,8 @@ class Details:
     grace: float = 5.0  # seconds
     stdin: str | None = None
     options: Mapping[str, object] = field(factory=dict)
+    kind: str = ""
+    settings: Mapping[str, object] = field(factory=dict)
 
 
 @frozen

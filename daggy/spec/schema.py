@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from daggy.kind import KINDS
 from daggy.spec.task import RETRIED
 
 _Schema = dict[str, Any]
@@ -84,7 +85,9 @@ def _details(*, default: bool) -> _Schema:
         return _object(said)
     said["command"] = _said("words, executed without a shell", {**_STRINGS, "minItems": 1})
     said["shell"] = _said("one string for /bin/sh -c", _STRING)
-    return _object(said, oneOf=[{"required": ["command"]}, {"required": ["shell"]}])
+    kinds = KINDS.installed()
+    said |= {kind: _said("the settings of a task of this kind", {"type": "object"}) for kind in kinds}
+    return _object(said, oneOf=[{"required": [key]} for key in ("command", "shell", *kinds)])
 
 
 def _task(*, default: bool) -> _Schema:

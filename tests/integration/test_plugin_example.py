@@ -1,7 +1,8 @@
-"""Somebody else's executor: built, installed elsewhere, found by its entry point, and held to the same rules."""
+"""Somebody else's plug-ins: built, installed elsewhere, found by their entry points, and held to the same rules."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from daggy.executor import Site
 from daggy.testing import check_executor
 
 assert "daggy_plain" not in sys.modules
-assert "plain" in plugins.installed(plugins.EXECUTORS)
+assert "plain" in plugins.EXECUTORS.installed()
 assert "daggy_plain" not in sys.modules, "listing must not import"
 
 
@@ -32,6 +33,18 @@ def make(site: Site):
 
 trio.run(lambda: check_executor(make, Path(sys.argv[1]), processes=False))
 print(type(make(Site("p", Path("/"), "i", False))).__module__)
+"""
+
+
+USE_KIND = """
+import sys
+from pathlib import Path
+from daggy.kind import KINDS, kind_of
+from daggy.testing import check_kind
+
+assert "sql" in KINDS.installed()
+assert "daggy_sql" not in sys.modules, "listing must not import"
+check_kind(type(kind_of("sql")), Path(sys.argv[1]), {"database": ":memory:", "query": "select 1", "separator": ";"})
 """
 
 
@@ -46,16 +59,55 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_a_third_party_executor_is_found_and_passes_the_checks(installed: Path, tmp_path: Path) -> None:
+def run(installed: Path, *arguments: str) -> str:
+    """Run a Python that finds the example; return what it prints."""
     core = str(Path(daggy.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), core])}
-    command = [sys.executable, "-W", "error", "-c", USE, str(tmp_path)]
+    command = [sys.executable, "-W", "error", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "daggy_plain\n"
+    return done.stdout
+
+
+def test_a_third_party_executor_is_found_and_passes_the_checks(installed: Path, tmp_path: Path) -> None:
+    assert run(installed, "-c", USE, str(tmp_path)) == "daggy_plain\n"
+
+
+def test_a_third_party_kind_is_found_and_passes_the_checks(installed: Path, tmp_path: Path) -> None:
+    run(installed, "-c", USE_KIND, str(tmp_path))
+
+
+def test_tasks_of_a_third_party_kind_run_beside_others(installed: Path, tmp_path: Path) -> None:
+    sql = {"database": "{{ run.tags.base }}.db"}
+    spec = {
+        "directory": str(tmp_path),
+        "tags": {"base": "numbers"},
+        "parameters": {"N": {"range": [1, 5]}},
+        "tasks": {
+            "make": {"details": {"sql": {**sql, "query": "create table numbers (n, square)"}}},
+            "fill": {
+                "parents": ["make"],
+                "max_parallel": 1,
+                "details": {"sql": {**sql, "query": "insert into numbers values ({{ N }}, {{ N * N }})"}},
+            },
+            "sum": {
+                "parents": ["fill"],
+                "details": {"sql": {**sql, "query": "select count(*), sum(square) from numbers"}},
+            },
+            "end": {"parents": ["sum"], "details": {"command": ["echo", "done"]}},
+        },
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    place = ("--dir", str(tmp_path / "state"))
+    run(installed, "-m", "daggy", "run", str(tmp_path / "spec.json"), *place)
+    assert run(installed, "-m", "daggy", "logs", "last", "sum", *place).endswith("4,30\n")
+    (tmp_path / "numbers.db").unlink()
+    run(installed, "-m", "daggy", "run", str(tmp_path / "spec.json"), *place)  # read back: nothing runs again
+    assert not (tmp_path / "numbers.db").exists()
 
 
 def test_the_example_is_small() -> None:
-    lines = (EXAMPLE / "daggy_plain.py").read_text().splitlines()
-    code = [line for line in lines if line.strip() and not line.startswith(("import ", "from ", '"""'))]
-    assert len(code) <= 55
+    for name, most in (("daggy_plain.py", 55), ("daggy_sql.py", 25)):
+        lines = (EXAMPLE / name).read_text().splitlines()
+        code = [line for line in lines if line.strip() and not line.startswith(("import ", "from ", '"""'))]
+        assert len(code) <= most

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from attrs import frozen
 
-from daggy.errors import TemplateError
+from daggy.errors import PluginError, TemplateError
+from daggy.kind import kind_of
+from daggy.spec.kinds import leaves, structured, with_leaves
 from daggy.spec.model import Details, RunSpec, Template, Templating
 from daggy.spec.templating.text import Text, compile_text
 
@@ -64,6 +66,7 @@ def texts_of(details: Details) -> list[tuple[str, str, bool]]:
         texts.append(("directory", details.directory, False))
     if details.stdin is not None:
         texts.append(("stdin", details.stdin, False))
+    texts += [(path, text, False) for path, text in leaves(details.settings, details.kind)]
     return texts
 
 
@@ -138,6 +141,45 @@ class Recipe:
         return self._rest.render(values, argv, self._base)
 
 
+class KindRecipe(Recipe):
+    """The details of a template of some kind: what is executed is the kind's, of settings that are rendered first."""
+
+    __slots__ = ("_kind", "_name", "_settings", "_strings")
+
+    def __init__(self, details: Details, rest: Rest, base: str, text: Callable[[str], Text]) -> None:
+        """Keep the compiled strings.
+
+        Args:
+            details: The template's.
+            rest: The strings beside the settings.
+            base: What a relative directory resolves against.
+            text: Compiles a string.
+        """
+        self._base, self._rest, self._name = base, rest, details.kind
+        self._kind, self._settings = kind_of(details.kind), details.settings
+        self._strings = [(path, text(written)) for path, written in leaves(details.settings, details.kind)]
+        self.names = frozenset().union(*(one.names for one in (*(one for _, one in self._strings), *rest.texts())))
+
+    def render(self, values: Mapping[str, object], builtins: Builtins | None = None) -> Rendered:
+        """Return what is executed for one task; most of the time goes into making and checking its settings.
+
+        Raises:
+            TemplateError: a string cannot be rendered, or the settings are wrong; the message names it.
+        """
+        if builtins is not None:
+            values = {**values, **builtins.variables()}
+        strings = (_render(text, values, path) for path, text in self._strings)
+        place = f"details.{self._name}"
+        try:
+            command = self._kind.command(structured(self._kind, with_leaves(self._settings, strings), place))
+        except PluginError as error:
+            raise TemplateError(str(error)) from error
+        except ValueError as error:
+            raise TemplateError(f"{place}: {error}") from error
+        told = self._rest.render(values, command.argv, self._base)
+        return Rendered(command.argv, {**command.environment, **told.environment}, told.directory, command.stdin)
+
+
 @frozen(eq=False)
 class Rest:
     """The strings of details beside the words: environment in the order written (None unsets), directory, stdin."""
@@ -182,7 +224,7 @@ def recipe(template: Template, spec: RunSpec) -> Recipe:
         spec: Where it stands.
     """
     details = template.details
-    made = _compile(template, details, spec)
+    made = _compile_kind(template, details, spec) if details.kind else _compile(template, details, spec)
     made.details = details
     return made
 
@@ -202,11 +244,23 @@ def _compile(template: Template, details: Details, spec: RunSpec) -> Recipe:
         words = [Text(("/bin/sh",)), Text(("-c",)), text(details.shell, shell=True)]  # noqa: S604  # quotes for a shell, starts none
     else:
         words = [text(word) for word in details.command or ()]
+    return Recipe(words, _compile_rest(details, text), spec.directory)
+
+
+def _compile_rest(details: Details, text: Callable[[str], Text]) -> Rest:
     environment = tuple(
         (text(name), None if value is None else text(value)) for name, value in details.environment.items()
     )
-    rest = Rest(environment, text(details.directory), None if details.stdin is None else text(details.stdin))
-    return Recipe(words, rest, spec.directory)
+    return Rest(environment, text(details.directory), None if details.stdin is None else text(details.stdin))
+
+
+def _compile_kind(template: Template, details: Details, spec: RunSpec) -> Recipe:
+    spellings = spelled(template, spec) if template.templating is Templating.LITERAL else _NO_SPELLINGS
+
+    def text(written: str) -> Text:
+        return compile_text(written, template.templating, spellings=spellings)
+
+    return KindRecipe(details, _compile_rest(details, text), spec.directory, text)
 
 
 def _has_braces(details: Details) -> bool:

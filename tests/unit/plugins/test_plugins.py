@@ -71,7 +71,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.mark.usefixtures("odd")
 def test_listing_imports_nothing() -> None:
-    assert plugins.installed(plugins.TRACKERS) == ("memory", "vague", "wrong")
+    assert plugins.TRACKERS.installed() == ("memory", "vague", "wrong")
     assert "daggy_odd" not in sys.modules
 
 

@@ -1,0 +1,70 @@
+"""What a kind of task is: a plug-in that turns an entry of `details` into a command, which any executor runs."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from attrs import field, frozen
+
+from daggy.entry_points import Group
+from daggy.errors import Problem
+
+
+@frozen
+class Command:
+    """What is executed for one task of a kind.
+
+    Args:
+        argv: The program and its arguments, as in `details.command`.
+        environment: Variables beside those that the task sets, which count first.
+        stdin: Text on standard input; None: it is empty.
+    """
+
+    argv: list[str]
+    environment: Mapping[str, str] = field(factory=dict)
+    stdin: str | None = None
+
+
+class TaskKind(abc.ABC):
+    """Turns what stands under its name in `details` into a command.
+
+    `Settings` is a frozen attrs class, structured by cattrs from that object. Its strings may hold substitutions: they
+    are rendered before a task's settings are made. One instance of a kind serves all tasks of it.
+    """
+
+    Settings: ClassVar[type]
+
+    grace: ClassVar[float] = 5.0
+    """Seconds between TERM and KILL for tasks that do not say."""
+
+    def check(self, settings: Any) -> Iterable[Problem]:
+        """Return what is wrong with settings beyond their form; paths are relative to them.
+
+        It is asked when a run is submitted, with strings as written, and not if a substitution stands for something
+        else than a string.
+        """
+        del settings
+        return ()
+
+    @abc.abstractmethod
+    def command(self, settings: Any) -> Command:
+        """Return what is executed for one task, without looking at anything but its settings.
+
+        Raises:
+            ValueError: these settings of this task make no sense; its text says why, with the mend.
+        """
+
+
+KINDS = Group("daggy.kinds", "kind", TaskKind)
+
+
+def kind_of(name: str) -> TaskKind:
+    """Return a kind by its name.
+
+    Raises:
+        PluginError: there is none of this name, it cannot be imported, or it is not a kind.
+    """
+    made: TaskKind = KINDS.load(name)()
+    return made
