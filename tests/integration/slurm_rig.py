@@ -63,12 +63,14 @@ KillWait=2
 SlurmctldTimeout=30
 SlurmdTimeout=10
 CompleteWait=0
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 LaunchParameters=disable_send_gids
 SlurmdParameters=config_overrides
 NodeName=n[1-{nodes}] NodeAddr=127.0.0.1 NodeHostname={host} Port=[{first}-{last}] CPUs={cores} CoresPerSocket={cores} \
 Sockets=1 ThreadsPerCore=1 RealMemory=4000 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=4:00:00 State=UP
-PartitionName=other Nodes=ALL MaxTime=INFINITE State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=4:00:00 PriorityTier=1 GraceTime=2 State=UP
+PartitionName=other Nodes=ALL MaxTime=INFINITE PriorityTier=2 State=UP
 """
 
 
@@ -168,6 +170,26 @@ class Slurm:
         """Those that wait or run: id, state, name."""
         printed = self.call("squeue", "-h", "-r", "-o", "%i|%T|%j")
         return [(one.split("|")[0], one.split("|")[1], one.split("|")[2]) for one in printed.splitlines()]
+
+    def node_of(self, job: str) -> int:
+        """The number of the node on which a job runs."""
+        return int(self.call("squeue", "-h", "-j", job, "-o", "%N").strip().removeprefix("n"))
+
+    def outrank(self) -> None:
+        """Have a job take the place of all others, for a moment."""
+        self.call("sbatch", "-p", "other", "-N", str(NODES), "--exclusive", "-o", "/dev/null", "--wrap", "true")
+
+    @contextlib.contextmanager
+    def failed(self, number: int) -> Iterator[None]:
+        """Have the controller take a node for one that failed."""
+        node = f"NodeName=n{number}"
+        self.call("scontrol", "update", node, "State=DOWN", "Reason=tests")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(AssertionError):  # it may have come back by itself
+                self.call("scontrol", "update", node, "State=RESUME")
+            self.until(lambda: "down" not in self.call("sinfo", "-h", "-n", f"n{number}", "-o", "%T"))
 
     def stop(self) -> None:
         """End all jobs and all daemons; remove what they wrote."""

@@ -144,6 +144,48 @@ def test_what_a_stranger_cancels_is_lost_and_runs_again(slurm: Slurm, tmp_path: 
         assert "Slurm job" in attempts[0]["message"]
 
 
+def test_what_another_job_takes_the_place_of_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
+    gate, ran = tmp_path / "gate", tmp_path / "ran"
+    with arrays(slurm, tmp_path) as one, one.serving() as server:
+        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
+        server.until(lambda: lines(ran))
+        gate.touch()
+        slurm.outrank()
+        assert server.ended(run)["state"] == "completed"
+        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
+        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
+        assert "Slurm job" in attempts[0]["message"]
+
+
+def test_what_runs_on_a_node_that_fails_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
+    gate, ran = tmp_path / "gate", tmp_path / "ran"
+    with arrays(slurm, tmp_path) as one, one.serving() as server:
+        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
+        server.until(lambda: lines(ran))
+        gate.touch()
+        (job,) = one.jobs("RUNNING")
+        with slurm.failed(slurm.node_of(job)):
+            assert server.ended(run)["state"] == "completed"
+        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
+        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
+        assert "Slurm job" in attempts[0]["message"]
+
+
+def test_a_node_daemon_that_is_killed_costs_nothing(slurm: Slurm, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    with arrays(slurm, tmp_path, tasks_per_job=4) as one, one.serving() as server:
+        run = server.submit({"a": marked(ran, "sleep 1", expand=["I"])}, parameters={"I": {"range": [0, 4]}})
+        server.until(lambda: lines(ran))
+        (job,) = one.jobs("RUNNING")
+        number = slurm.node_of(job)
+        slurm.signal(f"slurmd.n{number}", signal.SIGKILL)
+        try:
+            assert server.ended(run)["state"] == "completed"
+        finally:
+            slurm.start_node(number)
+        assert collections.Counter(lines(ran)) == {str(index): 1 for index in range(4)}
+
+
 def test_a_kill_ends_what_runs_and_takes_back_what_waits(slurm: Slurm, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     with arrays(slurm, tmp_path, tasks_per_job=2) as one, one.serving() as server:

@@ -140,6 +140,33 @@ def test_what_a_stranger_cancels_runs_again_elsewhere(slurm: Slurm, tmp_path: Pa
         assert "Slurm job" in attempts[0]["message"]
 
 
+def test_what_another_job_takes_the_place_of_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
+    gate, ran = tmp_path / "gate", tmp_path / "ran"
+    with site(slurm, tmp_path, most=1, interval="1s") as one, one.serving() as server:
+        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
+        server.until(lambda: lines(ran))
+        gate.touch()
+        slurm.outrank()
+        assert server.ended(run)["state"] == "completed"
+        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
+        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
+        assert "Slurm job" in attempts[0]["message"]
+
+
+def test_what_runs_on_a_node_that_fails_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
+    gate, ran = tmp_path / "gate", tmp_path / "ran"
+    with site(slurm, tmp_path, most=1, interval="1s") as one, one.serving() as server:
+        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
+        server.until(lambda: lines(ran))
+        gate.touch()
+        (job,) = one.jobs("RUNNING")
+        with slurm.failed(slurm.node_of(job)):
+            assert server.ended(run)["state"] == "completed"
+        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
+        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
+        assert "Slurm job" in attempts[0]["message"]
+
+
 def test_a_pilot_that_is_killed_whole_is_lost_at_once(slurm: Slurm, tmp_path: Path) -> None:
     gate, ran = tmp_path / "gate", tmp_path / "ran"
     with site(slurm, tmp_path, most=1, interval="1s") as one, one.serving() as server:
