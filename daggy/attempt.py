@@ -136,11 +136,12 @@ class Reports:
     messages: dict[int, str] = field(factory=dict)
 
 
-def chosen(reports: Reports, wanted: Sequence[bool]) -> Reports:
-    """Return those of these reports that are wanted, with their messages."""
-    places = [place for place, is_wanted in enumerate(wanted) if is_wanted]
-    messages = {new: reports.messages[old] for new, old in enumerate(places) if old in reports.messages}
-    return Reports(reports.rows[places], messages)
+def chosen(reports: Reports, places: Sequence[int] | NDArray[np.int64]) -> Reports:
+    """Return the reports at these positions, copied, with their messages."""
+    where = np.asarray(places, np.int64)
+    said = reports.messages
+    messages = {new: said[old] for new, old in enumerate(where.tolist()) if old in said} if said else {}
+    return Reports(reports.rows[where], messages)
 
 
 def joined(batches: Sequence[Reports]) -> Reports:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from daggy.attempt import REPORT, Kind, Reports, joined
+from daggy.attempt import REPORT, Kind, Reports, chosen, joined
 from daggy.errors import leaves
 
 
@@ -63,7 +63,4 @@ def by_run(reports: Reports) -> Iterator[tuple[tuple[int, int], Reports]]:
         return
     keys = rows["run"].astype(np.int64) << 32 | rows["version"]
     for key in np.unique(keys):
-        chosen = np.flatnonzero(keys == key)
-        said = reports.messages
-        messages = {new: said[old] for new, old in enumerate(chosen.tolist()) if old in said} if said else {}
-        yield (int(key) >> 32, int(key) & 0xFFFFFFFF), Reports(rows[chosen], messages)
+        yield (int(key) >> 32, int(key) & 0xFFFFFFFF), chosen(reports, np.flatnonzero(keys == key))

@@ -9,7 +9,7 @@ import numpy as np
 import trio
 from attrs import define
 
-from daggy.attempt import Kind, Reports, Ticket
+from daggy.attempt import Kind, Reports, Ticket, chosen
 from daggy.engine.dispatch import PoolLink, lost
 from daggy.engine.held_reports import tickets_of, unended
 from daggy.engine.state import EngineState
@@ -78,16 +78,15 @@ class Executors:
         recovered = state.placed(name, recovered)
         state.acks.forget_sent(name)
         unheard = state.held_reports.waiting(name)  # runs that have not taken their part of the first report yet
-        rows, said = recovered.rows, recovered.messages
+        rows = recovered.rows
         known = state.held_reports.finished(name)
         is_news = np.fromiter(
             (self._is_current(one) and one not in known for one in tickets_of(rows)), np.bool_, len(rows)
         )
         is_held = rows["kind"] == Kind.HELD
         is_known_start = np.isin(rows["run"], list(unheard)) & (rows["kind"] == Kind.STARTED)
-        chosen = np.flatnonzero(is_news & ~is_known_start & ~is_held)  # what is held is in flight already
-        messages = {at: said[old] for at, old in enumerate(chosen.tolist()) if old in said}
-        state.report(name, Reports(rows[chosen], messages))
+        is_wanted = is_news & ~is_known_start & ~is_held  # what is held is in flight already
+        state.report(name, chosen(recovered, np.flatnonzero(is_wanted)))
         state.note_applied(name, rows[~is_news], in_order=not unheard)
         alive = set(tickets_of(unended(rows)))
         self._lose(link, alive, unheard, message)

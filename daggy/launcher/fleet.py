@@ -146,7 +146,8 @@ class Fleet(Executor):
         """Pass reports on; none is about the launcher of another machine, whose outputs that would name."""
         launchers = reports.rows["row"]["launcher"].tolist()
         if any(one and self._place_of.get(one) != place for one in set(launchers)):
-            reports = chosen(reports, [not one or self._place_of.get(one) == place for one in launchers])
+            theirs = [at for at, one in enumerate(launchers) if not one or self._place_of.get(one) == place]
+            reports = chosen(reports, theirs)
         reports.rows["row"]["place"] = place
         self._report(reports)
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import trio
 
+from daggy.attempt import chosen
 from daggy.errors import DaggyError
 from daggy.executor import Kind, Launches, Reports, Rows, Site, Ticket
 from daggy.launcher import frames
@@ -231,11 +232,7 @@ class Launchers:
             self._report(reports)
             return
         if len(unwanted) < len(reports.rows):
-            kept = np.ones(len(reports.rows), np.bool_)
-            kept[unwanted] = False
-            old = kept.nonzero()[0].tolist() if reports.messages else ()
-            messages = {new: reports.messages[at] for new, at in enumerate(old) if at in reports.messages}
-            self._report(Reports(reports.rows[kept], messages))
+            self._report(chosen(reports, np.delete(np.arange(len(reports.rows)), unwanted)))
 
     def withdraw(self, tickets: Iterable[Ticket], command: Callable[[list[Key]], bytes]) -> None:
         """Give back those of these tasks that have not started; `command` does so, and more, at a launcher."""

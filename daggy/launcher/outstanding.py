@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from attrs import frozen
 
-from daggy.attempt import REPORT, Kind, Reason, Reports, Rows, Ticket, joined
+from daggy.attempt import REPORT, Kind, Reason, Reports, Rows, Ticket, chosen, joined
 from daggy.launcher import frames
 from daggy.launcher.frames import Key
 from daggy.launcher.ledger import Ledger
@@ -138,7 +138,7 @@ class Outstanding:
         named: set[Key] = set()
         strays: list[Ticket] = []
         for number, reports in told:
-            chosen = []
+            news = []
             self.reported[number] = max(self.reported.get(number, 0), int(reports.rows["seq"].max(initial=0)))
             for at, (kind, *ticket) in enumerate(frames.kinds_and_keys(reports.rows.tobytes())):
                 key: Key = tuple(ticket)  # type: ignore[assignment]
@@ -147,9 +147,8 @@ class Outstanding:
                     if kind == Kind.STARTED:
                         strays.append(Ticket(*key))
                 elif kind != Kind.STARTED or key not in self._started:
-                    chosen.append(at)
-            messages = {new: reports.messages[at] for new, at in enumerate(chosen) if at in reports.messages}
-            wanted.append(Reports(reports.rows[chosen], messages))
+                    news.append(at)
+            wanted.append(chosen(reports, news))
         return News(joined(wanted), [key for key in self.tasks if key not in named], strays)
 
     def lost(self, message: str, reason: Reason = Reason.LOST) -> Reports:

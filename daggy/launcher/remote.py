@@ -228,7 +228,7 @@ class Remote:
         """Take note of what is answered for, correct the times, and pass on what it was its own to report."""
         ours = self.sent.take(reports.rows)
         if not all(ours):
-            reports = chosen(reports, ours)
+            reports = chosen(reports, np.flatnonzero(ours))
         rows = reports.rows
         self._clock.correct(rows)
         self._report(reports)

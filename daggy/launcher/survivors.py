@@ -8,6 +8,7 @@ from functools import partial
 import trio
 from attrs import define, field
 
+from daggy.attempt import chosen
 from daggy.executor import Kind, Reports
 from daggy.launcher import frames
 from daggy.launcher.frames import Key
@@ -125,8 +126,7 @@ class Survivors:
                     freed.add(survivor.running.pop(key))
         survivor.seq = max(survivor.seq, int(reports.rows["seq"].max(initial=0)))
         if wanted:
-            messages = {new: reports.messages[at] for new, at in enumerate(wanted) if at in reports.messages}
-            self._report(Reports(reports.rows[wanted], messages))
+            self._report(chosen(reports, wanted))
         self._rested(freed - {-1})
 
     def _release(self, survivor: Survivor) -> None:

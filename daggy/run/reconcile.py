@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from daggy.attempt import Kind, Reports, Rows, Ticket
+from daggy.attempt import Kind, Reports, Rows, Ticket, chosen
 from daggy.plan import present
 from daggy.run import states
 from daggy.run.reports import apply_reports
@@ -46,8 +46,7 @@ def on_recovered(run: Run, reports: Reports, now: Now) -> Reports:
             del left[position]
         rest = list(left)
     run.begin()  # queues still hold entries that were passed over
-    messages = {new: reports.messages[old] for new, old in enumerate(rest) if old in reports.messages}
-    return Reports(reports.rows[np.array(rest, np.int64)], messages)
+    return chosen(reports, rest)
 
 
 def on_unfollowed(run: Run, rest: Reports, now: Now) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from attrs import frozen
 
-from daggy.attempt import ATTEMPT, REPORT, STOPPED, Kind, Reason, Reports, Rows, Ticket
+from daggy.attempt import ATTEMPT, REPORT, STOPPED, Kind, Reason, Reports, Rows, Ticket, chosen
 from daggy.run import retry, states
 from daggy.run.run import Doom, Run
 from daggy.run.states import COMPLETED, DELAYED, ERRORED, IN_FLIGHT, KILLED, QUEUED, REMOVED, RUNNING, WAITING, Now
@@ -53,9 +53,8 @@ def apply_reports(run: Run, reports: Reports, now: Now) -> None:
     is_start = rows["kind"] == Kind.STARTED
     on_launched(run, rows[is_start])
     on_completed(run, heads[is_plain])
-    rest = np.flatnonzero(~(is_start | is_plain))
-    messages = {new: reports.messages[old] for new, old in enumerate(rest.tolist()) if old in reports.messages}
-    _on_few(run, rows[rest], messages, now)
+    rest = chosen(reports, np.flatnonzero(~(is_start | is_plain)))
+    _on_few(run, rest.rows, rest.messages, now)
 
 
 def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None:
