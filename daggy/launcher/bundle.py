@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 from importlib.resources import files
+from pathlib import Path
+
+from daggy.launcher.program.relay import unpack
 
 PACKAGE = "daggy.launcher.program"
 
@@ -28,11 +31,6 @@ from daggy.launcher.program.relay import main, unpack
 main(lambda: unpack(SOURCES, DIGEST, DIRECTORY))
 """
 
-_PARCEL = """\
-from daggy.launcher.program.parcel import main
-main()
-"""
-
 BOOT = 'import os;n=%d;b=b"";exec("while len(b)<n: b+=os.read(0,n-len(b)) or os._exit(1)");exec(b)'
 """A program that reads another one of so many bytes from its standard input, and becomes it. One line, with nothing in
 it that any shell would replace within single quotes."""
@@ -53,15 +51,24 @@ def relay(directory: str) -> bytes:
     Args:
         directory: Where it writes the program of its launchers, once for each version of it; `~` is understood.
     """
-    sources = repr(_sources())
-    digest = hashlib.sha256(sources.encode()).hexdigest()[:16]
-    return f"SOURCES = {sources}\nDIGEST, DIRECTORY = {digest!r}, {directory!r}\n{_LOADER}{_RELAY}".encode()
+    sources = _sources()
+    return f"SOURCES = {sources!r}\nDIGEST, DIRECTORY = {_digest(sources)!r}, {directory!r}\n{_LOADER}{_RELAY}".encode()
 
 
-@functools.cache
-def parcel() -> bytes:
-    """Return a program that runs an element of a parcel, as `daggy.launcher.program.parcel`."""
-    return f"SOURCES = {_sources()!r}\n{_LOADER}{_PARCEL}".encode()
+def _digest(sources: dict[str, str]) -> str:
+    return hashlib.sha256(repr(sources).encode()).hexdigest()[:16]
+
+
+def install(directory: Path) -> Path:
+    """Write the modules below a directory, once for each version of them, and return the folder that holds them.
+
+    An interpreter that runs them from there keeps what it has compiled beside them, for the next one.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    sources = _sources()
+    return Path(unpack(sources, _digest(sources), str(directory)))
 
 
 def boot(python: str, program: bytes) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -69,20 +67,13 @@ class ArrayOptions:
 class SlurmArrays(Cluster):
     """Runs parcels as Slurm's arrays."""
 
-    @property
-    def program(self) -> Path:
-        """The program of elements, as nodes see it."""
-        text = bundle.parcel()
-        return self.folder.parent / f"{hashlib.sha256(text).hexdigest()[:16]}.py"
+    program: Path = field(init=False)  # the folder of the program of elements, as nodes see it
 
     async def open(self) -> None:
         """Find out whether this site can serve the pool; as `Cluster.open`."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self.program.exists():
-                fresh = self.program.with_suffix(f".{os.getpid()}")
-                fresh.write_bytes(bundle.parcel())
-                fresh.replace(self.program)
+            self.program = bundle.install(self.folder.parent)
         except OSError as error:
             raise self.unusable(error) from None
         kind = filesystem(str(self.folder))

@@ -10,6 +10,9 @@ from daggy.launcher.pilots.fleet import PREFIX
 from daggy.launcher.pilots.manager import LAST
 from daggy_slurm.settings import SlurmSettings
 
+ELEMENT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from daggy.launcher.program.parcel import main; main()"
+"""Runs an element: the program's folder, the parcel's, the element's number and its size are the arguments."""
+
 GRACE = 20.0
 """Seconds that running tasks are given when an allocation takes its leave: the rest of `LAST` is for saying so."""
 
@@ -59,10 +62,10 @@ def element(settings: SlurmSettings, program: Path, folder: Path, each: int) -> 
 
     Args:
         settings: The pool's.
-        program: What runs an element.
+        program: The folder of what runs an element.
         folder: The parcel.
         each: How many tasks it runs.
     """
-    run = f"{shlex.quote(settings.interpreter)} -I -S -E -X utf8 {shlex.quote(str(program))}"
+    run = f"{shlex.quote(settings.interpreter)} -I -S -E -X utf8 -c {shlex.quote(ELEMENT)} {shlex.quote(str(program))}"
     where = f'{shlex.quote(str(folder))} "$SLURM_ARRAY_TASK_ID" {each}'
     return "\n".join(["#!/bin/sh", *settings.setup, f"exec {run} {where}", ""])

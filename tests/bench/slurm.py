@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +82,7 @@ def _pilots(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:
 def _arrays(sizes: Sizes, directory: Path, cluster: Slurm) -> Iterator[tuple[str, Measured]]:
     few = sizes.processes < JOBS
     jobs, packed = (10, 40) if few else (JOBS, PACKED)
-    settings = {"mode": "arrays", "shared_is_local": True, "most": 10_000, "interval": "2s"}
+    settings = {"mode": "arrays", "shared_is_local": True, "most": 10_000, "interval": "2s", "python": sys.executable}
     bare = [_bare(cluster, jobs) for _ in range(sizes.rounds)]
     with _serving(directory / "arrays", **settings) as asker:
         own = [run(asker, flat(jobs, "hpc"))[1] for _ in range(sizes.rounds)]

@@ -17,6 +17,7 @@ from daggy.attempt import LINKED, STOPPED, Kind, Reason
 from daggy.executor import Launch, Launches
 from daggy.launcher import bundle, frames, logs
 from daggy.launcher.parcels.folder import ALIVE, Item, Parcel, Shelf, Stage, Told
+from daggy_slurm.script import ELEMENT
 
 RUN, VERSION, EPOCH = 7, 2, 3
 COMMON = {"environment": {"PATH": os.environ["PATH"]}, "inherit": False, "output_bytes": 0}
@@ -26,11 +27,10 @@ class Desk:
     """A state directory, a directory for parcels, and the program of elements."""
 
     def __init__(self, place: Path) -> None:
-        self.state, self.home, self.program = place / "state", place / "home", place / "program.py"
+        self.state, self.home, self.program = place / "state", place / "home", bundle.install(place / "shared")
         self.state.mkdir()
         self.instance = os.urandom(8).hex()
         self.words = place / "words"
-        self.program.write_bytes(bundle.parcel())
         self.shelf = Shelf(self.state, self.state / "parcels")
 
     def parcel(self, *scripts: str, each: int = 1) -> Parcel:
@@ -45,7 +45,7 @@ class Desk:
         return made
 
     def start(self, parcel: Parcel, element: int = 0) -> subprocess.Popen[bytes]:
-        order = [sys.executable, "-I", "-S", "-E", str(self.program), str(parcel.folder), str(element)]
+        order = [sys.executable, "-I", "-S", "-E", "-c", ELEMENT, str(self.program), str(parcel.folder), str(element)]
         with self.words.open("wb") as words:
             return subprocess.Popen([*order, str(parcel.each)], stderr=words)
 

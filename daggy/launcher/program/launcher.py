@@ -75,21 +75,25 @@ class Launcher:
         Args:
             wake: A descriptor that becomes readable with every signal.
         """
-        link = self.link
         while not self.is_over():
-            for descriptor, _ in link.wait(0 if self.more else self.patience()):
-                if descriptor == wake:
-                    os.read(wake, 4096)
-                    self.reap()
-                    continue
-                for kind, payload in link.receive(descriptor):
-                    self.obey(kind, payload)
-            if not self.leave_by:
-                if self.signals or (not link.stream.open and (self.stopping or not link.listener)):
-                    self.leave()
-                elif not link.stream.open and not link.lost_at:
-                    link.disconnect()
-            self.turn(time.monotonic())
+            self.step(wake)
+
+    def step(self, wake: int) -> None:
+        """Wait until something is due or happens, and do what is to be done then; `wake` as for `serve`."""
+        link = self.link
+        for descriptor, _ in link.wait(0 if self.more else self.patience()):
+            if descriptor == wake:
+                os.read(wake, 4096)
+                self.reap()
+                continue
+            for kind, payload in link.receive(descriptor):
+                self.obey(kind, payload)
+        if not self.leave_by:
+            if self.signals or (not link.stream.open and (self.stopping or not link.listener)):
+                self.leave()
+            elif not link.stream.open and not link.lost_at:
+                link.disconnect()
+        self.turn(time.monotonic())
 
     def obey(self, kind: int, payload: bytes) -> None:
         """Carry out one command."""

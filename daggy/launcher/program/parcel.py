@@ -48,6 +48,7 @@ PATIENCE = 600.0  # seconds for which a folder that cannot be written to is trie
 AGAIN = 5.0
 OLD = 300.0  # seconds after which an engine that touches `alive`, but keeps nothing, has gone
 PIECE = 1 << 20
+WHILE = 1.0  # seconds after which others are to see that a task runs: on a network filesystem, only what is synced
 MEANWHILE = 0.2  # seconds from one process of a job to the next, for a signal to all
 ENDED, CODE, REASON, FLAGS = 8, 11, 12, 17  # positions of fields of a REPORT
 
@@ -104,8 +105,11 @@ class Folder:
                     raise
                 time.sleep(AGAIN)
 
-    def write(self, file: int, records: list[bytes]) -> None:
-        """Append records; where there is no room it is tried again for a while."""
+    def write(self, file: int, records: list[bytes], is_last: bool = True) -> None:
+        """Append records; where there is no room it is tried again for a while.
+
+        Only the last ones of a file are on the disk on return.
+        """
         data = b"".join([RECORD.pack(len(one), zlib.crc32(one)) + one for one in records])
         size = os.fstat(file).st_size
         until = time.monotonic() + PATIENCE
@@ -114,7 +118,8 @@ class Folder:
                 done = 0
                 while done < len(data):
                     done += os.write(file, data[done:])
-                os.fsync(file)
+                if is_last:
+                    os.fsync(file)
             except OSError:
                 if time.monotonic() > until:
                     raise
@@ -126,8 +131,8 @@ class Folder:
             else:
                 return
 
-    def copy(self, source: str, name: str) -> None:
-        """Copy a file of this machine to it."""
+    def move(self, source: str, name: str) -> None:
+        """Move a file of this machine to it."""
         there = os.open(source, os.O_RDONLY)
         file = self.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         try:
@@ -141,6 +146,7 @@ class Folder:
         finally:
             os.close(file)
             os.close(there)
+        os.unlink(source)
 
     def doomed(self) -> dict[int, str]:
         """Return the tasks that are to be ended, each with the message."""
@@ -176,6 +182,20 @@ class Record:
         """Begin with a task that was just claimed."""
         self.signals = signals
         self.folder, self.file, self.number, self.root, self.open = folder, file, number, root, True
+        self.is_shown = False  # whether others see that it runs
+        header = {
+            "version": VERSION, "boot": boot_id(), "host": os.uname().nodename, "began": "%.6f" % time.time(),
+            "pid": os.getpid(),
+        }  # fmt: skip
+        folder.write(file, [b"H" + dumps(header)], is_last=False)
+
+    def show(self) -> None:
+        """Let others see that it runs."""
+        self.is_shown = True
+        try:
+            os.fsync(self.file)
+        except OSError:
+            pass  # its end is written again and again
 
     def send(self, kind: bytes, payload: bytes) -> None:
         """Keep the end of the task; nothing else is needed."""
@@ -217,13 +237,13 @@ class Record:
         if flags & LINKED:
             for name, stream in (("out", "stdout"), ("err", "stderr")):
                 path = "%s/%d.%d.%s" % (packs, launcher, pack, stream)
-                self.folder.copy(path, "%d.%s" % (self.number, name))
+                self.folder.move(path, "%d.%s" % (self.number, name))
         elif stdout or stderr:
             file = os.open("%s/%d.%d" % (packs, launcher, pack), os.O_RDONLY)
             records.append(b"O" + os.pread(file, stdout + stderr, offset))
             os.close(file)
         if flags & ANSWER:
-            self.folder.copy("%s/%d.%d.%d.answer" % (packs, version, index, attempt), "%d.answer" % self.number)
+            self.folder.move("%s/%d.%d.%d.answer" % (packs, version, index, attempt), "%d.answer" % self.number)
         self.folder.write(self.file, [*records, b"F" + row + message.encode("utf-8", "replace")])
 
     def flush(self) -> None:
@@ -234,7 +254,6 @@ class Link:
     """What a launcher waits for here: signals, and word that its task is to be ended.
 
     Args:
-        record: Takes what happens.
         wake: A descriptor that becomes readable with every signal.
         asked: Fills with signals that say that `kill` has changed.
     """
@@ -244,9 +263,10 @@ class Link:
     full = False
     epoch = 0
 
-    def __init__(self, record: Record, wake: int, asked: list[int]) -> None:
+    def __init__(self, wake: int, asked: list[int]) -> None:
         """Begin with nothing to end."""
-        self.stream, self.asked = record, asked
+        self.asked = asked
+        self.stream: Any = None  # takes what happens to the task that runs
         self.launcher: Any = None
         self.poller = select.poll()
         self.poller.register(wake, select.POLLIN)
@@ -256,7 +276,12 @@ class Link:
         if self.asked:
             self.asked.clear()
             self.end()
-        return self.poller.poll(milliseconds if self.stream.open else 0)
+        if self.stream.is_shown:
+            return self.poller.poll(milliseconds)
+        found = self.poller.poll(min(milliseconds, WHILE * 1000) if milliseconds >= 0 else WHILE * 1000)
+        if not found:
+            self.stream.show()
+        return found
 
     def end(self) -> None:
         """End the task, if that is wanted."""
@@ -283,31 +308,43 @@ class Link:
         """Do nothing: no engine is connected."""
 
 
-def run(folder: Folder, number: int, common: dict[str, Any], signals: list[int], asked: list[int], wake: int) -> None:
-    """Run a task, if it is still there to be run."""
-    order = folder.slice(number + 1)
-    file = folder.claim(number)
-    if file < 0:
-        return
-    header = {
-        "version": VERSION, "boot": boot_id(), "host": os.uname().nodename, "began": "%.6f" % time.time(),
-        "pid": os.getpid(),
-    }  # fmt: skip
-    folder.write(file, [b"H" + dumps(header)])
-    place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - made by us alone, or not at all
-    root = "%s/daggy-%s-%d-%d" % (place, common["instance"], os.getpid(), number)
-    os.mkdir(root, 0o700)
-    try:
-        record = Record(folder, file, number, root, signals)
-        link: Any = Link(record, wake, asked)
-        launcher = Launcher(link, {**common, "launcher": 0, "directory": root, "durable": False}, signals)
-        link.launcher = launcher
-        launcher.launch(lane=0, width=1, **order)
-        asked.append(0)  # it may have been doomed before it was claimed
-        launcher.serve(wake)
-    finally:
-        remove(root)
-        os.close(file)
+class Element:
+    """Runs tasks of a parcel, one after the other, by one launcher.
+
+    Args:
+        folder: The parcel's.
+        signals: Fills with the signals that ask this program to exit.
+        asked: Fills with signals that say that `kill` has changed.
+        wake: A descriptor that becomes readable with every signal.
+    """
+
+    def __init__(self, folder: Folder, signals: list[int], asked: list[int], wake: int) -> None:
+        """Make a directory for what tasks write."""
+        self.folder, self.signals, self.asked, self.wake = folder, signals, asked, wake
+        common = folder.slice(0)
+        place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - made by us alone, or not at all
+        self.root = "%s/daggy-%s-%d" % (place, common["instance"], os.getpid())
+        os.mkdir(self.root, 0o700)
+        link: Any = Link(wake, asked)
+        hello = {**common, "launcher": 0, "directory": self.root, "durable": False}
+        self.link, self.launcher = link, Launcher(link, hello, signals)
+        link.launcher = self.launcher
+
+    def run(self, number: int) -> None:
+        """Run a task, if it is still there to be run."""
+        order = self.folder.slice(number + 1)
+        file = self.folder.claim(number)
+        if file < 0:
+            return
+        try:
+            record = self.link.stream = Record(self.folder, file, number, self.root, self.signals)
+            self.launcher.launch(lane=0, width=1, **order)
+            self.link.end()  # it may have been doomed before it was claimed
+            self.launcher.turn(time.monotonic())
+            while record.open and not self.launcher.is_over():
+                self.launcher.step(self.wake)
+        finally:
+            os.close(file)
 
 
 def remove(root: str) -> None:
@@ -338,13 +375,15 @@ def main() -> None:
     signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
     try:
         folder = Folder(path)
-        count, common = folder.count(), folder.slice(0)
+        count, tasks = folder.count(), Element(folder, signals, asked, wake)
     except FileNotFoundError:
         return
-    for number in range(element * each, min(count, (element + 1) * each)):
-        if signals or is_abandoned(path):
-            return
-        try:
-            run(folder, number, common, signals, asked, wake)
-        except FileNotFoundError:
-            return  # it was taken back
+    try:
+        for number in range(element * each, min(count, (element + 1) * each)):
+            if signals or is_abandoned(path):
+                return
+            tasks.run(number)
+    except FileNotFoundError:
+        return  # it was taken back
+    finally:
+        remove(tasks.root)
