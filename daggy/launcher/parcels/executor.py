@@ -22,8 +22,8 @@ from daggy.launcher.parcels.sender import Sender
 from daggy.launcher.parcels.watcher import Watcher, ended
 from daggy.launcher.queues import Complaints, Fate, PollSchedule, QueueError
 
-COLLECT = 0.5
-"""Seconds between two looks at the files, at least; a look may take a third of the time."""
+COLLECT, SELDOM = 0.5, 2.0
+"""Seconds from one look at the files to the next: at least, and where looking takes more than half of that."""
 
 TOUCH = 30.0
 """Seconds between two signs of life, of an engine of which nothing is kept."""
@@ -218,7 +218,7 @@ class ParcelExecutor(Executor, abc.ABC):
                     except OSError as error:
                         active.complaints.add(f"what has come in cannot be kept: {error.strerror or error}")
             active.rest()
-            await trio.sleep(max(COLLECT, 2 * (trio.current_time() - began)))
+            await trio.sleep(min(max(COLLECT, 2 * (trio.current_time() - began)), SELDOM))
 
     async def _touch(self) -> None:
         """Let elements know that this engine is there."""
