@@ -41,7 +41,7 @@ def once(path: Path) -> set[int]:
 
 def left(one: Site) -> list[Path]:
     """What is left of parcels."""
-    return [*one.place.glob("shared/*/*/*"), *one.state.glob("parcels/*/*")]
+    return [*one.place.glob(f"shared/*/{POOL}/*"), *one.state.glob("parcels/*/*")]
 
 
 def test_a_run_of_dependent_tasks_ends_and_leaves_nothing_behind(slurm: Slurm, tmp_path: Path) -> None:
