@@ -60,8 +60,9 @@ def ls(
         ("RUN", "NAME", "STATE", "VERSION", "CREATED", "ENDED", "TAGS"),
         (
             (
-                run["run_id"], run["name"], run["state"], run["version"], text.when(run["created"]),
-                text.when(run["ended"]), " ".join(f"{key}={value}" for key, value in run["tags"].items()),
+                run["run_id"], run["name"], "held" if run["held"] else run["state"], run["version"],
+                text.when(run["created"]), text.when(run["ended"]),
+                " ".join(f"{key}={value}" for key, value in run["tags"].items()),
             )
             for run in page["items"]
         ),

@@ -31,6 +31,8 @@ def lines(run: Mapping[str, Any]) -> Iterator[str]:
     counts = run["counts"]
     title = f"run {run['run_id']}" + (f" '{run['name']}'" if run["name"] else "")
     yield f"{title}: {text.state(run['state'])}, version {run['version']}"
+    if run["held"]:
+        yield f"  held: {run['held']}"
     for key, value in run["tags"].items():
         yield f"  tag {key}: {value}"
     created, started, ended = (text.when(run[name]) for name in ("created", "started", "ended"))

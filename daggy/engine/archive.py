@@ -11,8 +11,8 @@ from attrs import define, field
 from daggy.attempt import Rows
 from daggy.engine.intake.reading import Intake
 from daggy.engine.state import EngineState
-from daggy.errors import NotFoundError
-from daggy.run.replay import replay
+from daggy.errors import NotFoundError, SpecError
+from daggy.run.replay import replay, unreadable
 from daggy.run.run import Run, places_of
 from daggy.tracker import Attempts, History, RunFilter, RunRecord, Tracker, Version
 
@@ -76,7 +76,10 @@ class Archive:
         made = {}
         if self.state.threads:
             large = [version for version in history.versions if len(version.spec) > LARGE]
-            made = {version.version: await self._intake.plan(version.spec) for version in large}
+            try:
+                made = {version.version: await self._intake.plan(version.spec) for version in large}
+            except SpecError as error:
+                raise unreadable(error) from error
         rebuild = partial(replay, record, history, self.state.epoch, self.state.now(), made)
         is_long = made or sum(len(one.rows) for one in history.entries if isinstance(one, Attempts)) > MANY
         return await trio.to_thread.run_sync(rebuild) if is_long and self.state.threads else rebuild()

@@ -123,7 +123,7 @@ class Engine:
         found = {"state can be saved": f"cannot save state: {self.trouble}" if self.trouble else ""}
         for name, link in self.state.dispatcher.links.items():
             found[f"pool '{name}' can start tasks"] = link.trouble if link.requests is not None else ""
-        for run, reason in self.runs.unread.items():
+        for run, reason in [*self.runs.unread.items(), *self.runs.unreadable.items()]:
             found[f"run {run} goes on"] = f"run {run} does not go on: {reason}" if reason else ""
         return found
 

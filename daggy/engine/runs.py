@@ -56,6 +56,8 @@ class Runs(Mapping[int, Run]):
     _ended: EndedRuns = field(init=False)
     unread: dict[int, str] = field(factory=dict)
     """Why runs have not been read back that are to go on; empty once one has been."""
+    unreadable: dict[int, str] = field(factory=dict)
+    """Why runs that have not ended do not go on before the next start."""
     _reading: dict[int, trio.Lock] = field(factory=dict)
 
     @_ended.default
@@ -89,6 +91,7 @@ class Runs(Mapping[int, Run]):
             try:
                 await self.find(record.run)
             except DirectoryError as error:
+                self.unreadable[record.run] = str(error)
                 LOG.warning("run %d cannot be read back: %s", record.run, error)
             except UnavailableError as error:
                 self.unread[record.run] = str(error)
@@ -281,7 +284,7 @@ class Runs(Mapping[int, Run]):
 
     def held(self, run_id: int) -> str:
         """Return why nothing of a run is launched, with the mend; empty if it is."""
-        return self.state.held.get(run_id, "")
+        return self.state.held.get(run_id) or self.unread.get(run_id) or self.unreadable.get(run_id, "")
 
     def is_kept(self, run_id: int) -> bool:
         """Return whether the tracker keeps a run of this id."""

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from daggy.attempt import State
-from daggy.errors import DirectoryError
+from daggy.errors import DirectoryError, SpecError
 from daggy.plan import Plan, difference, plan, present
 from daggy.run import retry, states
 from daggy.run.causes import ANSWERED
@@ -35,8 +35,25 @@ def replay(
         made: Plans of versions of its spec that were made already, without what was generated.
 
     Raises:
-        DirectoryError: this version of Daggy plans one of its specs differently from the version that wrote it.
+        DirectoryError: one of its specs is not read here any more, or is planned differently from the version of Daggy
+            that wrote it.
     """
+    try:
+        return _replayed(record, history, epoch, now, made)
+    except SpecError as error:
+        raise unreadable(error) from error
+
+
+def unreadable(error: SpecError) -> DirectoryError:
+    """Return the error of a spec that was accepted once and is not any more."""
+    more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+    return DirectoryError(
+        f"its spec cannot be read here: {error.problems[0]}{more}; install what it uses, or the version of Daggy that "
+        "wrote it, and start again"
+    )
+
+
+def _replayed(record: RunRecord, history: History, epoch: int, now: Now, made: Mapping[int, Plan]) -> Run:
     first = history.versions[0]
     run = Run(record.run, _plan(first, made), created=record.created, epoch=epoch, version=first.version)
     run.started_at = record.started

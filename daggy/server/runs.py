@@ -63,7 +63,7 @@ def etag(run: Run) -> str:
 def described(engine: Engine, run: Run) -> Response[RunShape]:
     """Return a run as the API shows it."""
     state, ended = engine.commits.shown(run)
-    shape = evolve(shapes.describe(run), state=state.name.lower(), ended=ended)
+    shape = evolve(shapes.describe(run, engine.runs.held(run.id)), state=state.name.lower(), ended=ended)
     return answer(RunShape, shapes.as_json(shape), headers={"ETag": etag(run)})
 
 
@@ -138,7 +138,7 @@ async def list_runs(
     )
     engine = service_of(request).engine
     found = await engine.runs.records(matching)
-    items = [shapes.as_json(shapes.listed(record)) for record in found[:limit]]
+    items = [shapes.as_json(shapes.listed(record, engine.runs.held(record.run))) for record in found[:limit]]
     following = str(found[limit - 1].run) if len(found) > limit else None
     return answer(RunPage, {"items": items, "next": following})
 

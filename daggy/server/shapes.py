@@ -36,7 +36,8 @@ class TemplateCounts:
 class RunShape:
     """A run. Times are ISO 8601 in UTC. Its end is shown once it is kept; counts show it a moment earlier.
 
-    In a list `templates` is null, and `counts` of a run that this version of Daggy cannot read back.
+    In a list `templates` is null, and `counts` of a run that this version of Daggy cannot read back. `held` says why
+    nothing of it is started, with the mend; it is empty if it goes on.
     """
 
     run_id: int
@@ -49,6 +50,7 @@ class RunShape:
     ended: str | None
     counts: Mapping[str, int] | None
     templates: Sequence[TemplateCounts] | None
+    held: str
 
 
 @frozen

@@ -53,7 +53,10 @@ class TemplateShape:
 
 @frozen
 class RunShape:
-    """A run. Times are wall clock; `templates` is None in lists, `counts` there of a run that cannot be read back."""
+    """A run. Times are wall clock; `templates` is None in lists, `counts` there of a run that cannot be read back.
+
+    `held` says why nothing of it is started; empty: it goes on.
+    """
 
     run_id: int
     name: str
@@ -65,6 +68,7 @@ class RunShape:
     ended: float | None
     counts: Mapping[str, int] | None = None
     templates: Sequence[TemplateShape] | None = None
+    held: str = ""
 
 
 @frozen
@@ -171,20 +175,23 @@ def _as_time(value: object) -> Any:
     return timestamp(value) if isinstance(value, float) else as_json(value)
 
 
-def describe(run: Run) -> RunShape:
-    """Return a run with its counts. Costs by the number of templates, whatever the number of tasks."""
+def describe(run: Run, held: str = "") -> RunShape:
+    """Return a run with its counts. Costs by the number of templates, whatever the number of tasks.
+
+    `held`: why nothing of it is started.
+    """
     spec = run.plan.spec
     return RunShape(
         run.id, spec.name, dict(spec.tags), run.state.name.lower(), run.version, run.created, run.started_at,
-        run.ended_at, run.counts(), list(template_shapes(run)),
+        run.ended_at, run.counts(), list(template_shapes(run)), held,
     )  # fmt: skip
 
 
-def listed(record: RunRecord) -> RunShape:
-    """Return a run as a list of runs shows it: without templates."""
+def listed(record: RunRecord, held: str = "") -> RunShape:
+    """Return a run as a list of runs shows it: without templates; `held` as in `describe`."""
     return RunShape(
         record.run, record.name, dict(record.tags), record.state.name.lower(), record.version, record.created,
-        record.started, record.ended, record.counts,
+        record.started, record.ended, record.counts, held=held,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import daggy
+from tests.integration.serve_rig import command, serving, shell
 
 EXAMPLE = Path(__file__).parent / "plugin_example"
 
@@ -104,6 +105,30 @@ def test_tasks_of_a_third_party_kind_run_beside_others(installed: Path, tmp_path
     (tmp_path / "numbers.db").unlink()
     run(installed, "-m", "daggy", "run", str(tmp_path / "spec.json"), *place)  # read back: nothing runs again
     assert not (tmp_path / "numbers.db").exists()
+
+
+def test_a_run_whose_kind_is_not_installed_any_more_waits_until_it_is(installed: Path, tmp_path: Path) -> None:
+    core, gate, state = str(Path(daggy.__file__).parents[1]), tmp_path / "gate", tmp_path / "state"
+    both = os.pathsep.join([str(installed), core])
+    sql = {"sql": {"database": ":memory:", "query": "select 1"}}
+    with serving(state, PYTHONPATH=both) as server:
+        first = shell(f"until [ -e {gate} ]; do sleep 0.1; done")
+        run = server.submit({"first": first, "then": {"parents": ["first"], "details": sql}})
+        server.until(lambda: server.get(f"/runs/{run}")["counts"]["running"] == 1)
+        server.process.kill()
+    with serving(state, PYTHONPATH=core) as server:
+        (shown,) = server.get("/runs")["items"]
+        assert "unknown key 'sql'" in shown["held"]
+        assert "held" in command("ls", "--dir", str(state), cwd=tmp_path).stdout
+        refused = server.api("GET", f"/runs/{run}")
+        assert refused.status_code == 503
+        assert "install what it uses" in refused.text
+        assert server.ended(server.submit({"other": shell("true")}))["state"] == "completed"
+        server.process.kill()
+    gate.touch()
+    with serving(state, PYTHONPATH=both) as server:
+        assert server.ended(run)["state"] == "completed"
+        assert server.get(f"/runs/{run}")["held"] == ""
 
 
 def test_the_example_is_small() -> None:

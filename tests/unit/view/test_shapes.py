@@ -47,6 +47,7 @@ def test_run_has_the_shape_of_the_contract() -> None:
     shown = shapes.as_json(shapes.describe(fresh()))
     assert list(shown) == [
         "run_id", "name", "tags", "state", "version", "created", "started", "ended", "counts", "templates",
+        "held",
     ]  # fmt: skip
     assert shown["run_id"] == 7
     assert shown["tags"] == {"env": "test"}
