@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.integration.serve_rig import PATIENCE, Server, serving
+from tests.integration.serve_rig import PATIENCE, Server, serving, shell
 
 NODES = 4
 CORES = 8
@@ -72,6 +72,10 @@ Sockets=1 ThreadsPerCore=1 RealMemory=4000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=4:00:00 PriorityTier=1 GraceTime=2 State=UP
 PartitionName=other Nodes=ALL MaxTime=INFINITE PriorityTier=2 State=UP
 """
+
+
+CAUSES = ("cancelled", "preempted", "failed")
+"""What ends jobs: a stranger, a job that takes their place, their node."""
 
 
 def need_slurm() -> None:
@@ -175,21 +179,21 @@ class Slurm:
         """The number of the node on which a job runs."""
         return int(self.call("squeue", "-h", "-j", job, "-o", "%N").strip().removeprefix("n"))
 
-    def outrank(self) -> None:
-        """Have a job take the place of all others, for a moment."""
-        self.call("sbatch", "-p", "other", "-N", str(NODES), "--exclusive", "-o", "/dev/null", "--wrap", "true")
-
     @contextlib.contextmanager
-    def failed(self, number: int) -> Iterator[None]:
-        """Have the controller take a node for one that failed."""
-        node = f"NodeName=n{number}"
-        self.call("scontrol", "update", node, "State=DOWN", "Reason=tests")
-        try:
-            yield
-        finally:
+    def ended(self, job: str, cause: str) -> Iterator[None]:
+        """Have something else end a job: one of `CAUSES`."""
+        node = self.node_of(job)
+        if cause == "cancelled":
+            self.call("scancel", job)
+        elif cause == "preempted":
+            self.call("sbatch", "-p", "other", "-N", str(NODES), "--exclusive", "-o", "/dev/null", "--wrap", "true")
+        else:
+            self.call("scontrol", "update", f"NodeName=n{node}", "State=DOWN", "Reason=tests")
+        yield
+        if cause == "failed":
             with contextlib.suppress(AssertionError):  # it may have come back by itself
-                self.call("scontrol", "update", node, "State=RESUME")
-            self.until(lambda: "down" not in self.call("sinfo", "-h", "-n", f"n{number}", "-o", "%T"))
+                self.call("scontrol", "update", f"NodeName=n{node}", "State=RESUME")
+            self.until(lambda: "down" not in self.call("sinfo", "-h", "-n", f"n{node}", "-o", "%T"))
 
     def stop(self) -> None:
         """End all jobs and all daemons; remove what they wrote."""
@@ -264,3 +268,18 @@ def nodes(server: Server) -> list[dict[str, Any]]:
 def lines(path: Path) -> Sequence[str]:
     """The lines of a file that tasks append to."""
     return path.read_text().splitlines() if path.exists() else []
+
+
+def runs_again(one: Site, cause: str) -> None:
+    """Run a task whose job is ended by something else: it was lost, and the next attempt completes."""
+    gate, ran = one.place / "gate", one.place / "ran"
+    with one.serving() as server:
+        run = server.submit({"a": shell(f"echo >> {ran}; [ -e {gate} ] || exec sleep 1000")})
+        server.until(lambda: lines(ran))
+        gate.touch()
+        (job,) = one.jobs("RUNNING")
+        with one.slurm.ended(job, cause):
+            assert server.ended(run)["state"] == "completed"
+        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
+        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
+        assert "Slurm job" in attempts[0]["message"]

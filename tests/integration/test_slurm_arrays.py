@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.serve_rig import DAGGY, PATIENCE, command, environment, shell, task
-from tests.integration.slurm_rig import POOL, Site, Slurm, cluster, lines, site
+from tests.integration.slurm_rig import CAUSES, POOL, Site, Slurm, cluster, lines, runs_again, site
 
 pytestmark = pytest.mark.slurm
 
@@ -131,44 +131,10 @@ def test_a_ghost_that_arrives_after_it_was_taken_back_does_nothing(slurm: Slurm,
         server.until(lambda: not left(one) and not one.jobs())
 
 
-def test_what_a_stranger_cancels_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
-    gate, ran = tmp_path / "gate", tmp_path / "ran"
-    with arrays(slurm, tmp_path) as one, one.serving() as server:
-        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
-        server.until(lambda: lines(ran))
-        gate.touch()
-        slurm.call("scancel", *one.jobs())
-        assert server.ended(run)["state"] == "completed"
-        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
-        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
-        assert "Slurm job" in attempts[0]["message"]
-
-
-def test_what_another_job_takes_the_place_of_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
-    gate, ran = tmp_path / "gate", tmp_path / "ran"
-    with arrays(slurm, tmp_path) as one, one.serving() as server:
-        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
-        server.until(lambda: lines(ran))
-        gate.touch()
-        slurm.outrank()
-        assert server.ended(run)["state"] == "completed"
-        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
-        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
-        assert "Slurm job" in attempts[0]["message"]
-
-
-def test_what_runs_on_a_node_that_fails_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
-    gate, ran = tmp_path / "gate", tmp_path / "ran"
-    with arrays(slurm, tmp_path) as one, one.serving() as server:
-        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
-        server.until(lambda: lines(ran))
-        gate.touch()
-        (job,) = one.jobs("RUNNING")
-        with slurm.failed(slurm.node_of(job)):
-            assert server.ended(run)["state"] == "completed"
-        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
-        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
-        assert "Slurm job" in attempts[0]["message"]
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_ends_with_its_job_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path, cause: str) -> None:
+    with arrays(slurm, tmp_path) as one:
+        runs_again(one, cause)
 
 
 def test_a_node_daemon_that_is_killed_costs_nothing(slurm: Slurm, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from daggy.executor import Site
 from daggy_slurm.pilots import SlurmQueue
 from daggy_slurm.settings import SlurmSettings
 from tests.integration.serve_rig import command, shell
-from tests.integration.slurm_rig import POOL, Slurm, cluster, lines, nodes, site
+from tests.integration.slurm_rig import CAUSES, POOL, Slurm, cluster, lines, nodes, runs_again, site
 
 pytestmark = pytest.mark.slurm
 
@@ -127,44 +127,10 @@ def test_an_agent_that_is_killed_is_started_anew_and_finds_its_tasks(slurm: Slur
         assert len(one.jobs()) == 1
 
 
-def test_what_a_stranger_cancels_runs_again_elsewhere(slurm: Slurm, tmp_path: Path) -> None:
-    gate, ran = tmp_path / "gate", tmp_path / "ran"
-    with site(slurm, tmp_path, most=1) as one, one.serving() as server:
-        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
-        server.until(lambda: lines(ran))
-        gate.touch()
-        slurm.call("scancel", *one.jobs())
-        assert server.ended(run)["state"] == "completed"
-        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
-        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
-        assert "Slurm job" in attempts[0]["message"]
-
-
-def test_what_another_job_takes_the_place_of_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
-    gate, ran = tmp_path / "gate", tmp_path / "ran"
-    with site(slurm, tmp_path, most=1, interval="1s") as one, one.serving() as server:
-        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
-        server.until(lambda: lines(ran))
-        gate.touch()
-        slurm.outrank()
-        assert server.ended(run)["state"] == "completed"
-        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
-        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
-        assert "Slurm job" in attempts[0]["message"]
-
-
-def test_what_runs_on_a_node_that_fails_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path) -> None:
-    gate, ran = tmp_path / "gate", tmp_path / "ran"
-    with site(slurm, tmp_path, most=1, interval="1s") as one, one.serving() as server:
-        run = server.submit({"a": marked(ran, f"[ -e {gate} ] || exec sleep 1000")})
-        server.until(lambda: lines(ran))
-        gate.touch()
-        (job,) = one.jobs("RUNNING")
-        with slurm.failed(slurm.node_of(job)):
-            assert server.ended(run)["state"] == "completed"
-        attempts = server.get(f"/runs/{run}/tasks/0")["attempts"]
-        assert [attempt["reason"] for attempt in attempts] == ["lost", "ok"]
-        assert "Slurm job" in attempts[0]["message"]
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_ends_with_its_job_is_lost_and_runs_again(slurm: Slurm, tmp_path: Path, cause: str) -> None:
+    with site(slurm, tmp_path, most=1, interval="1s") as one:
+        runs_again(one, cause)
 
 
 def test_a_pilot_that_is_killed_whole_is_lost_at_once(slurm: Slurm, tmp_path: Path) -> None:
