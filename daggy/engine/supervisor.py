@@ -68,6 +68,8 @@ class Supervisor:
                 if link.executor is None:
                     raise
                 message = f"the executor of pool '{name}' failed: {fault(error)}"
+                if is_last:
+                    LOG.warning("%s; Daggy stops, and what runs there may go on", message)
             finally:
                 link.requests = None
             if not self.stop_asked.is_set():

@@ -131,7 +131,7 @@ async def test_an_old_finish_told_again_does_not_hide_that_the_retry_is_lost(
 
 
 async def test_stopping_does_not_wait_for_an_executor_that_is_being_made_again(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene, tracker = Scene(default=1.0, other=1.0), KeptTracker()
     scene.seconds = {"a": FOREVER, "b": FOREVER}
@@ -147,6 +147,7 @@ async def test_stopping_does_not_wait_for_an_executor_that_is_being_made_again(
         await engine.runs.ended(run.id)
         assert trio.current_time() - began < 0.1
         assert not run.is_ended
+    assert "pool 'other' failed: RuntimeError: still broken; Daggy stops, and what runs there may go on" in caplog.text
     assert reasons(tracker) == [(run.plan.index("a"), 1, Reason.KILLED)]
     assert state_of(run, "a") == "queued"
 
