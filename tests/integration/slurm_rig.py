@@ -150,6 +150,11 @@ class Slurm:
     def start_node(self, number: int) -> None:
         self.call("slurmd", "-N", f"n{number}")
 
+    def revive(self, number: int) -> None:
+        """Start the daemon of a node that was killed; return once jobs run there again."""
+        self.start_node(number)
+        self.until(lambda: self.call("srun", "-n", "1", "-w", f"n{number}", "hostname", seconds=20))
+
     def pid(self, name: str) -> int:
         """Of a daemon: slurmctld, slurmd.n1."""
         return int((self.place / f"{name}.pid").read_text())
@@ -200,11 +205,12 @@ class Slurm:
         with contextlib.suppress(Exception):
             self.call("scancel", f"--user={getpass.getuser()}", seconds=10)
             self.until(lambda: not self.jobs(), seconds=20)
+        killed = []
         for path in self.place.glob("*.pid"):
             with contextlib.suppress(psutil.Error, ValueError, OSError):
-                process = psutil.Process(int(path.read_text()))
-                process.kill()
-                process.wait(PATIENCE)
+                killed.append(psutil.Process(int(path.read_text())))
+                killed[-1].kill()
+        psutil.wait_procs(killed, PATIENCE)
         shutil.rmtree(self.place, ignore_errors=True)
 
 

@@ -148,7 +148,7 @@ def test_a_node_daemon_that_is_killed_costs_nothing(slurm: Slurm, tmp_path: Path
         try:
             assert server.ended(run)["state"] == "completed"
         finally:
-            slurm.start_node(number)
+            slurm.revive(number)
         assert collections.Counter(lines(ran)) == {str(index): 1 for index in range(4)}
 
 

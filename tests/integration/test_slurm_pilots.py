@@ -101,7 +101,7 @@ def test_a_node_daemon_that_is_killed_costs_nothing(slurm: Slurm, tmp_path: Path
         try:
             assert server.ended(run)["state"] == "completed"
         finally:
-            slurm.start_node(number)
+            slurm.revive(number)
         assert collections.Counter(collections.Counter(lines(ran)).values()) == {1: 12}
 
 
