@@ -313,17 +313,18 @@ class Element:
 
     Args:
         folder: The parcel's.
+        name: Tells the element from all others.
         signals: Fills with the signals that ask this program to exit.
         asked: Fills with signals that say that `kill` has changed.
         wake: A descriptor that becomes readable with every signal.
     """
 
-    def __init__(self, folder: Folder, signals: list[int], asked: list[int], wake: int) -> None:
-        """Make a directory for what tasks write."""
+    def __init__(self, folder: Folder, name: str, signals: list[int], asked: list[int], wake: int) -> None:
+        """Make a directory for what tasks write; nodes may share the place for it."""
         self.folder, self.signals, self.asked, self.wake = folder, signals, asked, wake
         common = folder.slice(0)
         place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - made by us alone, or not at all
-        self.root = "%s/daggy-%s-%d" % (place, common["instance"], os.getpid())
+        self.root = "%s/daggy-%s-%s-%d" % (place, common["instance"], name, os.getpid())
         os.mkdir(self.root, 0o700)
         link: Any = Link(wake, asked)
         hello = {**common, "launcher": 0, "directory": self.root, "durable": False}
@@ -375,7 +376,8 @@ def main() -> None:
     signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
     try:
         folder = Folder(path)
-        count, tasks = folder.count(), Element(folder, signals, asked, wake)
+        name = "%s-%d" % (os.path.basename(path), element)
+        count, tasks = folder.count(), Element(folder, name, signals, asked, wake)
     except FileNotFoundError:
         return
     try:
