@@ -191,7 +191,7 @@ class Slurm:
         if cause == "cancelled":
             self.call("scancel", job)
         elif cause == "preempted":
-            self.call("sbatch", "-p", "other", "-N", str(NODES), "--exclusive", "-o", "/dev/null", "--wrap", "true")
+            self.call("sbatch", "-p", "other", "-w", f"n{node}", "--exclusive", "-o", "/dev/null", "--wrap", "true")
         else:
             self.call("scontrol", "update", f"NodeName=n{node}", "State=DOWN", "Reason=tests")
         yield

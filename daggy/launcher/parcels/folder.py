@@ -222,7 +222,8 @@ class Parcel:
         """
         told: list[Told] = []
         try:
-            sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.folder)}
+            with os.scandir(self.folder) as entries:
+                sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name.isdigit()}
         except FileNotFoundError:
             return []
         for number, item in enumerate(self.items):
