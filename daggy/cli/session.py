@@ -77,6 +77,7 @@ class Session:
         """Keep what is asked for; nothing starts yet."""
         self._request = request
         self._interrupts = 0
+        self._concludes = False  # nothing is shown as it happens any more
         self._interrupted = trio.Event()
         self._engine: Engine | None = None
         self._display: Display | None = None
@@ -136,6 +137,7 @@ class Session:
                     await self._until_end(beginning.run)
             if served is not None:
                 await served.close(has_ended=beginning.run.is_ended)
+        self._concludes = True
         with trio.move_on_after(UNREAD if self._interrupts else math.inf):
             await follower.catch_up()
         return await self._conclude(beginning, time.monotonic() - began)
@@ -182,9 +184,13 @@ class Session:
         troubles = Troubles()
         while True:
             await trio.sleep(TICK)
+            if self._concludes:
+                return
             for line in troubles.news(self._engine.troubles(), trio.current_time()):
                 self._display.say(line)
             await follower.catch_up()
+            if self._concludes:
+                return
             self._display.update(run)
 
     async def _conclude(self, beginning: Beginning, seconds: float) -> int:

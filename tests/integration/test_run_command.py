@@ -103,6 +103,17 @@ def test_failures_beyond_the_first_five_are_counted_and_outputs_cut(daggy: Daggy
     assert "the run was not kept" in ended.stderr
 
 
+def test_nothing_is_printed_as_it_happens_once_the_summary_has_begun(daggy: Daggy, tmp_path: Path) -> None:
+    """All fail at once; then the summary reads outputs for longer than from one look at the run to the next."""
+    script = (
+        f"head -c 60000 /dev/zero | tr '\\0' x; until [ -e {tmp_path}/ready.59 ]; do sleep 0.01; done; exit {{{{ N }}}}"
+    )
+    talk = {"details": {"shell": f"touch {tmp_path}/ready.{{{{ N }}}}; {script}"}}
+    ended = daggy("run", write(tmp_path, {"talk": talk}, parameters={"N": {"range": [1, 60]}}), "-j", "60")
+    summary = ended.stderr.partition("spec: errored after ")[2]
+    assert summary.count(" errored: exit ") == 5, summary[:2000]
+
+
 def test_equal_failures_are_one_and_a_run_is_explained_whole(daggy: Daggy, tmp_path: Path) -> None:
     fit = {"expand": ["N"], "details": {"shell": "echo {{ N }}; echo 'FileNotFoundError: out/' >&2; exit 1"}}
     tasks = {"fit": fit, "report": {"details": {"command": ["true"]}, "parents": ["fit"]}}
