@@ -18,7 +18,7 @@ SOON, SOON_FOR = 2.0, 20.0
 """Seconds between two polls, and for how long, after something was asked of a place."""
 
 DEAR = 50
-"""The pause after a poll is at least so many times what it took, unless the poll before was faster."""
+"""After a poll the next one waits at least this many times as long as it took, unless the one before was faster."""
 
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0

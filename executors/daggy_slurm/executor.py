@@ -9,8 +9,8 @@ from daggy.errors import Problem
 from daggy.executor import Site, Work
 from daggy.launcher.checks import only_processes
 from daggy.launcher.host import Terms
+from daggy.launcher.pilots.autoscaler import LAST
 from daggy.launcher.pilots.fleet import PilotFleet
-from daggy.launcher.pilots.manager import LAST
 from daggy.launcher.pilots.plan import Size
 from daggy.validators import seconds
 from daggy_slurm.arrays import SlurmArrayExecutor

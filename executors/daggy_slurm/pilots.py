@@ -11,7 +11,7 @@ from attrs import define
 from daggy import files
 from daggy.errors import DaggyError, PluginError
 from daggy.executor import Entrance
-from daggy.launcher.pilots.manager import LAST
+from daggy.launcher.pilots.autoscaler import LAST
 from daggy.launcher.pilots.plan import Pilot
 from daggy.launcher.queues import Fate, RefusedError
 from daggy_slurm import script, states

@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 
 from daggy.executor import Entrance
+from daggy.launcher.pilots.autoscaler import LAST
 from daggy.launcher.pilots.fleet import PREFIX
-from daggy.launcher.pilots.manager import LAST
 from daggy_slurm.settings import SlurmSettings
 
 ELEMENT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from daggy.launcher.program.parcel import main; main()"

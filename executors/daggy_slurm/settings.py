@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from daggy.launcher.homecoming import FETCH_BYTES
-from daggy.launcher.pilots.manager import LAST
+from daggy.launcher.pilots.autoscaler import LAST
 from daggy.validators import absolute, duration, least, one_line, one_of, seconds
 
 OWN = (

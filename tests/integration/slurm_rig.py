@@ -87,7 +87,7 @@ def need_slurm() -> None:
 
 
 def _free_ports(count: int) -> int:
-    """The first of several ports in a row on which nobody listens: below those that connections are given."""
+    """Return the first of several consecutive free ports, below the range that outgoing connections use."""
     while True:
         port = random.randrange(20_000, 32_000 - count)
         try:

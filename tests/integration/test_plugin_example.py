@@ -1,4 +1,4 @@
-"""Somebody else's plug-ins: built, installed elsewhere, found by their entry points, and held to the same rules."""
+"""Third-party plug-ins: built, installed, found by their entry points, and held to the same rules."""
 
 from __future__ import annotations
 

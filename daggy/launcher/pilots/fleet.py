@@ -14,7 +14,7 @@ from daggy.launcher.homecoming import FETCH_BYTES
 from daggy.launcher.host import Terms
 from daggy.launcher.leaving import leave
 from daggy.launcher.open_fleet import SECONDS, OpenFleet
-from daggy.launcher.pilots.manager import PilotManager, Queue
+from daggy.launcher.pilots.autoscaler import Autoscaler, Queue
 from daggy.launcher.pilots.plan import Pilot, Size
 from daggy.launcher.remote import Remote
 
@@ -43,7 +43,7 @@ class PilotFleet(OpenFleet, abc.ABC):
         """
         super().__init__(site, terms, lease, fetch_bytes)
         self._untimed = untimed
-        self._manager = PilotManager(site.pool, queue, size, interval, self)
+        self._autoscaler = Autoscaler(site.pool, queue, size, interval, self)
         self._is_leaving = False
         self._visits, self._left, self._visit_ended = 0, set[str](), trio.Event()
 
@@ -55,12 +55,12 @@ class PilotFleet(OpenFleet, abc.ABC):
     @property
     def trouble(self) -> str:
         """Why nothing can be had of the place, or a launcher cannot go on; empty if all is well."""
-        return self._manager.complaints.trouble or super().trouble
+        return self._autoscaler.complaints.trouble or super().trouble
 
     @property
     def absence(self) -> str:
         """What is being done about there being no machine."""
-        plan, noun = self._manager.plan, self._manager.queue.noun
+        plan, noun = self._autoscaler.plan, self._autoscaler.queue.noun
         waiting = [one for one in plan.pilots.values() if one.job not in plan.joined]
         if not waiting:
             return "it has no machine at this moment; one is asked for when tasks have found no room for two seconds"
@@ -70,7 +70,7 @@ class PilotFleet(OpenFleet, abc.ABC):
 
     def nodes(self) -> Sequence[Node]:
         """Return the pilots as people see them, those that wait in the queue among them."""
-        plan, noun = self._manager.plan, self._manager.queue.noun
+        plan, noun = self._autoscaler.plan, self._autoscaler.queue.noun
         jobs = {name_of(one): one for one in plan.pilots.values() if one.job in plan.joined}
         there = [self._described(node, jobs.get(node.name)) for node in super().nodes()]
         names = {node.name for node in there}
@@ -80,12 +80,12 @@ class PilotFleet(OpenFleet, abc.ABC):
     def _described(self, node: Node, pilot: Pilot | None) -> Node:
         if pilot is None:
             return node
-        job = f"{self._manager.queue.noun} {pilot.job}" + (f" on {pilot.host}" if pilot.host else "")
+        job = f"{self._autoscaler.queue.noun} {pilot.job}" + (f" on {pilot.host}" if pilot.host else "")
         return evolve(node, why=f"{job}; {node.why}" if node.why else job)
 
     async def recover(self, epoch: int) -> Reports:
         """Return what pilots had when they were last heard; refuse what the place can never do."""
-        await self._manager.open()
+        await self._autoscaler.open()
         return await super().recover(epoch)
 
     async def run(
@@ -96,7 +96,7 @@ class PilotFleet(OpenFleet, abc.ABC):
     ) -> None:
         """Carry out requests; pilots that are not to go on are cancelled at the end."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._manager.run)
+            nursery.start_soon(self._autoscaler.run)
             await super().run(requests, report, changed)
             nursery.cancel_scope.cancel()
         if self._stopped.is_set() and not self._is_leaving:
@@ -104,12 +104,12 @@ class PilotFleet(OpenFleet, abc.ABC):
                 while self._visits:
                     self._visit_ended = trio.Event()
                     await self._visit_ended.wait()
-            await self._manager.close(self._left)
+            await self._autoscaler.close(self._left)
 
     def _obey(self, request: Request) -> None:
         match request:
             case Wanted():
-                self._manager.want(request)
+                self._autoscaler.want(request)
             case Stop(leave=True) if self._site.linger:
                 self._is_leaving = True
             case Stop():
@@ -120,7 +120,7 @@ class PilotFleet(OpenFleet, abc.ABC):
     async def join(self, arrival: Arrival, visit: Visit) -> None:
         """Take a pilot: directories of tasks have the same names there."""
         slot = slot_of(arrival.name)
-        if slot is None or slot >= self._manager.plan.size.most:
+        if slot is None or slot >= self._autoscaler.plan.size.most:
             raise JoinError(f"{arrival.name} is no pilot of pool '{self._site.pool}'", is_final=True)
         self._visits += 1
         try:
@@ -135,14 +135,14 @@ class PilotFleet(OpenFleet, abc.ABC):
         remote = super()._admit(arrival)
         remote.host.machine = evolve(remote.host.machine, untimed=self._untimed)
         remote.preemption.is_possible = True
-        self._manager.join(arrival.job)
+        self._autoscaler.join(arrival.job)
         return remote
 
     def _on_leaving(self, remote: Remote) -> None:
         job = self._arrivals[remote.host.machine.name].job
-        remote.preemption.begin(f"its {self._manager.queue.noun} {job} ended" if job else "its machine went away")
+        remote.preemption.begin(f"its {self._autoscaler.queue.noun} {job} ended" if job else "its machine went away")
 
-    # What the manager asks of the machines.
+    # What the autoscaler asks for.
 
     def remote_of(self, pilot: Pilot) -> Remote | None:
         """Return what serves a pilot, if it has joined and not left."""

@@ -141,7 +141,7 @@ def test_nothing_is_asked_of_a_place_while_nothing_is_there(tmp_path: Path, cloc
 
 
 class Visitor(Visit):
-    """A connection that nobody speaks on."""
+    """A connection over which nothing is sent."""
 
     def __init__(self) -> None:
         _, self.words = trio.open_memory_channel[Mapping[str, Any]](0)

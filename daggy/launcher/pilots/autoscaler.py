@@ -1,4 +1,4 @@
-"""Sees that a pool has as many pilots as its tasks want: asks for them, cancels them, gives up those that ended."""
+"""Keeps as many pilots in a pool as its tasks want: asks for them, cancels them, gives up those that ended."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ class Ended:
     at: float = field(factory=trio.current_time)
 
 
-class PilotManager:
-    """Looks after the pilots of a pool. `run` must run while it is used."""
+class Autoscaler:
+    """Asks for the pilots that a pool wants, and cancels the others. `run` must run while it is used."""
 
     def __init__(self, pool: str, queue: Queue, size: Size, interval: float, machines: Machines) -> None:
         """Keep what is given; nothing is asked for.
