@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,18 @@ from daggy_sqlite import SqliteTracker
 
 Json = dict[str, Any]
 DEADLINE = 60
+Children = Callable[[], list[psutil.Process]]
+
+
+def living() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def children() -> Children:
+    """Returns the living children of this process; not those that were there before the test, as launchers linger."""
+    before = living()
+    return lambda: [child for child in living() if child not in before]
 
 
 def document(count: int = 5000, **rest: Any) -> bytes:
@@ -61,7 +73,7 @@ def as_here(found: Accepted, raw: bytes) -> bool:
 
 
 @pytest.mark.trio
-async def test_a_spec_is_read_in_a_process_as_it_is_here(tmp_path: Path) -> None:
+async def test_a_spec_is_read_in_a_process_as_it_is_here(tmp_path: Path, children: Children) -> None:
     raw = document()
     path = tmp_path / "body"
     path.write_bytes(raw)
@@ -137,10 +149,6 @@ async def test_more_tasks_than_are_accepted_are_refused() -> None:
         await Intake(Limits(tasks=19)).read_member(b'{"spec": ' + document(10) + b"}", "spec")
 
 
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-
-
 class Endless:
     """A process that reads nothing, ever; says its id when it has begun."""
 
@@ -156,7 +164,7 @@ class Endless:
 
 
 @pytest.mark.trio
-async def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
+async def test_a_process_that_is_killed_is_told(tmp_path: Path, children: Children) -> None:
     endless = Endless(tmp_path)
 
     async def kill() -> None:
@@ -198,7 +206,9 @@ async def test_a_bug_is_told_and_asks_for_a_report(capfd: pytest.CaptureFixture[
 
 
 @pytest.mark.trio
-async def test_the_process_ends_with_whoever_waits_for_it_and_the_next_one_has_its_turn(tmp_path: Path) -> None:
+async def test_the_process_ends_with_whoever_waits_for_it_and_the_next_one_has_its_turn(
+    tmp_path: Path, children: Children
+) -> None:
     endless = Endless(tmp_path)
     reader, done = Intake(command=endless.command), []
 
@@ -288,7 +298,7 @@ async def opened(directory: StateDirectory) -> AsyncIterator[Engine]:
 
 @pytest.mark.trio
 async def test_a_run_that_was_read_apart_is_edited_and_read_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Children
 ) -> None:
     monkeypatch.setattr("daggy.engine.archive.LARGE", 0)
     reader, raw = Intake(), document()
