@@ -170,7 +170,8 @@ class Autoscaler:
 
     async def _tend(self) -> None:
         now = trio.current_time()
-        if self._polls.next <= now and (self.plan.is_out or not self._has_polled):
+        unsettled = self.plan.is_out or any(not one.fate.is_over for one in self._ended.values())
+        if self._polls.next <= now and (unsettled or not self._has_polled):
             await self._poll()
         self._bury(now)
         if doomed := self.plan.to_cancel(now):

@@ -11,9 +11,11 @@ import pytest
 import trio
 import trio.testing
 
+from daggy.attempt import Reason
 from daggy.errors import Problem
 from daggy.executor import Arrival, Demand, JoinError, NodeState, Request, Site, Stop, Visit, Wanted, Work
 from daggy.launcher.host import Terms
+from daggy.launcher.pilots.autoscaler import Autoscaler
 from daggy.launcher.pilots.fleet import PilotFleet
 from daggy.launcher.pilots.plan import Pilot, Size
 from daggy.launcher.queues import Fate, QueueError
@@ -138,6 +140,67 @@ def test_nothing_is_asked_of_a_place_while_nothing_is_there(tmp_path: Path, cloc
     trio.run(wanting, place, tmp_path, [(10 * MINUTES, 0)], clock=clock)
     assert place.looks == 1
     assert not place.submitted
+
+
+class Completing(Place):
+    """A place whose pilots end while they run: no more listed, yet not over the first time that somebody asks."""
+
+    asked = 0
+
+    async def look(self) -> list[Pilot]:
+        await trio.sleep(0.01)
+        return []
+
+    async def fate(self, pilot: Pilot) -> Fate:
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        return Fate("COMPLETING" if self.asked == 1 else "CANCELLED", is_over=self.asked > 1)
+
+
+class Silent:
+    """Machines of pilots that have joined, of which none is heard any more; keeps what is given up, and when."""
+
+    launchers = None
+
+    def __init__(self) -> None:
+        self.sent = self
+        self.tasks = [1]
+        self.given_up: list[tuple[float, str]] = []
+
+    def give_up(self, message: str, reason: Reason) -> None:
+        del reason
+        self.given_up.append((trio.current_time(), message))
+
+    def remote_of(self, pilot: Pilot) -> Any:
+        del pilot
+        return None if self.given_up else self
+
+    def taken(self) -> list[int]:
+        return []
+
+    def known(self) -> list[Pilot]:
+        return []
+
+    def changed(self) -> None:
+        """Nobody looks."""
+
+
+def test_a_pilot_that_was_still_ending_is_given_up_once_it_is_over(clock: trio.testing.MockClock) -> None:
+    machines: Any = Silent()
+
+    async def scenario() -> None:
+        scaler = Autoscaler("hpc", Completing(), Size(1, {"cores": 4.0}, 3600.0, 120.0), 10.0, machines)
+        scaler.want(Wanted([Demand({"cores": 1.0}, 1, 0.0)]))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scaler.run)
+            await trio.sleep(3)
+            scaler.join("1_0")
+            scaler.want(Wanted([]))
+            await trio.sleep(MINUTES / 2)
+            nursery.cancel_scope.cancel()
+
+    trio.run(scenario, clock=clock)
+    assert [message for _, message in machines.given_up] == ["job 1_0: CANCELLED"]
 
 
 class Visitor(Visit):
