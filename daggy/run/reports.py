@@ -180,7 +180,8 @@ def _end(run: Run, end: _End, now: Now) -> None:
     number, queue = frontier.block_number(index), frontier.queue_of(index)
     outcome, pause = _verdict(run, end, queue.policy)
     if outcome == COMPLETED:
-        run.doomed.pop(index, None)
+        if not queue.policy.is_generator:  # one whose answer is to be read has not ended yet
+            run.doomed.pop(index, None)
         _complete(run, index, end.row, end.message)
         return
     again = run.doomed.get(index) is Doom.AGAIN

@@ -7,7 +7,7 @@ import pytest
 
 from daggy.attempt import Kind, Reason, State
 from daggy.plan import difference
-from daggy.run.commands import on_requeue
+from daggy.run.commands import on_requeue, on_resume
 from daggy.run.edit import on_edit, replan
 from daggy.run.reconcile import on_recovered, on_unfollowed
 from daggy.run.replay import replay
@@ -216,3 +216,15 @@ def test_an_edit_after_which_an_answer_comes_to_other_tasks_has_what_waits_for_i
     assert states_of(run)["report"] == ("waiting" if len(after) > len(before) else "queued")
     assert cause(run, "report") == "a generator that it waits for has other tasks"
     assert finish(run) == ["g/a.P:3", "report"][-1 if len(after) < len(before) else -2 :]
+
+
+def test_a_generator_that_ended_while_its_run_was_halted_is_not_read_back_as_killed_once_the_run_goes_on() -> None:
+    document = {**tasks(bad=[], g=GENERATOR), "max_failures": 1}
+    run = begun(document)
+    bad, generator = take(run, "bad", "g")
+    reports(run, [bad], reason=Reason.EXIT, code=1)
+    reports(run, [generator])  # its answer has not been read
+    on_resume(run, now())
+    book = kit.Book(kit.submitted(run, document, 1, 0.0))
+    book.take(run)
+    assert states_of(replay(book.record(), book.history(), 2, now())) == {"bad": "queued", "g": "queued"}
