@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from attrs import field, frozen
@@ -46,6 +47,7 @@ class Reason(enum.IntEnum):
     GENERATOR = 8
     LOST = 9
     MEMORY = 10  # killed for want of memory, by whoever can tell: a scheduler, a cgroup
+    RESULT = 11  # what it wrote to `$DAGGY_RESULT` is no JSON value, or too large
 
 
 class Kind(enum.IntEnum):
@@ -123,6 +125,22 @@ class Ticket:
         return f"{self.run}.{self.version}.{self.index}.{self.epoch}.{self.attempt}"
 
 
+class Texts(NamedTuple):
+    """What an attempt left beside its row.
+
+    Args:
+        message: Text for people; empty: none.
+        result: The JSON value that its task came to, as text; empty: none.
+    """
+
+    message: str = ""
+    result: str = ""
+
+
+NO_TEXTS = Texts()
+"""Of most attempts."""
+
+
 @frozen(eq=False)
 class Reports:
     """A batch of reports, in the order in which things happened.
@@ -130,27 +148,41 @@ class Reports:
     Args:
         rows: Array of REPORT.
         messages: Text for people, by position in `rows`; most attempts have none.
+        results: JSON values as text, of 64 KiB at most, by position in `rows`; most attempts have none.
     """
 
     rows: Rows
     messages: dict[int, str] = field(factory=dict)
+    results: dict[int, str] = field(factory=dict)
+
+    def texts(self, position: int) -> Texts:
+        """Return what the attempt at a position left beside its row."""
+        if not self.messages and not self.results:
+            return NO_TEXTS
+        return Texts(self.messages.get(position, ""), self.results.get(position, ""))
+
+
+_Text = TypeVar("_Text")
 
 
 def chosen(reports: Reports, places: Sequence[int] | NDArray[np.int64]) -> Reports:
-    """Return the reports at these positions, copied, with their messages."""
+    """Return the reports at these positions, copied, with their texts."""
     where = np.asarray(places, np.int64)
-    said = reports.messages
-    messages = {new: said[old] for new, old in enumerate(where.tolist()) if old in said} if said else {}
-    return Reports(reports.rows[where], messages)
+    return Reports(reports.rows[where], _chosen(reports.messages, where), _chosen(reports.results, where))
+
+
+def _chosen(texts: Mapping[int, _Text], where: NDArray[np.int64]) -> dict[int, _Text]:
+    return {new: texts[old] for new, old in enumerate(where.tolist()) if old in texts} if texts else {}
 
 
 def joined(batches: Sequence[Reports]) -> Reports:
     """Return several batches as one, in order, in an array of its own."""
     messages: dict[int, str] = {}
+    results: dict[int, str] = {}
     first = 0
     for batch in batches:
-        if batch.messages:
-            messages.update({first + position: text for position, text in batch.messages.items()})
+        for texts, found in ((messages, batch.messages), (results, batch.results)):
+            texts.update({first + position: text for position, text in found.items()})
         first += len(batch.rows)
     data = bytearray().join(batch.rows.tobytes() for batch in batches)  # far cheaper than joining field by field
-    return Reports(np.frombuffer(data, REPORT), messages)
+    return Reports(np.frombuffer(data, REPORT), messages, results)

@@ -185,6 +185,7 @@ class Work:
     options: Mapping[str, Any] | None  # what `details.options` has for this executor
     is_generator: bool
     timeout: float = 0.0  # seconds; 0: none
+    result: bool = False  # whether it may leave a result
 
 
 class Launch(NamedTuple):
@@ -192,8 +193,8 @@ class Launch(NamedTuple):
 
     `argv[0]` is resolved against the task's own PATH and directory. `environment` holds what the spec sets (None
     unsets) together with DAGGY_TASK and DAGGY_PARAM_*; the launcher adds DAGGY_RUN_ID, DAGGY_TASK_INDEX,
-    DAGGY_ATTEMPT, DAGGY_TICKET and, for a generator, DAGGY_GENERATE. Times are seconds; timeout 0 is none. `options` is
-    what `details.options` has for this executor, or None.
+    DAGGY_ATTEMPT, DAGGY_TICKET and, for a generator, DAGGY_GENERATE, for one that may leave a `result`, DAGGY_RESULT.
+    Times are seconds; timeout 0 is none. `options` is what `details.options` has for this executor, or None.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which a launch has no use for
@@ -205,6 +206,7 @@ class Launch(NamedTuple):
     timeout: float = 0.0
     grace: float = 5.0
     generator: bool = False
+    result: bool = False
     options: Mapping[str, Any] | None = None
 
 

@@ -39,6 +39,9 @@ class TaskKind(abc.ABC):
     grace: ClassVar[float] = 5.0
     """Seconds between TERM and KILL for tasks that do not say."""
 
+    result: ClassVar[bool] = False
+    """Whether its tasks leave a result, where a task does not say."""
+
     def check(self, settings: Any) -> Iterable[Problem]:
         """Return what is wrong with settings beyond their form; paths are relative to them.
 

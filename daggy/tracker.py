@@ -112,13 +112,14 @@ class Attempts:
     """Ended attempts of one run, in the order in which they ended.
 
     `rows` is an array of ATTEMPT and may be a view of a ledger's chunk: the engine never changes it afterwards.
-    `messages` is by position in `rows`.
+    `messages` and `results` (JSON values as text) are by position in `rows`.
     """
 
     run: int
     version: int
     rows: Rows
     messages: Mapping[int, str] = field(factory=dict)
+    results: Mapping[int, str] = field(factory=dict)
 
 
 @frozen(eq=False)

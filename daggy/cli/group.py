@@ -49,6 +49,7 @@ COMMANDS = {
     "show": Entry("daggy.cli.show:show", "Show a run with its counts of tasks."),
     "tasks": Entry("daggy.cli.tasks:tasks", "List the tasks of a run."),
     "logs": Entry("daggy.cli.logs:logs", "Print the output of tasks."),
+    "result": Entry("daggy.cli.result:result", "Print what tasks came to."),
     "explain": Entry("daggy.cli.explain:explain", "Explain why tasks do not run, or why they ran again."),
     "token": Entry("daggy.cli.token:token", "Print the server's access token."),
     "wait": Entry("daggy.cli.wait:wait", "Wait until a run has ended."),

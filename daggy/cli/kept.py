@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
 import numpy as np
 from attrs import define, evolve, field
 
-from daggy.attempt import Rows
 from daggy.cli.source import INTERRUPTED, Json, RunSource, Source, split
-from daggy.engine.archive import attempts_of
+from daggy.engine.archive import Ended, attempts_of
 from daggy.engine.configuration import Configuration, read_configuration
 from daggy.engine.directory import StateDirectory
 from daggy.engine.runs import UNENDED
@@ -142,7 +142,7 @@ class KeptRun(RunSource):
         self._kept = kept
         self._run = run
         self._places = kept.tracker.places()
-        self._rows: dict[int, Sequence[tuple[int, Rows, str]]] = {}
+        self._rows: dict[int, Sequence[Ended]] = {}
         self._is_interrupted = not run.is_ended and not kept.directory.is_in_use()
 
     def run(self) -> Json:
@@ -179,16 +179,18 @@ class KeptRun(RunSource):
 
     def attempts(self, index: int) -> Sequence[Json]:
         """Return the ended attempts of a task."""
-        return [shapes.as_json(shapes.attempt(row, said, self._places)) for _, row, said in self._ended(index)]
+        found = [shapes.attempt(row, texts, self._places) for _, row, texts in self._ended(index)]
+        told: list[Json] = msgspec.json.decode(msgspec.json.encode(shapes.as_json(found)))  # results are decoded, too
+        return told
 
-    def _ended(self, index: int) -> Sequence[tuple[int, Rows, str]]:
+    def _ended(self, index: int) -> Sequence[Ended]:
         if index not in self._rows:
             self._rows = {index: attempts_of(self._run, index, self._kept.tracker)}
         return self._rows[index]
 
     def explain(self, index: int) -> Json:
         """Return why a task is in its state."""
-        attempts = [shapes.attempt(row, said, self._places) for _, row, said in self._ended(index)]
+        attempts = [shapes.attempt(row, texts, self._places) for _, row, texts in self._ended(index)]
         return shapes.as_json(self._explained(index, attempts))
 
     def _explained(self, index: int, attempts: Sequence[shapes.AttemptShape] | None = None) -> Explanation:

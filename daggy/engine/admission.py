@@ -111,6 +111,6 @@ def _refused(template: Template, link: PoolLink, place: str) -> Iterator[Problem
     kind = "shell" if details.shell is not None else "command"
     options = options_for(details, link.executor.name)
     policy = template.policy
-    work = Work(kind, dict(policy.resources), options, policy.is_generator, policy.timeout)
+    work = Work(kind, dict(policy.resources), options, policy.is_generator, policy.timeout, policy.result)
     for problem in link.executor.check(work):
         yield evolve(problem, path=f"{place}.{problem.path}" if problem.path else place)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import repeat
 
 import trio
 from attrs import define, field
 
-from daggy.attempt import Rows
+from daggy.attempt import Rows, Texts
 from daggy.engine.intake.reading import Intake
 from daggy.engine.state import EngineState
 from daggy.errors import NotFoundError, SpecError
@@ -21,6 +22,10 @@ LARGE = 1 << 16
 
 MANY = 20_000
 """Attempts of a run from which it is not read back on the loop: 4 ms."""
+
+
+Ended = tuple[int, Rows, Texts]
+"""An ended attempt: the version of the spec that it belongs to, its row of ATTEMPT, what it left beside it."""
 
 
 @define(eq=False)
@@ -93,8 +98,8 @@ class Archive:
         await self.state.writer.settled()
         return await self.read_back(await self.record(run_id))
 
-    async def attempts(self, run: Run, index: int) -> Sequence[tuple[int, Rows, str]]:
-        """Return all ended attempts of a task, in order: version, row and message of each.
+    async def attempts(self, run: Run, index: int) -> Sequence[Ended]:
+        """Return all ended attempts of a task, in order: version, row and texts of each.
 
         Raises:
             NotFoundError: the run was forgotten meanwhile.
@@ -106,17 +111,18 @@ class Archive:
             raise _unknown(run.id) from None
 
 
-def attempts_of(run: Run, index: int, tracker: Tracker) -> Sequence[tuple[int, Rows, str]]:
-    """Return all ended attempts of a task that a tracker keeps, in order: version, row and message of each.
+def attempts_of(run: Run, index: int, tracker: Tracker) -> Sequence[Ended]:
+    """Return all ended attempts of a task that a tracker keeps, in order: version, row and texts of each.
 
     Earlier versions of the run's spec, and earlier answers of its generator, knew the task by other indexes.
     """
-    found: list[tuple[int, Rows, str]] = []
+    found: list[Ended] = []
     places = set(places_of(run, index))
     for wanted in {here for _, here in places}:
         for batch in tracker.attempts(run.id, 0, 1 << 30, wanted):
             if (batch.version, wanted) in places:
-                found += [(batch.version, row, batch.messages.get(place, "")) for place, row in enumerate(batch.rows)]
+                texts = (Texts(batch.messages.get(at, ""), batch.results.get(at, "")) for at in range(len(batch.rows)))
+                found += zip(repeat(batch.version), batch.rows, texts)
     return sorted(found, key=lambda one: int(one[1]["attempt"]))
 
 

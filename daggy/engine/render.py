@@ -102,7 +102,7 @@ class Renderer:
         """Return one template's tasks as launches; add those that have no value somewhere to `failures`."""
         details = compiled.details
         timeout, grace, options = details.timeout, details.grace, options_for(details, executor)
-        generator = template.policy.is_generator
+        generator, result = template.policy.is_generator, template.policy.result
         uses_builtins = not compiled.names <= set(template.uses)
         builtins: Builtins | None = None
         launches: list[Launch] = []
@@ -119,7 +119,8 @@ class Renderer:
                 environment.update(own)
             launches.append(
                 _launch(
-                    Launch, (index, attempt, argv, environment, directory, stdin, timeout, grace, generator, options)
+                    Launch,
+                    (index, attempt, argv, environment, directory, stdin, timeout, grace, generator, result, options),
                 )
             )
         return launches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from daggy.attempt import Reports, Rows
 from daggy.engine.acks import Acks
@@ -96,7 +96,7 @@ class EngineState:
         """Return a copy of an executor's reports with the numbers of places in them."""
         executor = self.dispatcher.links[pool].executor
         assert executor is not None
-        return Reports(self.places.placed(pool, executor.machines, reports.rows), reports.messages)
+        return evolve(reports, rows=self.places.placed(pool, executor.machines, reports.rows))
 
     def note_applied(self, pool: str, rows: Rows, *, in_order: bool) -> None:
         """Have reports acknowledged once all that was given is kept, and never before earlier ones of a launcher."""

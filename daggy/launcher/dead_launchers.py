@@ -103,7 +103,7 @@ def _joined(spooled: spool.Spooled, lost_rows: list[Rows], after: int, message: 
     rows = np.concatenate([spooled.finished, *lost_rows])
     rows["seq"][len(spooled.finished) :] = np.arange(first, first + len(lost_rows))
     messages = dict.fromkeys(range(len(spooled.finished), len(rows)), message)
-    return Reports(rows, {**spooled.messages, **messages})
+    return Reports(rows, {**spooled.messages, **messages}, spooled.results)
 
 
 def lost(key: Key, launcher: int) -> Rows:

@@ -17,8 +17,12 @@ from daggy.executor import Launch, Launches
 from daggy.launcher.program.wire import VERSION
 
 FRAME = struct.Struct("<IB")
+FIELDS = 10
+"""Of a Launch, those that a launcher is told; what follows is for its executor."""
 LARGEST = 64 << 20
 """Bytes of a frame above which what comes cannot be one."""
+_texts = msgspec.json.Decoder(tuple[dict[int, str], dict[int, str]]).decode
+"""Behind the rows of a frame: messages and results, by position."""
 KEYS = struct.Struct("<8xBIIIII71x")
 """Of a REPORT: its kind, then the fields of its ticket."""
 
@@ -137,7 +141,7 @@ def hello(
 
 def launch(batch: Launches, launches: Sequence[Launch], width: int) -> bytes:
     """Return the command that starts some of a batch, at this launcher's share of the batch's width."""
-    tasks = [one[:9] for one in launches]
+    tasks = [one[:FIELDS] for one in launches]
     order = {"run": batch.run, "version": batch.version, "epoch": batch.epoch, "lane": batch.lane, "width": width}
     return frame("l", {**order, "tasks": tasks, "needs": batch.needs})
 
@@ -209,8 +213,8 @@ def reports(payload: bytes | memoryview) -> Reported:
     own = bytearray(memoryview(payload)[4:end])  # copying bytes costs a tenth of copying an array of many fields
     rows = np.frombuffer(own, REPORT)
     keys = kinds_and_keys(memoryview(own))
-    messages = msgspec.json.decode(memoryview(payload)[end:], type=dict[int, str]) if len(payload) > end else {}
-    return Reported(Reports(rows, messages), keys)
+    messages, results = _texts(memoryview(payload)[end:]) if len(payload) > end else ({}, {})
+    return Reported(Reports(rows, messages, results), keys)
 
 
 def answer(kind: int, payload: bytes) -> Answer:

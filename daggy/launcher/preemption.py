@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from numpy.typing import NDArray
 
 from daggy.attempt import STOPPED, Kind, Reason, Reports, Rows
@@ -88,4 +88,4 @@ def as_lost(reports: Reports, message: str, which: NDArray[np.bool_]) -> Reports
         return reports
     rows["row"]["reason"][places] = Reason.LOST
     rows["row"]["flags"][places] &= np.uint8(~STOPPED & 0xFF)
-    return Reports(rows, {**reports.messages, **dict.fromkeys(places.tolist(), message)})
+    return evolve(reports, messages={**reports.messages, **dict.fromkeys(places.tolist(), message)})

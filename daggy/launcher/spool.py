@@ -20,7 +20,9 @@ LARGEST = 1 << 62
 """No sequence number comes to this; those of what was lost are counted on from the last one."""
 WIRE_2 = 2
 """Version of the wire in whose REPORTs a launcher's number has two bytes."""
-READABLE = (0, WIRE_2, VERSION)
+WIRE_3 = 3
+"""Version of the wire without results and notes."""
+READABLE = (0, WIRE_2, WIRE_3, VERSION)
 """Versions of the wire whose spools are read; 0: none is stated."""
 _NUMBER_2 = struct.calcsize("<QBIIIIIddfIhBBHHHBH")
 """Where the launcher's number ends in a REPORT of wire 2; a later one has two more bytes there."""
@@ -59,7 +61,7 @@ class Spooled:
         boot: Id of the machine's start during which it was written; empty: nothing was written at all.
         wire: Version of its launcher's wire; of one that is not READABLE nothing more is read.
         finished: Array of REPORT, in order of their sequence numbers.
-        messages: By position in `finished`.
+        messages, results: By position in `finished`.
         running: Started and not ended.
         pending: Accepted and not noted as started, in order.
         widths: Of each lane, as last stated.
@@ -70,6 +72,7 @@ class Spooled:
     wire: int = 0
     finished: Rows = field(factory=lambda: np.zeros(0, REPORT))
     messages: dict[int, str] = field(factory=dict)
+    results: dict[int, str] = field(factory=dict)
     running: dict[Key, Running] = field(factory=dict)
     pending: dict[Key, Pending] = field(factory=dict)
     widths: dict[int, int] = field(factory=dict)
@@ -141,6 +144,8 @@ class _Reader:
         self.spooled = Spooled()
         self._rows: list[bytes] = []
         self._messages: dict[int, str] = {}
+        self._results: dict[int, str] = {}
+        self._result = ""  # of the task whose end comes next
         # a segment begins by restating what runs and waits; until that is whole, what earlier ones said holds
         self._restated: Spooled | None = None
 
@@ -164,6 +169,8 @@ class _Reader:
                     _accept(state, body)
                 case b"S":
                     _start(state, body)
+                case b"V":
+                    self._result = body.decode()
                 case b"F" if int.from_bytes(body[:8], "little") < LARGEST:
                     self._finish(body)
                 case b"R":
@@ -187,12 +194,14 @@ class _Reader:
         self.spooled.pending.pop(key, None)  # one that could not be started
         if len(body) > REPORT.itemsize:
             self._messages[len(self._rows)] = body[REPORT.itemsize :].decode("utf-8", "replace")
+        if self._result:
+            self._results[len(self._rows)], self._result = self._result, ""
         self._rows.append(body[: REPORT.itemsize])
 
     def result(self) -> Spooled:
         """Return what the records said."""
         self.spooled.finished = np.frombuffer(b"".join(self._rows), REPORT).copy()
-        self.spooled.messages = self._messages
+        self.spooled.messages, self.spooled.results = self._messages, self._results
         return self.spooled
 
 

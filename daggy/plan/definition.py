@@ -31,6 +31,7 @@ class Definition:
     environment: Pairs
     directory: str
     is_generator: bool
+    result: bool
     templating: Templating
     spelling: Pairs
     tags: Pairs
@@ -60,6 +61,7 @@ def definition(template: Template, spec: RunSpec) -> Definition:
         tuple(sorted(environment.items())),
         posixpath.join(spec.directory, even(details.directory)),
         template.policy.is_generator,
+        template.policy.result,
         templating,
         tuple((name, spelling[name]) for name in template.uses if name in spelling),
         _tags(template, spec) if templating is Templating.JINJA else (),
@@ -126,7 +128,7 @@ class Similar:
         return (
             self.same_run
             and old.templating is new.templating
-            and old.policy.is_generator == new.policy.is_generator
+            and (old.policy.is_generator, old.policy.result) == (new.policy.is_generator, new.policy.result)
             and (new.templating is not Templating.LITERAL or not (old.uses or new.uses))
             and _written_alike(old, new)
         )

@@ -35,23 +35,23 @@ def on_generated(run: Run, index: int, fragment: RunSpec | None, answer: bytes, 
         raise InternalError(f"an answer arrived that was not requested: {story(run, index)}")
     doom = run.doomed.get(index)
     if doom in (*KILLING, Doom.AGAIN):
-        rows, message = run.answering.pop(index)
-        end_generator(run, index, rows, Reason.KILLED if doom in KILLING else Reason.OK, message, now)
+        rows, texts = run.answering.pop(index)
+        end_generator(run, index, rows, Reason.KILLED if doom in KILLING else Reason.OK, texts, now)
         run.settle(now)
         return
     made = None if run.answers.get(index) == answer else succession(run, index, fragment, answer)
     known = len(run.plan.blocks)
-    rows, message = run.answering.pop(index)
+    rows, texts = run.answering.pop(index)
     run.record(Generated(run.id, run.version, index, int(run.frontier.attempt[index]), answer, now.wall))
     is_other = made is not None and (bool(made.earlier) or run.frontier.attempt[index] > 1)
     if made is None or made.earlier:
         if made is not None:
             succeed(run, made)
-        complete_generator(run, index, rows, message)
+        complete_generator(run, index, rows, texts)
     else:
         adopt(run, made.plan)
         run.answers = dict(made.answers)
-        complete_generator(run, index, rows, message)
+        complete_generator(run, index, rows, texts)
         run.gates.finish_one(index, run.frontier.block_number(index))
     is_changed = made is not None and is_other and on_other_answer(run, consequences(run, made, known), now)
     if made is None or made.earlier or is_changed:
@@ -76,8 +76,8 @@ def on_bad_answer(run: Run, index: int, message: str, now: Now) -> None:
     """End a generator's attempt with reason `generator`; nothing is added."""
     if index not in run.answering:
         raise InternalError(f"an answer arrived that was not requested: {story(run, index)}")
-    rows, _ = run.answering.pop(index)
-    end_generator(run, index, rows, Reason.GENERATOR, message, now)
+    rows, texts = run.answering.pop(index)
+    end_generator(run, index, rows, Reason.GENERATOR, texts._replace(message=message), now)
     run.settle(now)
 
 

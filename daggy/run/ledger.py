@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from daggy.attempt import ATTEMPT, Rows, State
+from daggy.attempt import ATTEMPT, Rows, State, Texts
+from daggy.run.texts import TextColumn
 
 CHUNK = 1 << 15
 """Rows of a chunk. No row is changed once it is written, so that views of them stay valid."""
@@ -42,7 +43,7 @@ class Ledger:
     of the spec that was current when it was appended: `versions` holds (first row, version).
     """
 
-    __slots__ = ("_buffer", "_chunks", "_given", "_room", "_rows", "_size", "_tails", "messages", "versions")
+    __slots__ = ("_buffer", "_chunks", "_given", "_room", "_rows", "_size", "_tails", "messages", "results", "versions")
 
     def __init__(self, version: int = 1) -> None:
         """Start empty."""
@@ -51,7 +52,7 @@ class Ledger:
         self._rows = self._tails = np.empty(0, "V1")  # the last chunk's rows, and what the reducer writes of them
         self._size = self._room = 0
         self._given = 0
-        self.messages: dict[int, str] = {}
+        self.messages, self.results = TextColumn(), TextColumn()
         self.versions: list[tuple[int, int]] = [(0, version)]
 
     def __len__(self) -> int:
@@ -100,6 +101,15 @@ class Ledger:
         _write_tail(buffer, start + _TAIL_AT, outcome, failures, crashes)
         self._size = number + 1
         return number
+
+    def add_texts(self, number: int, texts: Texts) -> None:
+        """Keep what the attempt of a row, the last one that has any, left beside it."""
+        self.messages.add(number, texts.message)
+        self.results.add(number, texts.result)
+
+    def texts(self, number: int) -> Texts:
+        """Return what the attempt of a row left beside it."""
+        return Texts(self.messages.get(number), self.results.get(number))
 
     def _make_room(self) -> None:
         """Add a chunk; or make the first one larger, until it is as large as the others."""

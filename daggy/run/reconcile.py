@@ -136,9 +136,7 @@ def _put_in_flight(run: Run, index: int, row: Rows) -> None:
 def _apply(run: Run, position: int, reports: Reports, now: Now) -> None:
     if reports.rows["kind"][position] == Kind.HELD:
         return  # in flight, and no more
-    message = reports.messages.get(position, "")
-    row = reports.rows[position : position + 1].copy()
-    apply_reports(run, Reports(row, {0: message} if message else {}), now)
+    apply_reports(run, chosen(reports, [position]), now)
 
 
 def _set_aside(run: Run, chosen: Mapping[int, int], reports: Reports, now: Now) -> None:

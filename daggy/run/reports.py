@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Mapping
 
 import numpy as np
 from attrs import frozen
 
-from daggy.attempt import ATTEMPT, REPORT, STOPPED, Kind, Reason, Reports, Rows, Ticket, chosen
+from daggy.attempt import (
+    ATTEMPT,
+    NO_TEXTS,
+    REPORT,
+    STOPPED,
+    Kind,
+    Reason,
+    Reports,
+    Rows,
+    Texts,
+    Ticket,
+    chosen,
+)
 from daggy.run import retry, states
-from daggy.run.run import Doom, Run
+from daggy.run.run import Doom, Run, alone
 from daggy.run.states import COMPLETED, DELAYED, ERRORED, IN_FLIGHT, KILLED, QUEUED, REMOVED, RUNNING, WAITING, Now
 from daggy.run.successes import heads_of, on_completed, on_launched, plain_successes
 from daggy.spec.model import Policy
-from daggy.tracker import Attempts
 
 PEEK = struct.Struct("<8xB4xIIII24xhB7xB")
 """kind, version, epoch, index, attempt, code, reason, flags of one REPORT row."""
@@ -42,32 +52,32 @@ def apply_reports(run: Run, reports: Reports, now: Now) -> None:
     """
     rows = reports.rows
     if len(rows) <= states.SMALL or run.doomed or run.orphans or run.tickets:
-        _on_few(run, rows, reports.messages, now)
+        _on_few(run, reports, now)
         return
     rows = np.ascontiguousarray(rows)
     heads = heads_of(rows)
-    is_plain = plain_successes(run, heads, reports.messages)
+    is_plain = plain_successes(run, heads, reports)
     if is_plain is None:
         on_completed(run, heads)
         return
     is_start = rows["kind"] == Kind.STARTED
     on_launched(run, rows[is_start])
     on_completed(run, heads[is_plain])
-    rest = chosen(reports, np.flatnonzero(~(is_start | is_plain)))
-    _on_few(run, rest.rows, rest.messages, now)
+    _on_few(run, chosen(reports, np.flatnonzero(~(is_start | is_plain))), now)
 
 
-def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None:
+def _on_few(run: Run, reports: Reports, now: Now) -> None:
     """Apply reports one at a time, on plain integers."""
-    raw, unpack, at = rows.tobytes(), PEEK.unpack_from, -SIZE
+    raw, unpack, at = reports.rows.tobytes(), PEEK.unpack_from, -SIZE
+    has_texts = bool(reports.messages or reports.results)
     state, attempts = run.frontier.mv_state, run.frontier.mv_attempt
-    for position in range(len(rows)):
+    for position in range(len(reports.rows)):
         at += SIZE
         kind, version, epoch, index, attempt, code, reason, flags = unpack(raw, at)
-        message = messages.get(position, "") if messages else ""
+        texts = reports.texts(position) if has_texts else NO_TEXTS
         is_gone = index < len(state) and state[index] == REMOVED
         if version != run.version or epoch != run.epoch or run.orphans or is_gone:
-            index = _translate(run, raw[at : at + SIZE], message)
+            index = _translate(run, raw[at : at + SIZE], texts)
             if index < 0:
                 continue
         if index >= len(state) or state[index] not in IN_FLIGHT or attempts[index] != attempt:
@@ -77,9 +87,9 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
         elif kind == FINISHED:
             row = raw[at + ROW_AT : at + SIZE]
             if reason == OK and index not in run.doomed:
-                _complete(run, index, row, message)
+                _complete(run, index, row, texts)
             else:
-                _end(run, _End(index, reason, code, flags, row, message), now)
+                _end(run, _End(index, reason, code, flags, row, texts), now)
         elif kind == STARTED:
             run.started[index] = struct.unpack_from("<d", raw, at + STARTED_AT)[0]
             run.frontier.move_one(index, run.frontier.block_number(index), RUNNING)
@@ -87,7 +97,7 @@ def _on_few(run: Run, rows: Rows, messages: Mapping[int, str], now: Now) -> None
             on_recalled(run, index)
 
 
-def _translate(run: Run, report: bytes, message: str) -> int:
+def _translate(run: Run, report: bytes, texts: Texts) -> int:
     """Return the present index of the task that a report is about, which an earlier version or engine may have
     launched, or an earlier answer generated; -1 if it has none any more: then only its end is recorded.
     """
@@ -100,7 +110,7 @@ def _translate(run: Run, report: bytes, message: str) -> int:
         if rows["kind"][0] == Kind.FINISHED:
             ended = rows["row"].copy()
             ended["outcome"] = KILLED
-            run.record(Attempts(run.id, ticket.version, ended, {0: message} if message else {}))
+            run.record(alone(run.id, ticket.version, ended, texts))
         return -1
     known = ticket.index if (ticket.version, ticket.epoch) == (run.version, run.epoch) else -1
     index = run.launched.get(ticket, known)
@@ -108,16 +118,16 @@ def _translate(run: Run, report: bytes, message: str) -> int:
     return index
 
 
-def _complete(run: Run, index: int, row: bytes, message: str) -> None:
+def _complete(run: Run, index: int, row: bytes, texts: Texts) -> None:
     """Apply one success: the common case."""
     frontier = run.frontier
     number = bisect_right(frontier.starts, index) - 1
     queue = frontier.only_queue[number] or frontier.queue_of(index)
     if queue.policy.is_generator:
-        run.ask_for_answer(index, row, message)
+        run.ask_for_answer(index, row, texts)
         return
-    if message or run.failures or run.crashes or run.started or run.doomed or run.tickets:
-        _append(run, index, row, COMPLETED, message)
+    if texts is not NO_TEXTS or run.failures or run.crashes or run.started or run.doomed or run.tickets:
+        _append(run, index, row, COMPLETED, texts)
         run.forget_failures(index)
     else:  # its attempt is all that is kept of it
         frontier.mv_last[index] = run.ledger.append_bytes(row, COMPLETED, 0, 0) + 1
@@ -130,7 +140,7 @@ def _complete(run: Run, index: int, row: bytes, message: str) -> None:
     run.gates.finish_one(index, number)
 
 
-def _append(run: Run, index: int, row: bytes, outcome: int, message: str) -> None:
+def _append(run: Run, index: int, row: bytes, outcome: int, texts: Texts) -> None:
     """Write one attempt into the ledger; its task is no longer in flight."""
     failures = crashes = 0
     if run.failures or run.crashes:
@@ -139,26 +149,26 @@ def _append(run: Run, index: int, row: bytes, outcome: int, message: str) -> Non
         row = index.to_bytes(4, "little") + row[4:]
     number = run.ledger.append_bytes(row, outcome, failures, crashes)
     run.frontier.mv_last[index] = number + 1
-    if message:
-        run.ledger.messages[number] = message
+    if texts is not NO_TEXTS:
+        run.ledger.add_texts(number, texts)
     if run.started or run.doomed or run.tickets:
         run.forget_flight(index)
 
 
-def complete_generator(run: Run, index: int, rows: Rows, message: str) -> None:
+def complete_generator(run: Run, index: int, rows: Rows, texts: Texts) -> None:
     """Complete a generator: its answer is part of the run. The caller sees to its gates."""
     frontier = run.frontier
     number = frontier.block_number(index)
-    _append(run, index, rows.tobytes(), COMPLETED, message)
+    _append(run, index, rows.tobytes(), COMPLETED, texts)
     frontier.land(frontier.queue_of(index))
     frontier.move_one(index, number, COMPLETED)
     run.forget_failures(index)
 
 
-def end_generator(run: Run, index: int, rows: Rows, reason: Reason, message: str, now: Now) -> None:
+def end_generator(run: Run, index: int, rows: Rows, reason: Reason, texts: Texts, now: Now) -> None:
     """End a generator whose process succeeded but which did not complete."""
     rows["reason"] = reason
-    _end(run, _End(index, reason, 0, 0, rows.tobytes(), message), now)
+    _end(run, _End(index, reason, 0, 0, rows.tobytes(), texts), now)
 
 
 @frozen
@@ -170,7 +180,7 @@ class _End:
     code: int
     flags: int
     row: bytes
-    message: str
+    texts: Texts
 
 
 def _end(run: Run, end: _End, now: Now) -> None:
@@ -182,10 +192,10 @@ def _end(run: Run, end: _End, now: Now) -> None:
     if outcome == COMPLETED:
         if not queue.policy.is_generator:  # one whose answer is to be read has not ended yet
             run.doomed.pop(index, None)
-        _complete(run, index, end.row, end.message)
+        _complete(run, index, end.row, end.texts)
         return
     again = run.doomed.get(index) is Doom.AGAIN
-    _append(run, index, end.row, QUEUED if outcome == DELAYED else outcome, end.message)
+    _append(run, index, end.row, QUEUED if outcome == DELAYED else outcome, end.texts)
     frontier.land(queue)
     if again:
         place_by_gates(run, index)

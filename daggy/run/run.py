@@ -10,7 +10,7 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from daggy.attempt import ATTEMPT, Rows, RunState, State, Ticket
+from daggy.attempt import ATTEMPT, Rows, RunState, State, Texts, Ticket
 from daggy.errors import InternalError
 from daggy.plan import Difference, GateArray, Plan, earlier
 from daggy.run import states
@@ -96,7 +96,7 @@ class Run:
         self.launched: dict[Ticket, int] = {}
         self.orphans: dict[Ticket, str] = {}
         self.translations: dict[int, Difference] = {}
-        self.answering: dict[int, tuple[Rows, str]] = {}
+        self.answering: dict[int, tuple[Rows, Texts]] = {}
         self.answers: dict[int, bytes] = {}
         self.superseded: dict[int, int] = {}
         self.discarded: dict[int, int] = {}
@@ -154,9 +154,9 @@ class Run:
 
     def _journal_attempts(self) -> None:
         for first, rows in self.ledger.take_pending():
-            said = self.ledger.messages
-            messages = {n - first: said[n] for n in range(first, first + len(rows)) if n in said} if said else {}
-            self.outbox.entries.append(Attempts(self.id, self.version, rows, messages))
+            last = first + len(rows)
+            messages, results = self.ledger.messages.between(first, last), self.ledger.results.between(first, last)
+            self.outbox.entries.append(Attempts(self.id, self.version, rows, messages, results))
 
     def record(self, entry: Entry) -> None:
         """Add an entry behind all attempts that ended before it."""
@@ -178,9 +178,9 @@ class Run:
         """Kill the attempt of a task that is no longer part of the run; only its end is recorded."""
         ticket = self.ticket(index)
         if index in self.answering:
-            rows, message = self.answering.pop(index)
+            rows, texts = self.answering.pop(index)
             rows["outcome"] = State.KILLED
-            self.record(Attempts(self.id, ticket.version, rows, {0: message} if message else {}))
+            self.record(alone(self.id, ticket.version, rows, texts))
             return
         self.orphans[ticket] = self.plan.name(index)
         self.outbox.kills.append(ticket)
@@ -201,10 +201,10 @@ class Run:
         if self.crashes:
             self.crashes.pop(index, None)
 
-    def ask_for_answer(self, index: int, row: bytes, message: str) -> None:
+    def ask_for_answer(self, index: int, row: bytes, texts: Texts) -> None:
         """Keep a generator's success until its answer has been read: it has not ended yet."""
         rows = np.frombuffer(row, ATTEMPT).copy()
-        self.answering[index] = (rows, message)
+        self.answering[index] = (rows, texts)
         self.outbox.answers.append(Answer(index, self.ticket(index), rows[0]))
 
     # The run's own state.
@@ -294,6 +294,12 @@ class Run:
         """Return a task's last ended attempt: one row of ATTEMPT, or None."""
         number = int(self.frontier.last[index])
         return self.ledger.row(number - 1) if number else None
+
+
+def alone(run_id: int, version: int, rows: Rows, texts: Texts) -> Attempts:
+    """Return one ended attempt, a row of ATTEMPT with what it left beside it, as an entry of its own."""
+    messages, results = ({0: text} if text else {} for text in texts)
+    return Attempts(run_id, version, rows, messages, results)
 
 
 def story(run: Run, index: int) -> str:

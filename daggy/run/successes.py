@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
-from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Rows
+from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports, Rows
 from daggy.plan import Block
 from daggy.run import states
 from daggy.run.indexes import Indexes, Where, indexes_of, is_all, where_of
@@ -39,16 +37,17 @@ def heads_of(rows: Rows) -> Heads:
     return np.ndarray(len(rows), HEAD, rows)
 
 
-def plain_successes(run: Run, heads: Heads, messages: Mapping[int, str]) -> NDArray[np.bool_] | None:
+def plain_successes(run: Run, heads: Heads, reports: Reports) -> NDArray[np.bool_] | None:
     """Return which reports are successes that only need to be counted; None if all are.
 
-    Successes of generators, whose answers are read first, and those with a message are not among them.
+    Successes of generators, whose answers are read first, and those with a message or a result are not among them.
     """
-    simple = not messages and not run.frontier.has_generators
+    has_texts = [*reports.messages, *reports.results]
+    simple = not has_texts and not run.frontier.has_generators
     if simple and is_all(heads["kind"], FINISHED) and is_all(heads["reason"], OK):
         return None
     finished: NDArray[np.bool_] = (heads["kind"] == FINISHED) & (heads["reason"] == OK)
-    finished[list(messages)] = False
+    finished[has_texts] = False
     if run.frontier.has_generators:
         finished &= ~run.frontier.generators[run.frontier.block_numbers(heads["index"])]
     return finished

@@ -92,7 +92,7 @@ class TaskPage:
 
 @frozen
 class AttemptShape:
-    """One ended attempt of a task."""
+    """One ended attempt of a task. `result`: the JSON value that it left; null if none."""
 
     attempt: int
     started: str | None
@@ -107,6 +107,7 @@ class AttemptShape:
     max_rss_bytes: int
     stdout_bytes: int
     stderr_bytes: int
+    result: Any
 
 
 @frozen

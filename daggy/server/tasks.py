@@ -95,7 +95,7 @@ async def show_task(request: Asked, run_id: int, index: int) -> Response[TaskDet
     places = engine.place_names()
     ended = await engine.archive.attempts(run, index)
     told = shapes.as_json(shapes.task(run, index))
-    told["attempts"] = [shapes.as_json(shapes.attempt(row, message, places)) for _, row, message in ended]
+    told["attempts"] = [shapes.as_json(shapes.attempt(row, texts, places)) for _, row, texts in ended]
     told["details"] = _details(engine, run, index)
     told["parents"] = shapes.as_json(neighbours.parents(run, index))
     told["children"] = shapes.as_json(neighbours.children(run, index))
@@ -128,7 +128,7 @@ async def explain(request: Asked, run_id: int, index: int) -> Response[Explanati
     run = await engine.runs.find(run_id)
     _require(run, index)
     places = engine.place_names()
-    attempts = [shapes.attempt(row, said, places) for _, row, said in await engine.archive.attempts(run, index)]
+    attempts = [shapes.attempt(row, texts, places) for _, row, texts in await engine.archive.attempts(run, index)]
     return answer(ExplanationShape, shapes.as_json(explained(engine, run, index, attempts)))
 
 

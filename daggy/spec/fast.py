@@ -46,6 +46,7 @@ class PlainTask(Struct, forbid_unknown_fields=True, gc=False):
     pool: _Name | UnsetType = UNSET
     resources: dict[_Name, Annotated[float, Meta(ge=0, le=1e15)]] | UnsetType = UNSET
     is_generator: bool | UnsetType = UNSET
+    result: bool | UnsetType = UNSET
 
 
 POLICY_FIELDS = [
@@ -57,6 +58,7 @@ POLICY_FIELDS = [
     "max_parallel",
     "pool",
     "is_generator",
+    "result",
 ]
 policy_of = attrgetter(*POLICY_FIELDS, "details.timeout")
 """Returns the fields of a plain task that make its policy, `resources` left out."""

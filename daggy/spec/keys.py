@@ -14,7 +14,7 @@ TOP = (
 # fmt: on
 # fmt: off
 POLICY = (
-    "is_generator", "max_retries", "retry_delay", "retry_backoff", "retry_on", "crash_limit", "priority",
+    "is_generator", "result", "max_retries", "retry_delay", "retry_backoff", "retry_on", "crash_limit", "priority",
     "max_parallel", "pool", "resources",
 )
 # fmt: on

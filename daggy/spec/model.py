@@ -104,6 +104,7 @@ class Policy:
     )
     crash_limit: int = 3
     is_generator: bool = False
+    result: bool = False  # whether it may leave a result
     timeout: float = 0.0  # seconds, as in the details; 0: none
 
 

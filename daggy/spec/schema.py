@@ -97,6 +97,7 @@ def _task(*, default: bool) -> _Schema:
         "parameters": {"type": "object", "additionalProperties": {"$ref": "#/$defs/values"}},
         "expand": _said("parameters that apply though no template uses them", _STRINGS),
         "is_generator": _said("whether its answer is more tasks", {"type": "boolean"}),
+        "result": _said("whether it may write a JSON value to $DAGGY_RESULT", {"type": "boolean"}),
         "max_retries": _said("retries after the first attempt", _RETRIES),
         "retry_delay": _LENGTH,
         "retry_backoff": {"type": "number", "minimum": 1, "maximum": 1000},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from daggy.attempt import Reason
+from daggy.kind import kind_of
 from daggy.spec.details import Given, read_details
 from daggy.spec.fields import amounts, backoff, boolean, integer, items, length, noun, text
 from daggy.spec.keys import DEFAULTS, DEPENDENCY, POLICY, TASK, check_keys
@@ -14,7 +15,7 @@ from daggy.spec.model import Dependency, On, Policy, Templating
 from daggy.spec.names import bare
 from daggy.spec.problems import Problems, did_you_mean, join, kind, quote
 
-RETRIED = ("exit", "signal", "timeout", "spawn", "generator", "memory")
+RETRIED = ("exit", "signal", "timeout", "spawn", "generator", "memory", "result")
 """Reasons that `retry_on` may name."""
 
 _Reader = Callable[[object, str, Problems], Any]
@@ -176,6 +177,7 @@ _READERS: Mapping[str, _Reader] = {
     "parameters": _as_written,
     "expand": _expand,
     "is_generator": boolean,
+    "result": boolean,
     "max_retries": integer(0, 60_000),
     "retry_delay": length,
     "retry_backoff": backoff,
@@ -206,4 +208,6 @@ def merge_policy(inherited: Given, given: Given, pool: str) -> Policy:
     resources = {"cores": 1.0, **inherited.get("resources", {}), **given.get("resources", {})}
     said["resources"] = tuple(sorted(resources.items()))
     said.setdefault("pool", pool)
+    if name := given.get("details", {}).get("kind"):
+        said.setdefault("result", kind_of(name).result)
     return Policy(**said)

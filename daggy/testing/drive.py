@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from daggy.attempt import Texts
 from daggy.executor import (
     REPORT,
     Ack,
@@ -49,6 +50,7 @@ class Drive:
         self.started: dict[Ticket, Rows] = {}
         self.ended: dict[Ticket, Rows] = {}
         self.messages: dict[Ticket, str] = {}
+        self.results: dict[Ticket, str] = {}
         self.held: set[Ticket] = set()
         self.returned = trio.Event()
         self._launched: dict[Ticket, str] = {}  # with the machine
@@ -132,10 +134,10 @@ class Drive:
     def _report(self, reports: Reports) -> None:
         require(reports.rows.dtype == REPORT, "reports must be arrays of REPORT")
         for place, row in enumerate(reports.rows):
-            self._take(row, reports.messages.get(place, ""))
+            self._take(row, reports.texts(place))
         self._wake()
 
-    def _take(self, report: Any, message: str) -> None:
+    def _take(self, report: Any, texts: Texts) -> None:
         row = report["row"]
         numbers = (report["run"], report["version"], row["index"], report["epoch"], row["attempt"])
         ticket = Ticket(*(int(number) for number in numbers))
@@ -158,7 +160,7 @@ class Drive:
         if kind is Kind.FINISHED:
             self._require_machine(report, ticket)
         self.ended[ticket] = report
-        self.messages[ticket] = message
+        self.messages[ticket], self.results[ticket] = texts
 
     def _require_machine(self, report: Any, ticket: Ticket) -> None:
         """Check that a report says where its task was launched."""

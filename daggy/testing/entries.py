@@ -22,7 +22,7 @@ class NewsItem:
 
     version: int
     row: Rows | None
-    text: str  # the attempt's message, or all of a move
+    text: str  # the attempt's message and result, or all of a move
 
 
 def submitted(
@@ -41,8 +41,11 @@ def edited(run: int, version: int, *, keep_downstream: bool = False) -> Submitte
 def attempts(
     run: int, version: int, count: int, *, seed: int, tasks: int = 1000, messages: Mapping[int, str] | None = None
 ) -> Attempts:
-    """Return `count` attempts of tasks 0 to `tasks`, in random columns that a seed determines."""
-    return Attempts(run, version, random_rows(count, seed, tasks), messages or {})
+    """Return `count` attempts of tasks 0 to `tasks`, in random columns that a seed determines; each third has a
+    result.
+    """
+    results = {place: f'{{"seed":{seed},"place":{place}}}' for place in range(seed % 3, count, 3)}
+    return Attempts(run, version, random_rows(count, seed, tasks), messages or {}, results)
 
 
 def random_rows(count: int, seed: int, tasks: int = 1000) -> Rows:
@@ -88,7 +91,8 @@ def story(entries: Iterable[Entry]) -> list[NewsItem]:
     for entry in entries:
         if isinstance(entry, Attempts):
             told += [
-                NewsItem(entry.version, row, entry.messages.get(place, "")) for place, row in enumerate(entry.rows)
+                NewsItem(entry.version, row, f"{entry.messages.get(place)} {entry.results.get(place)}")
+                for place, row in enumerate(entry.rows)
             ]
         elif isinstance(entry, Moved):
             moved = f"{int(entry.state)} {entry.ranges.tolist()} {entry.flying.tolist()}"

@@ -226,6 +226,30 @@ async def _answers(bench: Bench) -> None:
         require(await drive.read(tickets[1], "answer") == b'{"tasks": {}}\n', "read_log must give the answer")
 
 
+async def _keeps_results(bench: Bench) -> None:
+    async with bench.drive() as drive:
+        if any(drive.executor.check(Work("command", {"cores": 1.0}, None, is_generator=False, result=True))):
+            return
+        texts = [
+            'echo \'{"a": [1, "ä"]}\' > "$DAGGY_RESULT"',
+            'printf 1 > "$DAGGY_RESULT"; printf 22 > "$DAGGY_RESULT"; exit 3',
+            'echo "{" > "$DAGGY_RESULT"',
+            "true",
+            "echo ${DAGGY_RESULT-unset}",
+        ]
+        launches = [shell(at, text, result=at < 4) for at, text in enumerate(texts)]
+        tickets = drive.launch(launches, width=2)
+        found = [Reason(int(report["row"]["reason"])) for report in await drive.until_ended(tickets)]
+        results = [drive.results[ticket] for ticket in tickets]
+        expected = [Reason.OK, Reason.EXIT, Reason.RESULT, Reason.OK, Reason.OK]
+        require(found == expected, f"a task whose result is no JSON must end with RESULT, no other, not {found}")
+        wanted = ['{"a":[1,"ä"]}', "22", "", "", ""]
+        require(results == wanted, f"results must be {wanted}, however the tasks end, not {results}")
+        require("no JSON" in drive.messages[tickets[2]], "a bad result must have a message that says what is wrong")
+        told = await drive.read(tickets[4], "stdout")
+        require(told == b"unset\n", "a task that leaves no result must not have DAGGY_RESULT")
+
+
 CHECKS: Sequence[Callable[[Bench], Awaitable[None]]] = (
     _tells_how_it_ended,
     _keeps_output,
@@ -237,4 +261,5 @@ CHECKS: Sequence[Callable[[Bench], Awaitable[None]]] = (
     _stops,
     _stops_at_once,
     _answers,
+    _keeps_results,
 )

@@ -366,11 +366,15 @@ def _forgets(bench: _Bench) -> None:
 
 def _takes_any_size(bench: _Bench) -> None:
     chunk = attempts(1, 1, 30_000, seed=1, messages={29_999: "last"})
+
+    def part(first: int, last: int) -> Attempts:
+        texts = ({n - first: one[n] for n in range(first, last) if n in one} for one in (chunk.messages, chunk.results))
+        return Attempts(1, 1, chunk.rows[first:last], *texts)
+
     bench.append([submitted(1)])
     for first, last in ((0, 1), (1, 2), (2, 5), (5, 1_200), (1_200, 27_000)):
-        bench.append([Attempts(1, 1, chunk.rows[first:last])])
-    singles = [Attempts(1, 1, chunk.rows[place : place + 1]) for place in range(27_000, 29_999)]
-    bench.append([*singles, Attempts(1, 1, chunk.rows[29_999:], {0: "last"})])
+        bench.append([part(first, last)])
+    bench.append([*(part(place, place + 1) for place in range(27_000, 29_999)), part(29_999, 30_000)])
     for _ in range(2):
         entries = bench.tracker.history(1).entries
         require(len(entries) <= 100, "history must give attempts in large batches")

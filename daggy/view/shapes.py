@@ -10,11 +10,12 @@ from itertools import islice
 from typing import Any
 
 import attrs
+import msgspec
 import numpy as np
 from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
-from daggy.attempt import Reason, Rows, RunState, State
+from daggy.attempt import Reason, Rows, RunState, State, Texts
 from daggy.errors import UsageError
 from daggy.plan import Block, Plan, examples
 from daggy.run import states
@@ -87,7 +88,7 @@ class TaskShape:
 
 @frozen
 class AttemptShape:
-    """One ended attempt of a task."""
+    """One ended attempt of a task. `result` is JSON, not decoded; None if it left none."""
 
     attempt: int
     started: float | None
@@ -102,6 +103,7 @@ class AttemptShape:
     max_rss_bytes: int
     stdout_bytes: int
     stderr_bytes: int
+    result: msgspec.Raw | None = None
 
 
 @frozen
@@ -379,21 +381,22 @@ def _table(wanted: Iterable[State]) -> _Table:
     return np.isin(states.PUBLIC, public)
 
 
-def attempt(row: Rows, message: str, places: Places) -> AttemptShape:
+def attempt(row: Rows, texts: Texts, places: Places) -> AttemptShape:
     """Return one ended attempt.
 
     Args:
         row: One ATTEMPT row (zero-dimensional).
-        message: Its message.
+        texts: What it left beside its row.
         places: What its column `place` means.
     """
     pool, host = places.get(int(row["place"]), ("", ""))
     code, reason = int(row["code"]), Reason(int(row["reason"]))
-    has_code = code >= 0 and reason in (Reason.OK, Reason.EXIT, Reason.GENERATOR)
+    has_code = code >= 0 and reason in (Reason.OK, Reason.EXIT, Reason.GENERATOR, Reason.RESULT)
     return AttemptShape(
         int(row["attempt"]), _moment(row["started"]), _moment(row["ended"]), reason.name.lower(),
-        code if has_code else None, -code if code < 0 else None, message, pool, host,
+        code if has_code else None, -code if code < 0 else None, texts.message, pool, host,
         round(float(row["cpu"]), 6), int(row["rss_kb"]) * 1024, int(row["stdout"]), int(row["stderr"]),
+        msgspec.Raw(texts.result) if texts.result else None,
     )  # fmt: skip
 
 
@@ -408,7 +411,7 @@ def last_attempt(run: Run, index: int, places: Places) -> AttemptShape | None:
     number = int(run.frontier.last[index])
     if not number:
         return None
-    return attempt(run.ledger.row(number - 1), run.ledger.messages.get(number - 1, ""), places)
+    return attempt(run.ledger.row(number - 1), run.ledger.texts(number - 1), places)
 
 
 def run_state(text: str) -> RunState:

@@ -92,6 +92,6 @@ def _alike(run: Run, errored: Indexes) -> Iterator[Indexes]:
     said = run.ledger.messages
     keys = zip(rows["reason"].tolist(), rows["code"].tolist(), numbers.tolist(), errored.tolist(), strict=True)
     for reason, code, number, index in keys:
-        groups.setdefault((reason, code, said.get(number, "")), []).append(index)
+        groups.setdefault((reason, code, said.get(number)), []).append(index)
     for indexes in groups.values():
         yield np.array(indexes, np.int64)

@@ -53,7 +53,7 @@ async def test_what_an_executor_had_when_it_failed_is_lost_and_runs_again(
         assert len(scene.lives) == 2
     lost = [one for one in reasons(tracker) if one[2] is Reason.LOST]
     assert sorted(lost) == [(run.plan.index("a"), 1, Reason.LOST), (run.plan.index("b"), 1, Reason.LOST)]
-    message = run.ledger.messages[0]
+    message = run.ledger.messages.get(0)
     assert message == (
         "the executor of pool 'default' ended unexpectedly"
         if way == "leaves"
@@ -337,7 +337,7 @@ async def test_a_generator_that_asks_for_what_no_pool_has_ends_badly(
         run: Run = await submit(engine, {"g": template("g", is_generator=True)})
         await engine.runs.ended(run.id)
         assert run.state is RunState.ERRORED
-        assert run.ledger.messages[0] == "tasks.x.pool: no pool named 'nowhere'; there are: default"
+        assert run.ledger.messages.get(0) == "tasks.x.pool: no pool named 'nowhere'; there are: default"
         assert run.plan.size == 1
 
 

@@ -108,7 +108,7 @@ def test_ctrl_c_ends_a_run_whose_disk_is_full(at: Rig) -> None:
 @pytest.mark.parametrize(
     ("harm", "line"),
     [
-        ("PRAGMA user_version = 99", "has format 99, this Daggy reads and writes format 5"),
+        ("PRAGMA user_version = 99", "has format 99, this Daggy reads and writes format 6"),
         ("PRAGMA application_id = 7", "is a database, but not one of Daggy's"),
         ("DROP TABLE attempts", "is damaged (no such table: "),
         ("", "is damaged (file is not a database)"),

@@ -18,11 +18,11 @@ LARGE = 256
 class Stretch:
     """A contiguous piece of one chunk of rows, all of one version.
 
-    `chunk` is a one-dimensional array of ATTEMPT; `start` and `stop` are positions in it; `messages` is by
-    position in the stretch.
+    `chunk` is a one-dimensional array of ATTEMPT; `start` and `stop` are positions in it; `messages` and
+    `results` are by position in the stretch.
     """
 
-    __slots__ = ("address", "chunk", "messages", "start", "stop", "version")
+    __slots__ = ("address", "chunk", "messages", "results", "start", "stop", "version")
 
     def __init__(self, version: int, chunk: Rows, address: int, start: int, stop: int) -> None:
         """Begin with rows `start` to `stop` of a chunk that lies at `address`."""
@@ -32,21 +32,24 @@ class Stretch:
         self.start = start
         self.stop = stop
         self.messages: dict[int, str] = {}
+        self.results: dict[int, str] = {}
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return self.stop - self.start
 
     def attempts(self, run: int, first: int, last: int) -> Attempts:
-        """Return rows `first` to `last` of the stretch as a view, with their messages."""
+        """Return rows `first` to `last` of the stretch as a view, with their texts."""
         rows = self.chunk[self.start + first : self.start + last]
-        return Attempts(run, self.version, rows, _between(self.messages, first, last))
+        messages, results = (_between(texts, first, last) for texts in (self.messages, self.results))
+        return Attempts(run, self.version, rows, messages, results)
 
     def chosen(self, run: int, positions: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Attempts:
-        """Return the rows at these positions of the stretch, copied, with their messages."""
+        """Return the rows at these positions of the stretch, copied, with their texts."""
         rows = self.chunk[self.start : self.stop][positions]
-        places = enumerate(positions.tolist())
-        return Attempts(run, self.version, rows, {n: self.messages[p] for n, p in places if p in self.messages})
+        places = list(enumerate(positions.tolist()))
+        messages, results = ({n: texts[p] for n, p in places if p in texts} for texts in (self.messages, self.results))
+        return Attempts(run, self.version, rows, messages, results)
 
 
 class Stretches:
@@ -74,9 +77,9 @@ class Stretches:
             last = Stretch(batch.version, chunk, address, start, start)
             self._stretches.append(last)
             self._ends.append(self.count)
-        if batch.messages:
-            before = len(last)
-            last.messages.update((before + place, text) for place, text in batch.messages.items())
+        before = len(last)
+        for texts, more in ((last.messages, batch.messages), (last.results, batch.results)):
+            texts.update((before + place, text) for place, text in more.items())
         last.stop += len(rows)
         self.count += len(rows)
         self._ends[-1] = self.count
@@ -137,7 +140,7 @@ def _chunk(rows: Rows) -> Rows | None:
     return base if isinstance(base, np.ndarray) and base.dtype == ATTEMPT and base.ndim == 1 else None
 
 
-def _between(messages: Mapping[int, str], first: int, last: int) -> dict[int, str]:
-    if len(messages) < last - first:
-        return {place - first: text for place, text in messages.items() if first <= place < last}
-    return {place - first: messages[place] for place in range(first, last) if place in messages}
+def _between(texts: Mapping[int, str], first: int, last: int) -> dict[int, str]:
+    if len(texts) < last - first:
+        return {place - first: text for place, text in texts.items() if first <= place < last}
+    return {place - first: texts[place] for place in range(first, last) if place in texts}

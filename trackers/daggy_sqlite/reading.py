@@ -6,7 +6,9 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,9 @@ from daggy_sqlite.writing import count_attempts
 LARGEST = (1 << 63) - 1
 """The largest number that SQLite knows; no run has it."""
 
+
+Texts = tuple[Mapping[int, str], Mapping[int, str]]
+"""Messages and results of attempts, by position."""
 
 _NONE = {state.name.lower(): 0 for state in State}
 """The counts of a run without tasks."""
@@ -91,9 +96,9 @@ def read_history(connection: sqlite3.Connection, run: int) -> History:
     require(connection, run)
     count = count_attempts(connection, run)
     rows, versions = _read_range(connection, run, 0, count)
-    messages = _messages(connection, run, 0, count)
+    texts = _texts(connection, run, 0, count)
     return History(
-        _versions(connection, run), _entries(connection, run, rows, versions, messages), read_places(connection)
+        _versions(connection, run), _entries(connection, run, rows, versions, texts), read_places(connection)
     )
 
 
@@ -106,7 +111,7 @@ def read_attempts(connection: sqlite3.Connection, run: int, after: int, limit: i
     require(connection, run)
     last = min(after + limit, count_attempts(connection, run))
     rows, versions = _read_range(connection, run, after, max(after, last))
-    return list(_batches(run, rows, versions, _messages(connection, run, after, last)))
+    return list(_batches(run, rows, versions, _texts(connection, run, after, last)))
 
 
 def read_attempts_of(
@@ -125,10 +130,11 @@ def read_attempts_of(
     )
     ids = [row[0] for row in found]
     pieces = [select(connection, number, number) for number in ids]
-    told = [connection.execute("SELECT message FROM messages WHERE id = ?", (number,)).fetchone() for number in ids]
+    texts = [_texts(connection, run, number - base - 1, number - base) for number in ids]
+    messages, results = ({at: one[kind][0] for at, one in enumerate(texts) if one[kind]} for kind in (0, 1))
     rows = np.concatenate([np.zeros(0, ATTEMPT), *(piece for piece, _ in pieces)])
     versions = np.concatenate([np.zeros(0, np.int64), *(version for _, version in pieces)])
-    return list(_batches(run, rows, versions, {place: row[0] for place, row in enumerate(told) if row}))
+    return list(_batches(run, rows, versions, (messages, results)))
 
 
 def read_epochs(connection: sqlite3.Connection) -> Sequence[Epoch]:
@@ -177,12 +183,13 @@ def _read_range(connection: sqlite3.Connection, run: int, after: int, last: int)
     return rows, versions
 
 
-def _messages(connection: sqlite3.Connection, run: int, after: int, last: int) -> dict[int, str]:
+def _texts(connection: sqlite3.Connection, run: int, after: int, last: int) -> Texts:
+    """Return messages and results of attempts, by position counted from the first after `after`."""
     base = (run << RUN_SHIFT) + after + 1
-    found = connection.execute(
-        "SELECT id, message FROM messages WHERE id >= ? AND id <= ?", (base, (run << RUN_SHIFT) + last)
-    )
-    return {number - base: message for number, message in found}
+    ids = (base, (run << RUN_SHIFT) + last)
+    messages = connection.execute("SELECT id, message FROM messages WHERE id >= ? AND id <= ?", ids)
+    results = connection.execute("SELECT id, result FROM results WHERE id >= ? AND id <= ?", ids)
+    return {number - base: text for number, text in messages}, {number - base: text for number, text in results}
 
 
 def _versions(connection: sqlite3.Connection, run: int) -> Sequence[Version]:
@@ -208,19 +215,20 @@ def _versions(connection: sqlite3.Connection, run: int) -> Sequence[Version]:
 
 
 def _entries(
-    connection: sqlite3.Connection, run: int, rows: Rows, versions: Integers, messages: Mapping[int, str]
+    connection: sqlite3.Connection, run: int, rows: Rows, versions: Integers, texts: Texts
 ) -> Sequence[Attempts | Moved]:
     """Return all attempts as views of `rows`, with what moved between them."""
     entries: list[Attempts | Moved] = []
-    ordered = sorted(messages.items())
-    begin = told = 0
+    ordered = [sorted(one.items()) for one in texts]
+    begin, used = 0, [0, 0]
     for after, moved in [*_moves(connection, run), (len(rows), None)]:
-        first_told = told
-        while told < len(ordered) and ordered[told][0] < after:
-            told += 1
-        theirs = {place - begin: message for place, message in ordered[first_told:told]}
-        entries += _batches(run, rows[begin:after], versions[begin:after], theirs)
-        begin = after
+        ends = [bisect_left(one, after, key=itemgetter(0)) for one in ordered]
+        messages, results = (
+            {place - begin: text for place, text in one[first:last]}
+            for one, first, last in zip(ordered, used, ends, strict=True)
+        )
+        entries += _batches(run, rows[begin:after], versions[begin:after], (messages, results))
+        begin, used = after, ends
         if moved is not None:
             entries.append(moved)
     return entries
@@ -236,14 +244,14 @@ def _moves(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, Move
         yield after, Moved(run, version, State(state), array, cause, actor, at, pairs)
 
 
-def _batches(run: int, rows: Rows, versions: Integers, messages: Mapping[int, str]) -> Iterator[Attempts]:
+def _batches(run: int, rows: Rows, versions: Integers, texts: Texts) -> Iterator[Attempts]:
     """Cut rows where the version changes."""
     if not len(rows):
         return
     cuts = [0, *(np.flatnonzero(np.diff(versions)) + 1).tolist(), len(rows)]
     if len(cuts) == 2:
-        yield Attempts(run, int(versions[0]), rows, messages)
+        yield Attempts(run, int(versions[0]), rows, *texts)
         return
     for first, last in itertools.pairwise(cuts):
-        theirs = {place - first: message for place, message in messages.items() if first <= place < last}
-        yield Attempts(run, int(versions[first]), rows[first:last], theirs)
+        theirs = ({place - first: text for place, text in one.items() if first <= place < last} for one in texts)
+        yield Attempts(run, int(versions[first]), rows[first:last], *theirs)

@@ -13,7 +13,7 @@ from daggy.tracker import Reason, RunState, State
 
 FILE = "daggy.db"
 """The database's name in the state directory."""
-FORMAT = 5
+FORMAT = 6
 """Version of the tables, in `PRAGMA user_version`."""
 APPLICATION = 0x44414759
 """`PRAGMA application_id` of a database of Daggy: "DAGY"."""
@@ -60,6 +60,13 @@ SINCE_4 = """
 ALTER TABLE runs ADD COLUMN counts TEXT; -- tasks by state, a JSON object without zeros; null: to be counted
 """
 """What format 5 brought."""
+
+SINCE_5 = """
+CREATE TABLE results (id INTEGER PRIMARY KEY, result TEXT NOT NULL); -- JSON, of those attempts that left one
+CREATE VIEW results_readable AS
+    SELECT attempts.run, version, task_index, attempt, result FROM results JOIN attempts USING (id);
+"""
+"""What format 6 brought."""
 
 TABLES = """
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, at REAL NOT NULL);
@@ -125,7 +132,7 @@ NAMES: tuple[tuple[str, str, type[enum.IntEnum]], ...] = (
 )  # fmt: skip
 """Tables of names, by number."""
 
-MIGRATIONS = {1: SINCE_1, 2: SINCE_2, 3: SINCE_3, 4: SINCE_4}
+MIGRATIONS = {1: SINCE_1, 2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5}
 """Statements that migrate each earlier format to the next one."""
 
 

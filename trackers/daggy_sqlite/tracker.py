@@ -194,7 +194,7 @@ class SqliteTracker(Tracker):
     def _remove(self, run: int, piece: tuple[int, int, bool]) -> None:
         """Remove a piece of a run that is being forgotten; with the last one what else there is of it."""
         first, last, is_last = piece
-        for table in ("messages", "attempts"):
+        for table in ("messages", "results", "attempts"):
             self._connection.execute(f"DELETE FROM {table} WHERE id > ? AND id <= ?", (first, last))
         for table in ("events", "generated", "specs", "forgetting") if is_last else ():
             self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))

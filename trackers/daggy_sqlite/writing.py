@@ -214,9 +214,10 @@ class Writer:
         batches = [batch.rows for batch in self._attempts]
         insert(self.connection, ids, versions, batches[0] if len(batches) == 1 else np.concatenate(batches))
         for first, batch in zip(self._first, self._attempts, strict=True):
-            if batch.messages:
-                told = [(first + place, _text(message)) for place, message in batch.messages.items()]
-                self.connection.executemany("INSERT INTO messages VALUES (?, ?)", told)
+            for table, texts in (("messages", batch.messages), ("results", batch.results)):
+                if texts:
+                    rows = [(first + place, _text(text)) for place, text in texts.items()]
+                    self.connection.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)  # noqa: S608  # our own
 
 
 def remove_tags(connection: sqlite3.Connection, run: int) -> None:

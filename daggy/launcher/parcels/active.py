@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from daggy.attempt import REPORT, STOPPED, Kind, Reason, Reports, joined
 from daggy.executor import Site, Stop
@@ -104,7 +104,7 @@ class ActiveParcels:
             attempt["flags"] |= STOPPED
         else:
             attempt["flags"] &= np.uint8(~STOPPED & 0xFF)
-        return Reports(reports.rows, {0: doom})
+        return evolve(reports, messages={0: doom})
 
     async def take_back(self, parcel: Parcel, numbers: Iterable[int]) -> None:
         """Give back those of these tasks that have not begun, and cancel elements of which nothing is left to do."""
@@ -163,4 +163,5 @@ class ActiveParcels:
 def reports_of(told: Sequence[Told]) -> Reports:
     """Return what files tell as one batch."""
     rows = np.frombuffer(bytearray().join(one.row.tobytes() for one in told), REPORT)  # far cheaper than concatenate
-    return Reports(rows, {at: one.message for at, one in enumerate(told) if one.message})
+    messages = {at: one.message for at, one in enumerate(told) if one.message}
+    return Reports(rows, messages, {at: one.result for at, one in enumerate(told) if one.result})

@@ -61,6 +61,7 @@ class Item:
         seq: The number with which its end was reported; 0: it was not.
         read: Bytes of its file that were understood.
         output: What it has written, until its end is read.
+        result: What it came to, until its end is read.
     """
 
     key: Key
@@ -71,6 +72,7 @@ class Item:
     seq: int = 0
     read: int = 0
     output: bytes = b""
+    result: str = ""
 
 
 @frozen(eq=False)
@@ -80,12 +82,13 @@ class Told:
     Args:
         number: The task's, in its parcel.
         row: One REPORT.
-        message: Of its end.
+        message, result: Of its end.
     """
 
     number: int
     row: Rows
     message: str = ""
+    result: str = ""
 
 
 class _Began(msgspec.Struct):
@@ -143,7 +146,7 @@ class Parcel:
         for batch, launches in batches:
             for one in launches:
                 order = {"run": batch.run, "version": batch.version, "epoch": batch.epoch, "needs": batch.needs}
-                slices.append(_encoded({**order, "tasks": [one[:9]]}))
+                slices.append(_encoded({**order, "tasks": [one[: frames.FIELDS]]}))
         first = 8 + 8 * (len(slices) + 1)
         ends = np.cumsum([first, *map(len, slices)], dtype="<u8")
         self.folder.mkdir(mode=0o700, parents=True)
@@ -254,6 +257,8 @@ class Parcel:
                     item.stage = Stage.BACK
                 case b"O":
                     item.output = payload[1:]
+                case b"V":
+                    item.result = payload[1:].decode()
                 case b"F":
                     row = np.frombuffer(bytearray(payload[1 : 1 + REPORT.itemsize]), REPORT)
                     message = payload[1 + REPORT.itemsize :].decode("utf-8", "replace")
@@ -271,9 +276,10 @@ class Parcel:
         """Return a report of a task's end, with the number under which it is acknowledged."""
         item = self.items[number]
         self.seq += 1
-        item.stage, item.seq, item.output = Stage.ENDED, self.seq, b""
         row["seq"], row["row"]["launcher"] = self.seq, self.number
-        return Told(number, row, message)
+        told = Told(number, row, message, item.result)
+        item.stage, item.seq, item.output, item.result = Stage.ENDED, self.seq, b"", ""
+        return told
 
     def _keep(self, number: int, item: Item, row: Rows) -> None:
         """Copy what a task has written, and let its report say where."""

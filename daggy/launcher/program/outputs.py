@@ -9,7 +9,8 @@ import zlib
 
 from daggy.launcher.program.spool import write_whole
 from daggy.launcher.program.task import Task
-from daggy.launcher.program.wire import ANSWER, LINKED
+from daggy.launcher.program.values import LARGEST, compact
+from daggy.launcher.program.wire import ANSWER, LINKED, OK, RESULT
 
 SMALL = 1 << 20  # output up to this is copied to a pack
 PACK = 64 << 20
@@ -116,12 +117,35 @@ class Outputs:
         task.out, task.err = (os.open(name, flags, 0o600) for name in self.names(task))
         task.linked = True
 
+    def open_value(self, task: Task) -> None:
+        """Give a task an empty file for its result."""
+        run = task.key[0]
+        if run in self.named:  # that filesystem has no files without a name
+            task.value = os.memfd_create("result")
+        else:
+            task.value = self.clean.pop() if self.clean else self.unnamed(run)
+
+    def value_path(self, task: Task) -> str:
+        """Return where a task may write its result: whatever it closes, this program has that file open."""
+        return "/proc/%d/fd/%d" % (os.getpid(), task.value)
+
     def close(self, task: Task) -> None:
-        """Close those of a pair that are open."""
-        for descriptor in (task.out, task.err):
+        """Close the files of a task that are open."""
+        for descriptor in (task.out, task.err, task.value):
             if descriptor >= 0:
                 os.close(descriptor)
-        task.out = task.err = -1
+        task.out = task.err = task.value = -1
+
+    def take_value(self, task: Task) -> None:
+        """Take the result that an ended task has left; one that ended well has failed if it left no JSON value."""
+        data = os.pread(task.value, LARGEST + 1, 0)
+        try:
+            task.left = compact(data) if data.strip() else ""
+        except ValueError as error:
+            if task.reason == OK:
+                task.reason, task.message = RESULT, "its result is %s" % error
+        self.renew(task.value, len(data))
+        task.value = -1
 
     def reopened(self, descriptor: int, flags: int = os.O_WRONLY | os.O_APPEND) -> int:
         """Open a file once more, for a child, so that a lease can tell whether any process but this one has it open."""
@@ -175,6 +199,8 @@ class Outputs:
 
     def collect(self, task: Task) -> None:
         """Take what an ended task wrote: read small outputs, which go to a pack next; link others to names."""
+        if task.value >= 0:
+            self.take_value(task)
         if self.limit:
             self.cut(task)
         out, err = os.pread(task.out, 32768, 0), os.pread(task.err, 32768, 0)

@@ -6,7 +6,7 @@ engine to take it back. Nothing else decides, so a parcel that was removed or ta
 
 The manifest has the number of tasks n, n + 2 offsets, and n + 1 slices of JSON between them: slice 0 is what all tasks
 have in common, slice k is task k - 1. The file of a task has records as a spool has: `H`, who claimed it and when;
-`O`, its output, all of standard output and then of standard error; `F`, its REPORT and the message.
+`O`, its output, all of standard output and then of standard error; `V`, its result; `F`, its REPORT and the message.
 """
 
 from __future__ import annotations
@@ -205,14 +205,15 @@ class Record:
         for at in range(count):
             row = payload[4 + at * REPORT.size : 4 + (at + 1) * REPORT.size]
             if row[KIND] == FINISHED and self.open:
-                messages = loads(payload[4 + count * REPORT.size :]) if len(payload) > 4 + count * REPORT.size else {}
-                self.keep(row, messages.get("%d" % at, ""))
+                rest = payload[4 + count * REPORT.size :]
+                message, result = [texts.get("%d" % at, "") for texts in loads(rest)] if rest else ("", "")
+                self.keep(row, message, result)
                 self.open = False
             elif row[KIND] == RECALLED and self.open:  # it was ended before it had started; it is claimed already
                 fields = [*REPORT.unpack(row)]
                 fields[1], fields[ENDED], fields[REASON] = FINISHED, time.time(), KILLED
                 fields[FLAGS] = 0 if self.doom is not None else STOPPED
-                self.keep(REPORT.pack(*fields), self.doom or "")
+                self.keep(REPORT.pack(*fields), self.doom or "", "")
                 self.open = False
 
     def is_ended(self, reason: int, code: int) -> bool:
@@ -224,8 +225,8 @@ class Record:
             time.sleep(MEANWHILE / 10)
         return bool(self.signals)
 
-    def keep(self, row: bytes, message: str) -> None:
-        """Write how the task has ended, after what it has written."""
+    def keep(self, row: bytes, message: str, result: str) -> None:
+        """Write how the task has ended, after what it has written and what it came to."""
         fields = [*REPORT.unpack(row)]
         if self.is_ended(fields[REASON], fields[CODE]):
             fields[FLAGS] |= STOPPED
@@ -242,6 +243,8 @@ class Record:
             file = os.open("%s/%d.%d" % (packs, launcher, pack), os.O_RDONLY)
             records.append(b"O" + os.pread(file, stdout + stderr, offset))
             os.close(file)
+        if result:
+            records.append(b"V" + result.encode())
         if flags & ANSWER:
             self.folder.move("%s/%d.%d.%d.answer" % (packs, version, index, attempt), "%d.answer" % self.number)
         self.folder.write(self.file, [*records, b"F" + row + message.encode("utf-8", "replace")])

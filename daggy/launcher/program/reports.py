@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from daggy.launcher.program.task import Key
 
+    Report = tuple[bytes, str, str]
+    """A REPORT with its message and its result, empty if there is none."""
+
 
 KIND = 8  # position of a REPORT's kind, behind its sequence number
 NO_LANE = -1
@@ -39,11 +42,12 @@ class Reports:
         self.records: list[bytes] = []  # not in the spool yet
         self.starts = 0  # of them, those of starts
         self.urgent = False  # whether they must be written before anything starts
-        self.unsaved: list[tuple[bytes, str]] = []  # reports that wait for their records
+        self.unsaved: list[Report] = []  # wait for their records
         self.outgoing: list[bytes] = []
         self.messages: dict[int, str] = {}  # by position in `outgoing`
+        self.results: dict[int, str] = {}
         self.narrowed: set[Queue] = set()  # to be confirmed once everything that ended before is sent
-        self.unacknowledged: deque[tuple[bytes, str]] = deque()
+        self.unacknowledged: deque[Report] = deque()
 
     def on_accepted(self, run: int, version: int, epoch: int, queue: Queue, tasks: list[Task]) -> None:
         """Record tasks, or a larger width, before any task starts because of it."""
@@ -58,13 +62,13 @@ class Reports:
 
     def on_running(self, task: Task) -> None:
         """Report that a task has started."""
-        self.unsaved.append((task.row(STARTED, 0, self.launcher), ""))
+        self.unsaved.append((task.row(STARTED, 0, self.launcher), "", ""))
 
     def on_recalled(self, task: Task) -> None:
         """Record and report that a task is given back."""
         if self.spool:
             self.records.append(recalled(task))
-        self.unsaved.append((task.row(RECALLED, 0, self.launcher), ""))
+        self.unsaved.append((task.row(RECALLED, 0, self.launcher), "", ""))
 
     def is_unsaved(self) -> bool:
         """Return whether anything is not saved yet."""
@@ -77,8 +81,10 @@ class Reports:
             self.sequence += bool(self.spool)
             row = task.row(FINISHED, self.sequence, self.launcher)
             if self.spool:
+                if task.left:
+                    self.records.append(b"V" + task.left.encode())
                 self.records.append(b"F" + row + task.message.encode("utf-8", "replace"))
-            self.unsaved.append((row, task.message))
+            self.unsaved.append((row, task.message, task.left))
             del self.tasks[task.key]
         self.ended.clear()
         if self.spool and self.records:
@@ -90,19 +96,22 @@ class Reports:
         self._queue(self.unsaved)
         self.unsaved.clear()
 
-    def _queue(self, reports: Iterable[tuple[bytes, str]]) -> None:
-        for row, message in reports:
+    def _queue(self, reports: Iterable[Report]) -> None:
+        for row, message, result in reports:
             if message:
                 self.messages[len(self.outgoing)] = message
+            if result:
+                self.results[len(self.outgoing)] = result
             self.outgoing.append(row)
 
     def send(self, stream: Stream) -> None:
         """Send what is saved as one frame, then confirm lowered widths; without an engine it is dropped."""
         if self.outgoing and stream.sink >= 0:
-            extra = dumps(self.messages) if self.messages else b""
+            extra = dumps([self.messages, self.results]) if self.messages or self.results else b""
             stream.send(b"R", struct.pack("<I", len(self.outgoing)) + b"".join(self.outgoing) + extra)
         self.outgoing.clear()
         self.messages.clear()
+        self.results.clear()
         if not self.ended and not self.unsaved:
             for queue in self.narrowed:
                 stream.send(b"W", dumps([queue.lane, queue.width, queue.running]))
@@ -125,10 +134,13 @@ class Reports:
         """
         self.outgoing.clear()
         self.messages.clear()
+        self.results.clear()
         self.narrowed.clear()
         self._queue(self.unacknowledged)
         running = list(self.tasks.values())
         self.outgoing += [task.row(STARTED, 0, self.launcher) for task in running]
-        ended = [bytes(KIND) + bytes([STARTED]) + row[KIND + 1 :] for row, _ in self.unsaved if row[KIND] == FINISHED]
+        ended = [
+            bytes(KIND) + bytes([STARTED]) + row[KIND + 1 :] for row, _, _ in self.unsaved if row[KIND] == FINISHED
+        ]
         self.outgoing += ended
         return (*(task.queue.lane for task in running), *[NO_LANE] * len(ended))

@@ -100,6 +100,8 @@ class Starter:
         }  # fmt: skip
         if task.generator:
             own["DAGGY_GENERATE"] = self.outputs.answer(task)
+        if task.result:
+            own["DAGGY_RESULT"] = self.outputs.value_path(task)
         if task.gpus:
             own.update(visible(task.gpus))
         base = self.base if not task.queue.environment else {**self.base, **task.queue.environment}
@@ -117,6 +119,8 @@ class Starter:
         try:
             if task.generator:
                 self.outputs.clear_answer(task)
+            if task.result:
+                self.outputs.open_value(task)
             if task.queue.gpus:
                 task.gpus = self.gpus.take(task.queue.gpus)
                 for lock in task.gpus.values():  # the task holds them too, should this launcher die

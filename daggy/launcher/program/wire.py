@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import struct
 
-VERSION = 3  # a launcher and an engine of another release can talk only if they have the same
+VERSION = 4  # a launcher and an engine of another release can talk only if they have the same
 PIPE = 1 << 16  # what a pipe holds; a larger buffer would be mapped and unmapped for each read
 FRAME = struct.Struct("<IB")
 REPORT = struct.Struct("<QBIIIIIddfIhBBHHHBIIQQQI")  # daggy.attempt.REPORT
 STARTED, FINISHED, RECALLED = 1, 2, 3
-OK, EXIT, SIGNAL, TIMEOUT, KILLED, SPAWN, _, OUTPUT, _, LOST = range(10)
+OK, EXIT, SIGNAL, TIMEOUT, KILLED, SPAWN, _, OUTPUT, _, LOST, _, RESULT = range(12)
 LINKED, ANSWER, STOPPED = 1, 2, 4
 
 

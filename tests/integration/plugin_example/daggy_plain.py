@@ -8,6 +8,7 @@ import numpy as np
 import trio
 from attrs import frozen
 
+from daggy.errors import Problem
 from daggy.executor import ATTEMPT, REPORT, Executor, Kind, Launches, Machine, Reason, Recall, Reports, Stop, Ticket
 
 CAPTURED: Any = {"check": False, "capture_stdout": True, "capture_stderr": True}
@@ -30,8 +31,8 @@ class PlainExecutor(Executor):
     def capacity(self) -> list[Machine]:
         return [Machine("here", {"cores": 1.0})]
 
-    def check(self, work: Any) -> list[Any]:
-        return []
+    def check(self, work: Any) -> list[Problem]:
+        return [Problem("result", "results are not kept here", "choose another pool")] if work.result else []
 
     async def recover(self, epoch: int) -> Reports:
         return Reports(np.zeros(0, REPORT))

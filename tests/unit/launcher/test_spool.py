@@ -53,13 +53,23 @@ def recalled(index: int) -> bytes:
     return b"R" + writer.TICKET.pack(*key_of(index))
 
 
-Truth = tuple[list[int], dict[int, str], list[int], list[int]]
+def left(result: str) -> bytes:
+    return b"V" + result.encode()
+
+
+Truth = tuple[list[int], dict[int, str], dict[int, str], list[int], list[int]]
 
 
 def truth(spooled: spool.Spooled) -> Truth:
-    """Return indexes finished, messages, indexes running, indexes pending."""
+    """Return indexes finished, messages, results, indexes running, indexes pending."""
     indexes = spooled.finished["row"]["index"].tolist()
-    return indexes, spooled.messages, [key[2] for key in spooled.running], [key[2] for key in spooled.pending]
+    return (
+        indexes,
+        spooled.messages,
+        spooled.results,
+        [key[2] for key in spooled.running],
+        [key[2] for key in spooled.pending],
+    )
 
 
 @st.composite
@@ -69,13 +79,14 @@ def histories(draw: st.DrawFn) -> tuple[list[list[bytes]], list[Truth]]:
     running: list[int] = []
     done: list[int] = []
     messages: dict[int, str] = {}
+    results: dict[int, str] = {}
     segments = [[HEADER, b"E"]]
-    truths: list[Truth] = [([], {}, [], [])] * 3
+    truths: list[Truth] = [([], {}, {}, [], [])] * 3
     count = 0
 
     def note(payload: bytes, into: list[bytes]) -> None:
         into.append(payload)
-        truths.append((done[:], dict(messages), running[:], waiting[:]))
+        truths.append((done[:], dict(messages), dict(results), running[:], waiting[:]))
 
     for move in draw(st.lists(st.sampled_from("asfrR"), max_size=25)):
         if move == "a":
@@ -86,6 +97,10 @@ def histories(draw: st.DrawFn) -> tuple[list[list[bytes]], list[Truth]]:
             running.append(waiting.pop(0))
             note(started(running[-1]), segments[-1])
         elif move == "f" and running:
+            result = draw(st.sampled_from(["", '"ä"']))
+            if result:
+                note(left(result), segments[-1])
+                results[len(done)] = result
             done.append(running.pop(draw(st.integers(0, len(running) - 1))))
             text = draw(st.sampled_from(["", "tö"]))
             if text:
@@ -261,10 +276,10 @@ def test_a_short_write_is_truncated_and_tried_again(written: Written, monkeypatc
     monkeypatch.setattr(os, "write", short)
     with pytest.raises(OSError, match="No space"):
         written.spool.write([started(1), finished(1, 1, "m")], 1)
-    assert truth(written.read()) == ([], {}, [], [77, 1])
+    assert truth(written.read()) == ([], {}, {}, [], [77, 1])
     full[0] = False
     written.spool.write([started(1), finished(1, 1, "m")], 1)
-    assert truth(written.read()) == ([1], {0: "m"}, [], [77])
+    assert truth(written.read()) == ([1], {0: "m"}, {}, [], [77])
 
 
 def test_a_new_segment_that_finds_no_room_leaves_the_old_one_in_charge(

@@ -14,7 +14,7 @@ from attrs import define, field
 from daggy.attempt import STOPPED, Reason, RunState, State
 
 FAILED = {State.ERRORED, State.KILLED, State.UPSTREAM_FAILED}
-RETRIED = {Reason.EXIT, Reason.SIGNAL, Reason.TIMEOUT, Reason.SPAWN, Reason.GENERATOR, Reason.MEMORY}
+RETRIED = {Reason.EXIT, Reason.SIGNAL, Reason.TIMEOUT, Reason.SPAWN, Reason.GENERATOR, Reason.MEMORY, Reason.RESULT}
 
 Json = dict[str, Any]
 

@@ -66,7 +66,8 @@ POLICY: dict[str, st.SearchStrategy[Any]] = {
     "retry_delay": LENGTHS,
     "retry_backoff": st.floats(1, 10),
     "retry_on": st.lists(
-        st.sampled_from(["exit", "signal", "timeout", "spawn", "generator", "memory"]) | st.integers(1, 255), min_size=1
+        st.sampled_from(["exit", "signal", "timeout", "spawn", "generator", "memory", "result"]) | st.integers(1, 255),
+        min_size=1,
     ),
     "crash_limit": st.integers(0, 9),
     "priority": st.integers(-9, 9),

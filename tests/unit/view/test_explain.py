@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
-from daggy.attempt import ATTEMPT, REPORT, Kind, Reason, Reports
+from daggy.attempt import ATTEMPT, NO_TEXTS, REPORT, Kind, Reason, Reports
 from daggy.plan import plan
 from daggy.run.commands import on_kill, on_requeue
 from daggy.run.reports import on_reports
@@ -130,7 +130,7 @@ def test_attempts_and_moves_are_listed_in_the_order_of_time() -> None:
     for at, row in enumerate(rows):
         row["ended"] = 900.0 + at
     on_requeue(run, np.array([0], np.int64), NOW, "alice")
-    attempts = [shapes.attempt(row, "", {}) for row in rows]
+    attempts = [shapes.attempt(row, NO_TEXTS, {}) for row in rows]
     because = explain(run, 0, {}, attempts=attempts).because
     assert [(one["kind"], one.get("attempt"), one.get("exit_code"), one.get("cause")) for one in because] == [
         ("attempt", 1, 3, None), ("attempt", 2, 0, None), ("moved", None, None, "requeued"),

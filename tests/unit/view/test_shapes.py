@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from daggy.attempt import ATTEMPT, Reason, RunState, State
+from daggy.attempt import ATTEMPT, Reason, RunState, State, Texts
 from daggy.errors import UsageError
 from daggy.plan import plan
 from daggy.run import states
@@ -99,7 +99,7 @@ def test_task_has_the_shape_of_the_contract() -> None:
 def test_attempts_say_how_they_ended(reason: Reason, code: int, exit_code: int | None, number: int | None) -> None:
     row = np.zeros((), ATTEMPT)
     row["reason"], row["code"], row["place"], row["rss_kb"], row["attempt"] = reason, code, 2, 10, 1
-    shown = shapes.attempt(row, "said", {2: ("default", "here")})
+    shown = shapes.attempt(row, Texts("said"), {2: ("default", "here")})
     assert (shown.exit_code, shown.signal, shown.message) == (exit_code, number, "said")
     assert (shown.pool, shown.host, shown.max_rss_bytes, shown.started) == ("default", "here", 10240, None)
 
