@@ -131,10 +131,12 @@ class Texts(NamedTuple):
     Args:
         message: Text for people; empty: none.
         result: The JSON value that its task came to, as text; empty: none.
+        note: The JSON object that it told last of itself, as text; empty: none.
     """
 
     message: str = ""
     result: str = ""
+    note: str = ""
 
 
 NO_TEXTS = Texts()
@@ -149,17 +151,20 @@ class Reports:
         rows: Array of REPORT.
         messages: Text for people, by position in `rows`; most attempts have none.
         results: JSON values as text, of 64 KiB at most, by position in `rows`; most attempts have none.
+        notes: JSON objects as text, of 64 KiB at most, that tasks last told of themselves, by position of STARTED and
+            FINISHED rows. An attempt is reported as STARTED again when its note changes.
     """
 
     rows: Rows
     messages: dict[int, str] = field(factory=dict)
     results: dict[int, str] = field(factory=dict)
+    notes: dict[int, str] = field(factory=dict)
 
     def texts(self, position: int) -> Texts:
         """Return what the attempt at a position left beside its row."""
-        if not self.messages and not self.results:
+        if not self.messages and not self.results and not self.notes:
             return NO_TEXTS
-        return Texts(self.messages.get(position, ""), self.results.get(position, ""))
+        return Texts(self.messages.get(position, ""), self.results.get(position, ""), self.notes.get(position, ""))
 
 
 _Text = TypeVar("_Text")
@@ -168,7 +173,8 @@ _Text = TypeVar("_Text")
 def chosen(reports: Reports, places: Sequence[int] | NDArray[np.int64]) -> Reports:
     """Return the reports at these positions, copied, with their texts."""
     where = np.asarray(places, np.int64)
-    return Reports(reports.rows[where], _chosen(reports.messages, where), _chosen(reports.results, where))
+    texts = (_chosen(one, where) for one in (reports.messages, reports.results, reports.notes))
+    return Reports(reports.rows[where], *texts)
 
 
 def _chosen(texts: Mapping[int, _Text], where: NDArray[np.int64]) -> dict[int, _Text]:
@@ -179,10 +185,11 @@ def joined(batches: Sequence[Reports]) -> Reports:
     """Return several batches as one, in order, in an array of its own."""
     messages: dict[int, str] = {}
     results: dict[int, str] = {}
+    notes: dict[int, str] = {}
     first = 0
     for batch in batches:
-        for texts, found in ((messages, batch.messages), (results, batch.results)):
+        for texts, found in ((messages, batch.messages), (results, batch.results), (notes, batch.notes)):
             texts.update({first + position: text for position, text in found.items()})
         first += len(batch.rows)
     data = bytearray().join(batch.rows.tobytes() for batch in batches)  # far cheaper than joining field by field
-    return Reports(np.frombuffer(data, REPORT), messages, results)
+    return Reports(np.frombuffer(data, REPORT), messages, results, notes)

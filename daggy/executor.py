@@ -193,7 +193,8 @@ class Launch(NamedTuple):
 
     `argv[0]` is resolved against the task's own PATH and directory. `environment` holds what the spec sets (None
     unsets) together with DAGGY_TASK and DAGGY_PARAM_*; the launcher adds DAGGY_RUN_ID, DAGGY_TASK_INDEX,
-    DAGGY_ATTEMPT, DAGGY_TICKET and, for a generator, DAGGY_GENERATE, for one that may leave a `result`, DAGGY_RESULT.
+    DAGGY_ATTEMPT, DAGGY_TICKET, DAGGY_NOTE and, for a generator, DAGGY_GENERATE, for one that may leave a `result`,
+    DAGGY_RESULT, and after an attempt with a `note`, DAGGY_NOTE_BEFORE, the path of a file that holds it, as JSON.
     Times are seconds; timeout 0 is none. `options` is what `details.options` has for this executor, or None.
     """
 
@@ -207,6 +208,7 @@ class Launch(NamedTuple):
     grace: float = 5.0
     generator: bool = False
     result: bool = False
+    note: str = ""
     options: Mapping[str, Any] | None = None
 
 

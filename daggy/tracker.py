@@ -122,6 +122,18 @@ class Attempts:
     results: Mapping[int, str] = field(factory=dict)
 
 
+@frozen
+class Noted:
+    """What an attempt tells of itself, a JSON object as text, in place of what its task told before."""
+
+    run: int
+    version: int
+    index: int
+    attempt: int
+    note: str
+    at: float
+
+
 @frozen(eq=False)
 class Moved:
     """Tasks that went to `state` without an attempt ending: requeued, invalidated, killed before they started.
@@ -167,7 +179,7 @@ class NewsItem:
     body: bytes
 
 
-Entry = Epoch | Place | Submitted | Generated | RunChanged | Counted | Attempts | Moved | NewsItem
+Entry = Epoch | Place | Submitted | Generated | RunChanged | Counted | Attempts | Noted | Moved | NewsItem
 
 TOLD_KEPT = 100_000
 """The latest items that are kept at least."""
@@ -210,11 +222,13 @@ class History:
         entries: The run's `Attempts` and `Moved` in the order in which they were appended, attempts in large batches.
             Of tasks with many attempts only those after the last `Moved` of the run need to be there, and the last.
         places: What the column `place` means.
+        notes: The last `Noted` of each task of each version, by version, and by index.
     """
 
     versions: Sequence[Version]
     entries: Sequence[Attempts | Moved]
     places: Mapping[int, tuple[str, str]]
+    notes: Sequence[Noted] = ()
 
 
 @frozen

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -166,7 +167,7 @@ class KeptRun(RunSource):
         """Return a page of tasks."""
         places = shapes.places_of(self._places, node) if node else None
         wanted = shapes.Filter(states_named(states), template, where, places)
-        page = shapes.as_json(shapes.tasks(self._run, wanted, cursor, limit))
+        page = _decoded(shapes.tasks(self._run, wanted, cursor, limit))
         return {"items": page["items"], "next": None if page["next"] is None else str(page["next"])}
 
     def chosen(
@@ -175,13 +176,12 @@ class KeptRun(RunSource):
         """Yield the tasks that selectors choose."""
         found = select(self._run, selectors, where, states)
         for index in found[np.searchsorted(found, after) :].tolist():
-            yield shapes.as_json(shapes.task(self._run, index))
+            yield _decoded(shapes.task(self._run, index))
 
     def attempts(self, index: int) -> Sequence[Json]:
         """Return the ended attempts of a task."""
         found = [shapes.attempt(row, texts, self._places) for _, row, texts in self._ended(index)]
-        told: list[Json] = msgspec.json.decode(msgspec.json.encode(shapes.as_json(found)))  # results are decoded, too
-        return told
+        return [_decoded(one) for one in found]
 
     def _ended(self, index: int) -> Sequence[Ended]:
         if index not in self._rows:
@@ -217,3 +217,8 @@ class KeptRun(RunSource):
                 except (OSError, ValueError) as error:
                     raise NotFoundError(f"the output cannot be read: {error}") from error
         raise NotFoundError(f"task {index} has no attempt {attempt} that ended")
+
+
+def _decoded(shape: object) -> Any:
+    """Return a shape as plain JSON data, with the results and notes in it decoded."""
+    return msgspec.json.decode(msgspec.json.encode(shapes.as_json(shape)))

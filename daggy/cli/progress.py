@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import json
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from daggy.cli import table, text
+from daggy.cli import notes, table, text
 from daggy.cli.beginning import Beginning
 from daggy.cli.pace import Pace, headline, progress
 from daggy.cli.planned import difference_lines, show_warnings
@@ -158,7 +159,7 @@ class Live(Lines):
         counts = run.counts()
         title = headline(counts, self._pace.take(progress(counts)[0], now))
         shown = [(template.name, template.counts) for template in busiest(run, text.rows())]
-        self._screen.update(table.drawing(title, counts, shown, _rows(run)), refresh=True)
+        self._screen.update(table.drawing(title, counts, shown, _rows(run), _notes(run)), refresh=True)
 
     def end(self) -> None:
         """Take the table away."""
@@ -172,6 +173,15 @@ class Live(Lines):
             super().say(line)
         else:
             self._screen.console.print(line, markup=False, highlight=False)
+
+
+def _notes(run: Run) -> list[str]:
+    """Return what running tasks tell of themselves, a line each."""
+    if not run.notes:
+        return []
+    running = [index for index in sorted(run.notes) if run.frontier.state[index] == states.RUNNING]
+    tasks = ({"name": run.plan.name(index), "note": json.loads(run.notes[index].text)} for index in running)
+    return [f"  {line}" for line in notes.lines(tasks)]
 
 
 def busiest(run: Run, most: int) -> Iterator[TemplateShape]:

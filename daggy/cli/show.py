@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from daggy.cli import text
+from daggy.cli import notes, text
 from daggy.cli.options import json_option, run_argument
 from daggy.cli.target import Target, target_options
 
@@ -17,13 +17,17 @@ from daggy.cli.target import Target, target_options
 @target_options
 @json_option
 def show(target: Target, which: str, as_json: bool) -> None:
-    """Show RUN, an id or 'last', with its counts of tasks by state and template."""
-    run = target.source().open(which).run()
+    """Show RUN, an id or 'last', with its counts of tasks by state and template, and what running tasks tell."""
+    source = target.source().open(which)
+    run = source.run()
     if as_json:
         text.print_json(run)
         return
     for line in lines(run):
         click.echo(line)
+    if run["counts"]["running"]:
+        for line in notes.lines(source.tasks({}, ("running",), "", notes.LOOKED_AT, 0)["items"]):
+            click.echo(f"  {line}")
 
 
 def lines(run: Mapping[str, Any]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from daggy.cli import text
@@ -21,7 +21,11 @@ def screen() -> Live:
 
 
 def drawing(
-    title: str, counts: Mapping[str, int], templates: Sequence[tuple[str, Mapping[str, int]]], total: int
+    title: str,
+    counts: Mapping[str, int],
+    templates: Sequence[tuple[str, Mapping[str, int]]],
+    total: int,
+    notes: Iterable[str] = (),
 ) -> Group:
     """Return what is drawn of a run.
 
@@ -30,6 +34,7 @@ def drawing(
         counts: Tasks by state.
         templates: The names of the templates shown, with their tasks by state.
         total: How many templates there are.
+        notes: Lines below the table.
     """
     from rich.console import Group
     from rich.table import Table
@@ -46,4 +51,4 @@ def drawing(
         table.add_row(f"… {total - len(templates):,} more templates")
     if total > 1:
         table.add_row("all", *(f"{counts[state]:,}" for state in shown))
-    return Group(Text(title), table)
+    return Group(Text(title), table, *map(Text, notes))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 import trio
 
-from daggy.cli import failures, table, text
+from daggy.cli import failures, notes, table, text
 from daggy.cli.pace import Pace, headline, progress
 from daggy.cli.served import ServedRun
 from daggy.cli.source import RunSource
@@ -61,21 +61,32 @@ def watch_run(target: Target, client: Client, run: int, *, quiet: bool = False) 
 
 def _watch(client: Client, run: int, period: float, screen: Live | None) -> None:
     shown = client.run(run)
+    told = _notes(client, run)
+    is_told = bool(told)
     began = time.monotonic()
     pace, due = Pace(progress(shown["counts"])[0], began), began if screen else began + period
     for event in client.following(run):
         _require(event.kind, run)
         now = time.monotonic()
+        is_told = is_told or "noted" in event.data
         if "counts" not in event.data or now < due:
             continue
         due = now + period
         counts = event.data["counts"]
         line = f"run {run} {event.data['state']}: {headline(counts, pace.take(progress(counts)[0], now))}"
+        with contextlib.suppress(UnavailableError):  # it may be starting again
+            told = _notes(client, run) if is_told else []
         if screen is None:
-            click.echo(f"{line}: {text.counts(counts)}", err=True)
+            for each in (f"{line}: {text.counts(counts)}", *told):
+                click.echo(each, err=True)
         else:
-            with contextlib.suppress(UnavailableError):  # it may be starting again
-                screen.update(_drawing(line, client.run(run)), refresh=True)
+            with contextlib.suppress(UnavailableError):
+                screen.update(_drawing(line, client.run(run), told), refresh=True)
+
+
+def _notes(client: Client, run: int) -> list[str]:
+    """Return what running tasks tell of themselves, a line each."""
+    return [f"  {line}" for line in notes.lines(client.tasks(run, state=["running"], limit=notes.LOOKED_AT)["items"])]
 
 
 def _require(kind: str, run: int) -> None:
@@ -83,13 +94,13 @@ def _require(kind: str, run: int) -> None:
         raise NotFoundError(f"run {run} was removed")
 
 
-def _drawing(title: str, run: Mapping[str, Any]) -> Any:
-    """Return what is drawn of a run: its templates with their counts, those at work first."""
+def _drawing(title: str, run: Mapping[str, Any], told: Sequence[str]) -> Any:
+    """Return what is drawn of a run: its templates with their counts, those at work first, and what tasks tell."""
     templates = sorted(
         run["templates"], key=lambda one: [not one["counts"][state] for state in ("running", "queued", "waiting")]
     )
     shown = [(template["name"], template["counts"]) for template in templates[: text.rows()]]
-    return table.drawing(title, run["counts"], shown, len(templates))
+    return table.drawing(title, run["counts"], shown, len(templates), told)
 
 
 def conclude(run: RunSource, *, quiet: bool = False, as_json: bool) -> int:

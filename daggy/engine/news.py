@@ -16,7 +16,7 @@ from daggy.attempt import RunState, State
 from daggy.engine.reader import Reader
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run, as_ranges
-from daggy.tracker import Attempts, Entry, Moved, NewsItem, Submitted
+from daggy.tracker import Attempts, Entry, Moved, NewsItem, Noted, Submitted
 from daggy.view.shapes import timestamp
 
 PAUSE = 0.1
@@ -175,7 +175,8 @@ class News:
     def _of(self, pending: _Pending | None) -> Iterator[NewsItem]:
         if pending is not None:
             run, at = pending.run, self.clock()
-            yield self._item(run.id, at, item_body(run, run.state, at, _changes(pending.entries, run.version)))
+            tasks, noted = _changes(pending.entries, run.version), _noted(pending.entries, run.version)
+            yield self._item(run.id, at, item_body(run, run.state, at, tasks, noted))
 
     def _item(self, run_id: int, at: float, body: bytes) -> NewsItem:
         self.last += 1
@@ -222,8 +223,14 @@ class News:
         return await self.reader.read(lambda tracker: tracker.told(after, limit, run))
 
 
-def item_body(run: Run, state: RunState, at: float, tasks: dict[str, list[list[int]]] | None) -> bytes:
-    """Return the body of an item about a run as it is at this moment."""
+def item_body(
+    run: Run,
+    state: RunState,
+    at: float,
+    tasks: dict[str, list[list[int]]] | None,
+    noted: list[list[int]] | None = None,
+) -> bytes:
+    """Return the body of an item about a run as it is at this moment; `noted`: ranges of tasks whose notes changed."""
     return _dumped(
         {
             "run_id": run.id,
@@ -233,6 +240,7 @@ def item_body(run: Run, state: RunState, at: float, tasks: dict[str, list[list[i
             "counts": run.counts(),
             "tasks": tasks,
         }
+        | ({"noted": noted} if noted else {})
     )
 
 
@@ -261,6 +269,13 @@ def _changes(entries: Sequence[Entry], version: int) -> dict[str, list[list[int]
     if not indexes:
         return {}
     return _ranges(np.concatenate(indexes), np.concatenate(states))
+
+
+def _noted(entries: Sequence[Entry], version: int) -> list[list[int]]:
+    """Return the ranges of tasks that told something new of themselves; of too many the first."""
+    found = {entry.index for entry in entries if isinstance(entry, Noted) and entry.version == version}
+    ranges: list[list[int]] = as_ranges(np.array(sorted(found), np.int64))[:MOST_RANGES].tolist() if found else []
+    return ranges
 
 
 def _ranges(indexes: Indexes, states: Indexes) -> dict[str, list[list[int]]] | None:

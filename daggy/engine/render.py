@@ -105,6 +105,7 @@ class Renderer:
         generator, result = template.policy.is_generator, template.policy.result
         uses_builtins = not compiled.names <= set(template.uses)
         builtins: Builtins | None = None
+        notes = self.run.notes
         launches: list[Launch] = []
         for index, attempt, name, values, environment in tasks:
             if uses_builtins:
@@ -117,12 +118,9 @@ class Renderer:
             environment["DAGGY_TASK"] = name
             if own:
                 environment.update(own)
-            launches.append(
-                _launch(
-                    Launch,
-                    (index, attempt, argv, environment, directory, stdin, timeout, grace, generator, result, options),
-                )
-            )
+            note = notes[index].text if index in notes else ""
+            rest = stdin, timeout, grace, generator, result, note, options
+            launches.append(_launch(Launch, (index, attempt, argv, environment, directory, *rest)))
         return launches
 
 

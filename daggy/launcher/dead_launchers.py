@@ -15,7 +15,7 @@ from daggy.errors import DirectoryError
 from daggy.launcher import spool
 from daggy.launcher.frames import Key, about
 from daggy.launcher.host import Remains
-from daggy.launcher.program import burial
+from daggy.launcher.program import burial, notes
 
 LOST_MESSAGE = "its launcher died"
 BOOTED_MESSAGE = "its machine was started anew"
@@ -39,7 +39,15 @@ def read(directory: Path, instance: str, launcher: int, after: int = 0) -> Remai
     for path in named_outputs(spooled):
         with contextlib.suppress(OSError):
             sizes[path] = (directory / path).stat().st_size
+    for key in spooled.running:
+        with contextlib.suppress(OSError):
+            spooled.told[key] = notes.read(str(directory / note_of(launcher, key))) or spooled.told.get(key, "")
     return remains(launcher, spooled, boot, found, sizes, after)
+
+
+def note_of(launcher: int, key: Key) -> str:
+    """Return the path, from the directory, of what a task tells of itself."""
+    return f"launchers/{launcher}/notes/{'.'.join(map(str, key))}"
 
 
 def require_readable(spooled: spool.Spooled, place: str) -> None:
@@ -90,12 +98,16 @@ def remains(
         sizes: Of those outputs with a name that are there, bytes by path.
         after: The last sequence number heard.
     """
+    first = len(spooled.finished)
+    told = {first + at: spooled.told.get(key, "") for at, key in enumerate(spooled.running)}
     suspects = spooled.suspects()
     suspects += [key for key in spooled.pending if key in found and key not in suspects]
     rows = [_lost(running.row, sizes) for running in spooled.running.values()]
     rows += [lost(key, launcher) for key in suspects]
     message = LOST_MESSAGE if boot == spooled.boot else BOOTED_MESSAGE
-    return Remains(launcher, _joined(spooled, rows, after, message), spooled.hole)
+    reports = _joined(spooled, rows, after, message)
+    reports.notes.update((at, text) for at, text in told.items() if text)
+    return Remains(launcher, reports, spooled.hole)
 
 
 def _joined(spooled: spool.Spooled, lost_rows: list[Rows], after: int, message: str) -> Reports:
@@ -103,7 +115,7 @@ def _joined(spooled: spool.Spooled, lost_rows: list[Rows], after: int, message: 
     rows = np.concatenate([spooled.finished, *lost_rows])
     rows["seq"][len(spooled.finished) :] = np.arange(first, first + len(lost_rows))
     messages = dict.fromkeys(range(len(spooled.finished), len(rows)), message)
-    return Reports(rows, {**spooled.messages, **messages}, spooled.results)
+    return Reports(rows, {**spooled.messages, **messages}, spooled.results, {**spooled.notes})
 
 
 def lost(key: Key, launcher: int) -> Rows:

@@ -19,6 +19,7 @@ from daggy.launcher.homecoming import FETCH_BYTES
 from daggy.launcher.host import Channel, Found, Host, Met, Remains, Terms
 from daggy.launcher.line import AwayError, UnfitError, Way
 from daggy.launcher.mux import Mux, RelayError
+from daggy.launcher.program import notes
 from daggy.launcher.program.wire import VERSION
 
 PART = 1 << 16
@@ -290,6 +291,11 @@ class FarHost(Host):
                 sizes[path] = int(await self._ask("size", path=path))
             except FileNotFoundError:
                 continue
+        for key in spooled.running:
+            with contextlib.suppress(FileNotFoundError):
+                path = dead_launchers.note_of(number, key)
+                text = notes.parsed(await self._ask("part", path=path, offset=0, limit=PART))
+                spooled.told[key] = text or spooled.told.get(key, "")
         return dead_launchers.remains(number, spooled, self._boot, {keys[at] for at in ended}, sizes, after)
 
     async def _file(self, path: str) -> bytes:

@@ -17,12 +17,12 @@ from daggy.executor import Launch, Launches
 from daggy.launcher.program.wire import VERSION
 
 FRAME = struct.Struct("<IB")
-FIELDS = 10
+FIELDS = 11
 """Of a Launch, those that a launcher is told; what follows is for its executor."""
 LARGEST = 64 << 20
 """Bytes of a frame above which what comes cannot be one."""
-_texts = msgspec.json.Decoder(tuple[dict[int, str], dict[int, str]]).decode
-"""Behind the rows of a frame: messages and results, by position."""
+_texts = msgspec.json.Decoder(tuple[dict[int, str], dict[int, str], dict[int, str]]).decode
+"""Behind the rows of a frame: messages, results and notes, by position."""
 KEYS = struct.Struct("<8xBIIIII71x")
 """Of a REPORT: its kind, then the fields of its ticket."""
 
@@ -213,8 +213,8 @@ def reports(payload: bytes | memoryview) -> Reported:
     own = bytearray(memoryview(payload)[4:end])  # copying bytes costs a tenth of copying an array of many fields
     rows = np.frombuffer(own, REPORT)
     keys = kinds_and_keys(memoryview(own))
-    messages, results = _texts(memoryview(payload)[end:]) if len(payload) > end else ({}, {})
-    return Reported(Reports(rows, messages, results), keys)
+    texts = _texts(memoryview(payload)[end:]) if len(payload) > end else ({}, {}, {})
+    return Reported(Reports(rows, *texts), keys)
 
 
 def answer(kind: int, payload: bytes) -> Answer:

@@ -146,7 +146,7 @@ class Outstanding:
                 if key not in self.tasks:  # it was answered for: told before, or given up
                     if kind == Kind.STARTED:
                         strays.append(Ticket(*key))
-                elif kind != Kind.STARTED or key not in self._started:
+                elif kind != Kind.STARTED or key not in self._started or at in reports.notes:
                     news.append(at)
             wanted.append(chosen(reports, news))
         return News(joined(wanted), [key for key in self.tasks if key not in named], strays)

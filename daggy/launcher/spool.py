@@ -61,7 +61,8 @@ class Spooled:
         boot: Id of the machine's start during which it was written; empty: nothing was written at all.
         wire: Version of its launcher's wire; of one that is not READABLE nothing more is read.
         finished: Array of REPORT, in order of their sequence numbers.
-        messages, results: By position in `finished`.
+        messages, results, notes: By position in `finished`.
+        told: What those that did not finish have told of themselves.
         running: Started and not ended.
         pending: Accepted and not noted as started, in order.
         widths: Of each lane, as last stated.
@@ -73,6 +74,8 @@ class Spooled:
     finished: Rows = field(factory=lambda: np.zeros(0, REPORT))
     messages: dict[int, str] = field(factory=dict)
     results: dict[int, str] = field(factory=dict)
+    notes: dict[int, str] = field(factory=dict)
+    told: dict[Key, str] = field(factory=dict)
     running: dict[Key, Running] = field(factory=dict)
     pending: dict[Key, Pending] = field(factory=dict)
     widths: dict[int, int] = field(factory=dict)
@@ -145,6 +148,8 @@ class _Reader:
         self._rows: list[bytes] = []
         self._messages: dict[int, str] = {}
         self._results: dict[int, str] = {}
+        self._notes: dict[int, str] = {}
+        self._told: dict[Key, str] = {}
         self._result = ""  # of the task whose end comes next
         # a segment begins by restating what runs and waits; until that is whole, what earlier ones said holds
         self._restated: Spooled | None = None
@@ -169,6 +174,9 @@ class _Reader:
                     _accept(state, body)
                 case b"S":
                     _start(state, body)
+                case b"N":
+                    run, version, index, epoch, attempt = TICKET.unpack_from(body)
+                    self._told[run, version, index, epoch, attempt] = body[TICKET.size :].decode()
                 case b"V":
                     self._result = body.decode()
                 case b"F" if int.from_bytes(body[:8], "little") < LARGEST:
@@ -196,12 +204,15 @@ class _Reader:
             self._messages[len(self._rows)] = body[REPORT.itemsize :].decode("utf-8", "replace")
         if self._result:
             self._results[len(self._rows)], self._result = self._result, ""
+        if note := self._told.pop(key, ""):
+            self._notes[len(self._rows)] = note
         self._rows.append(body[: REPORT.itemsize])
 
     def result(self) -> Spooled:
         """Return what the records said."""
         self.spooled.finished = np.frombuffer(b"".join(self._rows), REPORT).copy()
-        self.spooled.messages, self.spooled.results = self._messages, self._results
+        self.spooled.messages, self.spooled.results, self.spooled.notes = self._messages, self._results, self._notes
+        self.spooled.told = self._told
         return self.spooled
 
 

@@ -186,6 +186,7 @@ def _move_sparse(run: Run, changes: Difference) -> None:
     run.superseded = _moved(run.superseded, changes)
     run.discarded = _moved(run.discarded, changes)
     run.spent = _moved(run.spent, changes)
+    run.notes = _moved(run.notes, changes)
     answers = _moved(run.answers, changes)
     run.answers = {index: answer for index, answer in answers.items() if index in changes.new.generated}
 

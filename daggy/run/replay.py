@@ -15,6 +15,7 @@ from daggy.run.causes import ANSWERED
 from daggy.run.commands import RUN_KILLED
 from daggy.run.edit import replan, take_version
 from daggy.run.indexes import Indexes
+from daggy.run.notes import read_back
 from daggy.run.run import Run, from_ranges
 from daggy.run.states import DELAYED, QUEUED, WAITING, Now
 from daggy.run.succession import succeed, succession
@@ -61,10 +62,11 @@ def _replayed(record: RunRecord, history: History, epoch: int, now: Now, made: M
     later = list(history.versions[1:])
     for entry in history.entries:
         while later and entry.version >= later[0].version:
-            _advance(run, later.pop(0), made)
+            _advance(run, later.pop(0), made, history)
         _apply(run, entry)
     while later:
-        _advance(run, later.pop(0), made)
+        _advance(run, later.pop(0), made, history)
+    read_back(run, history)
     run.outbox.entries.clear()
     run.ledger.mark_given()
     _settle_states(run, now)
@@ -98,7 +100,8 @@ def _grow_all(run: Run, version: Version) -> None:
         succeed(run, succession(run, generated.index, fragment, generated.answer))
 
 
-def _advance(run: Run, version: Version, made: Mapping[int, Plan]) -> None:
+def _advance(run: Run, version: Version, made: Mapping[int, Plan], history: History) -> None:
+    read_back(run, history)
     base = _plan(version, made)
     new = replan(run, base.spec, base)
     run.frontier.recount()

@@ -22,6 +22,7 @@ from daggy.attempt import (
     chosen,
 )
 from daggy.run import retry, states
+from daggy.run.notes import take_notes
 from daggy.run.run import Doom, Run, alone
 from daggy.run.states import COMPLETED, DELAYED, ERRORED, IN_FLIGHT, KILLED, QUEUED, REMOVED, RUNNING, WAITING, Now
 from daggy.run.successes import heads_of, on_completed, on_launched, plain_successes
@@ -51,6 +52,8 @@ def apply_reports(run: Run, reports: Reports, now: Now) -> None:
     it.
     """
     rows = reports.rows
+    if reports.notes:
+        take_notes(run, reports, now)
     if len(rows) <= states.SMALL or run.doomed or run.orphans or run.tickets:
         _on_few(run, reports, now)
         return

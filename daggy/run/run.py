@@ -38,6 +38,15 @@ KILLING = (Doom.KILL, Doom.DISCARD)
 
 
 @frozen
+class Note:
+    """What an attempt of a task told last of itself: a JSON object, as text, and when (wall clock)."""
+
+    attempt: int
+    text: str
+    at: float
+
+
+@frozen
 class Answer:
     """A generator's attempt succeeded: its answer is to be read and handed to `on_generated`."""
 
@@ -91,6 +100,7 @@ class Run:
         self.failures: dict[int, int] = {}
         self.crashes: dict[int, int] = {}
         self.doomed: dict[int, Doom] = {}
+        self.notes: dict[int, Note] = {}
         self.started: dict[int, float] = {}
         self.tickets: dict[int, Ticket] = {}
         self.launched: dict[Ticket, int] = {}
@@ -298,7 +308,7 @@ class Run:
 
 def alone(run_id: int, version: int, rows: Rows, texts: Texts) -> Attempts:
     """Return one ended attempt, a row of ATTEMPT with what it left beside it, as an entry of its own."""
-    messages, results = ({0: text} if text else {} for text in texts)
+    messages, results = ({0: text} if text else {} for text in (texts.message, texts.result))
     return Attempts(run_id, version, rows, messages, results)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from attrs import evolve, frozen
@@ -121,7 +122,8 @@ def _carry(run: Run, old: Block, new: Block, here: Indexes, there: Indexes) -> N
     for before, index in _pairs(here, there, codes == DELAYED):
         if (due := run.delays.due_of.pop(before, None)) is not None:
             run.delays.add(index, due)
-    for kept in (run.failures, run.crashes, run.superseded, run.discarded, run.spent):
+    sparse: tuple[dict[int, Any], ...] = run.failures, run.crashes, run.superseded, run.discarded, run.spent, run.notes
+    for kept in sparse:
         moving = np.isin(here, np.fromiter(kept, np.int64, len(kept)))
         for before, index in _pairs(here, there, moving):
             kept[index] = kept.pop(before)
@@ -153,7 +155,8 @@ def _drop(run: Run, block: Block, indexes: Indexes) -> None:
         run.abandon(index)
         frontier.land(frontier.queue_of(index))
         run.forget_flight(index)
-    for kept in (run.failures, run.crashes):
+    sparse: tuple[dict[int, Any], ...] = run.failures, run.crashes, run.notes
+    for kept in sparse:
         for index in indexes[np.isin(indexes, np.fromiter(kept, np.int64, len(kept)))].tolist():
             del kept[index]
     frontier.move(block, indexes, REMOVED)

@@ -70,7 +70,7 @@ class RunId:
 
 @frozen
 class TaskShape:
-    """A task; `started` and `ended` are those of its last attempt."""
+    """A task; `started` and `ended` are those of its last attempt; `note` is what it last told of itself, an object."""
 
     index: int
     name: str
@@ -80,6 +80,7 @@ class TaskShape:
     attempts: int
     started: str | None
     ended: str | None
+    note: dict[str, Any] | None
 
 
 @frozen

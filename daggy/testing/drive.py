@@ -51,6 +51,7 @@ class Drive:
         self.ended: dict[Ticket, Rows] = {}
         self.messages: dict[Ticket, str] = {}
         self.results: dict[Ticket, str] = {}
+        self.notes: dict[Ticket, str] = {}
         self.held: set[Ticket] = set()
         self.returned = trio.Event()
         self._launched: dict[Ticket, str] = {}  # with the machine
@@ -147,8 +148,11 @@ class Drive:
         if report["seq"]:
             launcher = int(row["launcher"])
             self._seqs[launcher] = max(self._seqs.get(launcher, 0), int(report["seq"]))
+        if texts.note:
+            self.notes[ticket] = texts.note
         if kind is Kind.STARTED:
-            require(ticket not in self.started, f"ticket {ticket} started twice")
+            is_news = ticket not in self.started or bool(texts.note)
+            require(is_news, f"ticket {ticket} started twice, and there was no note")
             self._require_machine(report, ticket)
             self.started[ticket] = report
             return
@@ -160,7 +164,7 @@ class Drive:
         if kind is Kind.FINISHED:
             self._require_machine(report, ticket)
         self.ended[ticket] = report
-        self.messages[ticket], self.results[ticket] = texts
+        self.messages[ticket], self.results[ticket], _ = texts
 
     def _require_machine(self, report: Any, ticket: Ticket) -> None:
         """Check that a report says where its task was launched."""

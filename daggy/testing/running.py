@@ -250,6 +250,32 @@ async def _keeps_results(bench: Bench) -> None:
         require(told == b"unset\n", "a task that leaves no result must not have DAGGY_RESULT")
 
 
+async def _keeps_notes(bench: Bench) -> None:
+    async with bench.drive() as drive:
+        if any(drive.executor.check(Work("command", {"cores": 1.0}, None, is_generator=False, result=True))):
+            return  # what cannot keep results keeps no notes either
+        told = """printf '{"step": 1}' > "$DAGGY_NOTE.new"; mv "$DAGGY_NOTE.new" "$DAGGY_NOTE"; """
+        until = f"trap 'cat $DAGGY_NOTE.end; exit 0' TERM; sleep {LONG} & wait"
+        running, ended, after = drive.launch(
+            [
+                shell(0, told + until),
+                shell(1, told + """printf '{"step": 2}' > "$DAGGY_NOTE"; exit 3"""),
+                shell(2, 'cat "$DAGGY_NOTE_BEFORE"', note='{"step":0}'),
+            ],
+            width=3,
+        )
+        await drive.until(lambda: running in drive.notes, "a note must be told while its task runs")
+        await drive.until_ended([ended, after])
+        require(drive.notes[running] == '{"step":1}', f"a note must be told as it is, not {drive.notes[running]}")
+        require(drive.notes.get(ended) == '{"step":2}', "the last note must be told with the end of its task")
+        before = await drive.read(after, "stdout")
+        require(before == b'{"step":0}', f"$DAGGY_NOTE_BEFORE must hold the last attempt's note, not {before!r}")
+        drive.send(Kill([running], ""))
+        await drive.until_ended([running])
+        why = await drive.read(running, "stdout")
+        require(why == b"killed", f"a task with a note must find in $DAGGY_NOTE.end why it ends, not {why!r}")
+
+
 CHECKS: Sequence[Callable[[Bench], Awaitable[None]]] = (
     _tells_how_it_ended,
     _keeps_output,
@@ -262,4 +288,5 @@ CHECKS: Sequence[Callable[[Bench], Awaitable[None]]] = (
     _stops_at_once,
     _answers,
     _keeps_results,
+    _keeps_notes,
 )

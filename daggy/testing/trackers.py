@@ -19,6 +19,7 @@ from daggy.tracker import (
     Epoch,
     Generated,
     NewsItem,
+    Noted,
     Place,
     RunChanged,
     RunFilter,
@@ -233,6 +234,21 @@ def _pages_attempts(bench: _Bench) -> None:
             )
 
 
+def _keeps_the_last_notes(bench: _Bench) -> None:
+    first, other = Noted(1, 1, 5, 1, '{"n":1}', 2.0), Noted(1, 1, 3, 1, "{}", 3.0)
+    later = Noted(1, 2, 5, 2, '{"ä":1}', 4.0)
+    last = evolve(first, attempt=2, note='{"n":2}', at=5.0)
+    bench.append([submitted(1), edited(1, 2), submitted(2), first, other, later, evolve(last, run=2)])
+    bench.append([last])
+    for _ in range(2):
+        kept = list(bench.tracker.history(1).notes)
+        require(kept == [other, last, later], f"the last note of each task of each version must be kept, not {kept}")
+        bench.reopen()
+    bench.tracker.forget(1)
+    bench.append([first])
+    require(list(bench.tracker.history(2).notes) == [evolve(last, run=2)], "notes of other runs must stay")
+
+
 def _lists_runs(bench: _Bench) -> None:
     for run in range(1, 8):
         tags = {"odd": str(run % 2), "third": str(run % 3)}
@@ -413,6 +429,7 @@ _CHECKS: Sequence[Callable[[_Bench], None]] = (
     _keeps_attempts_in_order,
     _pages_attempts,
     _lists_runs,
+    _keeps_the_last_notes,
     _keeps_all_or_none,
     _recognises_submissions,
     _keeps_what_was_told,

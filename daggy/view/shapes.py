@@ -74,7 +74,7 @@ class RunShape:
 
 @frozen
 class TaskShape:
-    """A task; `started` and `ended` are those of its last attempt."""
+    """A task; `started` and `ended` are those of its last attempt. `note`: JSON, not decoded; None: it told nothing."""
 
     index: int
     name: str
@@ -84,6 +84,7 @@ class TaskShape:
     attempts: int
     started: float | None
     ended: float | None
+    note: msgspec.Raw | None = None
 
 
 @frozen
@@ -249,7 +250,8 @@ def task(run: Run, index: int) -> TaskShape:
         started, ended = _moment(row["started"]), _moment(row["ended"])
     name, template, parameters = plan.name(index), plan.template_name(index), plan.parameters(index)
     state = State(states.PUBLIC[code]).name.lower()
-    return TaskShape(index, name, template, parameters, state, int(frontier.attempt[index]), started, ended)
+    note = msgspec.Raw(run.notes[index].text) if index in run.notes else None
+    return TaskShape(index, name, template, parameters, state, int(frontier.attempt[index]), started, ended, note)
 
 
 def _moment(seconds: Any) -> float | None:

@@ -19,7 +19,7 @@ import pytest
 from tests.integration.serve_rig import Server, events_of, serving, shell, task
 
 RUN = {"run_id", "name", "tags", "state", "version", "created", "started", "ended", "counts", "templates", "held"}
-TASK = {"index", "name", "template", "parameters", "state", "attempts", "started", "ended"}
+TASK = {"index", "name", "template", "parameters", "state", "attempts", "started", "ended", "note"}
 
 
 @pytest.fixture(scope="module")

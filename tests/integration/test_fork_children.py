@@ -111,7 +111,10 @@ async def test_a_pool_may_refuse_to_inherit(tmp_path: Path, monkeypatch: pytest.
     async with rig(tmp_path, inherit=False) as at_work:
         await at_work.run("env")
         names = {line.partition(b"=")[0] for line in (await at_work.output(0)).splitlines()}
-        assert names == {b"PATH", b"DAGGY_RUN_ID", b"DAGGY_TASK_INDEX", b"DAGGY_ATTEMPT", b"DAGGY_TICKET"}
+        assert names == {
+            b"PATH",
+            *(b"DAGGY_" + name for name in (b"RUN_ID", b"TASK_INDEX", b"ATTEMPT", b"TICKET", b"NOTE")),
+        }
 
 
 @pytest.mark.trio

@@ -184,7 +184,7 @@ def test_another_format_is_refused_naming_both(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 9")
     connection.close()
     for opening in (open_tracker, lambda place: SqliteTracker.open_readonly(SqliteSettings(), place)):
-        with pytest.raises(DirectoryError, match="has format 9, this Daggy reads and writes format 5"):
+        with pytest.raises(DirectoryError, match="has format 9, this Daggy reads and writes format 6"):
             opening(tmp_path)
 
 

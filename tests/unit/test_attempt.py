@@ -11,11 +11,11 @@ SAID = st.lists(st.lists(st.none() | st.text(min_size=1), max_size=5), max_size=
 
 
 def batch(said: list[str | None], first: int) -> Reports:
-    """Reports numbered from `first`; those with a text say it, and have it as a result, too, backwards."""
+    """Reports numbered from `first`; those with a text say it, and have it as a result and as a note, too."""
     rows = np.zeros(len(said), REPORT)
     rows["seq"] = np.arange(first, first + len(said))
     texts = {at: text for at, text in enumerate(said) if text is not None}
-    return Reports(rows, texts, {at: text[::-1] for at, text in texts.items()})
+    return Reports(rows, texts, *({at: mark + text for at, text in texts.items()} for mark in "rn"))
 
 
 def told(reports: Reports) -> list[tuple[int, str | None, Texts]]:

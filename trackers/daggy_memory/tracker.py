@@ -22,6 +22,7 @@ from daggy.tracker import (
     History,
     Moved,
     NewsItem,
+    Noted,
     Place,
     RunChanged,
     RunFilter,
@@ -50,6 +51,7 @@ class _Run:
     generated: dict[int, list[Generated]] = field(factory=lambda: defaultdict(list))
     order: list[Moved | int] = field(factory=list)
     attempts: Stretches = field(factory=Stretches)
+    notes: dict[tuple[int, int], Noted] = field(factory=dict)
 
 
 class MemoryTracker(Tracker):
@@ -115,7 +117,8 @@ class MemoryTracker(Tracker):
         """
         kept = self._runs[run]
         versions = tuple(_version(entry, kept.generated[entry.version]) for entry in kept.versions.values())
-        return History(versions, tuple(_entries(run, kept)), self.places())
+        notes = tuple(kept.notes[key] for key in sorted(kept.notes))
+        return History(versions, tuple(_entries(run, kept)), self.places(), notes)
 
     def attempts(self, run: int, after: int, limit: int, index: int | None = None) -> Sequence[Attempts]:
         """Return attempts in the order in which they ended, `limit` at most, after the first `after` of them.
@@ -207,13 +210,15 @@ class MemoryTracker(Tracker):
                     _extend(self._runs[entry.run], entry)
 
 
-def _extend(run: _Run, entry: Submitted | Generated | RunChanged | Counted | Attempts | Moved) -> None:
+def _extend(run: _Run, entry: Submitted | Generated | RunChanged | Counted | Attempts | Noted | Moved) -> None:
     match entry:
         case Attempts():
             if len(entry.rows):
                 _extend_attempts(run, entry)
         case Moved():
             run.order.append(entry)
+        case Noted():
+            run.notes[entry.version, entry.index] = entry
         case RunChanged():
             run.record = _changed(run.record, entry)
         case Counted():

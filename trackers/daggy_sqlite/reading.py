@@ -21,6 +21,7 @@ from daggy.tracker import (
     History,
     Moved,
     NewsItem,
+    Noted,
     Rows,
     RunFilter,
     RunRecord,
@@ -97,9 +98,8 @@ def read_history(connection: sqlite3.Connection, run: int) -> History:
     count = count_attempts(connection, run)
     rows, versions = _read_range(connection, run, 0, count)
     texts = _texts(connection, run, 0, count)
-    return History(
-        _versions(connection, run), _entries(connection, run, rows, versions, texts), read_places(connection)
-    )
+    entries = _entries(connection, run, rows, versions, texts)
+    return History(_versions(connection, run), entries, read_places(connection), _notes(connection, run))
 
 
 def read_attempts(connection: sqlite3.Connection, run: int, after: int, limit: int) -> Sequence[Attempts]:
@@ -190,6 +190,11 @@ def _texts(connection: sqlite3.Connection, run: int, after: int, last: int) -> T
     messages = connection.execute("SELECT id, message FROM messages WHERE id >= ? AND id <= ?", ids)
     results = connection.execute("SELECT id, result FROM results WHERE id >= ? AND id <= ?", ids)
     return {number - base: text for number, text in messages}, {number - base: text for number, text in results}
+
+
+def _notes(connection: sqlite3.Connection, run: int) -> Sequence[Noted]:
+    query = "SELECT run, version, task_index, attempt, note, at FROM notes WHERE run = ? ORDER BY version, task_index"
+    return [Noted(*row) for row in connection.execute(query, (run,))]
 
 
 def _versions(connection: sqlite3.Connection, run: int) -> Sequence[Version]:

@@ -65,6 +65,12 @@ SINCE_5 = """
 CREATE TABLE results (id INTEGER PRIMARY KEY, result TEXT NOT NULL); -- JSON, of those attempts that left one
 CREATE VIEW results_readable AS
     SELECT attempts.run, version, task_index, attempt, result FROM results JOIN attempts USING (id);
+CREATE TABLE notes ( -- what tasks told last of themselves while they ran, JSON
+    run INTEGER NOT NULL, version INTEGER NOT NULL, task_index INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    note TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (run, version, task_index)
+) WITHOUT ROWID;
+CREATE VIEW notes_readable AS
+    SELECT run, version, task_index, attempt, note, datetime(at, 'unixepoch') AS at FROM notes;
 """
 """What format 6 brought."""
 

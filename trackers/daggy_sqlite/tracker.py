@@ -196,7 +196,7 @@ class SqliteTracker(Tracker):
         first, last, is_last = piece
         for table in ("messages", "results", "attempts"):
             self._connection.execute(f"DELETE FROM {table} WHERE id > ? AND id <= ?", (first, last))
-        for table in ("events", "generated", "specs", "forgetting") if is_last else ():
+        for table in ("events", "generated", "specs", "notes", "forgetting") if is_last else ():
             self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
 
     def _current_counts(self) -> Counts:

@@ -19,6 +19,7 @@ from daggy.tracker import (
     Generated,
     Moved,
     NewsItem,
+    Noted,
     Place,
     RunChanged,
     RunState,
@@ -33,7 +34,7 @@ _ENDED = (RunState.COMPLETED, RunState.ERRORED, RunState.KILLED)
 PRUNE = 1000
 """What was told is dropped so many at a time."""
 
-_Kept = Submitted | Generated | RunChanged | Counted | Attempts | Moved
+_Kept = Submitted | Generated | RunChanged | Counted | Attempts | Noted | Moved
 
 
 @mutable
@@ -124,6 +125,9 @@ class Writer:
                     self._attempts.append(entry)
                     self._first.append((entry.run << RUN_SHIFT) + self.counts.attempts[entry.run] + 1)
                     self.counts.attempts[entry.run] += len(entry.rows)
+            case Noted():
+                note = (entry.run, entry.version, entry.index, entry.attempt, _text(entry.note), entry.at)
+                self.connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?, ?, ?)", note)
             case Moved():
                 self._write_moved(entry)
             case RunChanged():

@@ -164,4 +164,5 @@ def reports_of(told: Sequence[Told]) -> Reports:
     """Return what files tell as one batch."""
     rows = np.frombuffer(bytearray().join(one.row.tobytes() for one in told), REPORT)  # far cheaper than concatenate
     messages = {at: one.message for at, one in enumerate(told) if one.message}
-    return Reports(rows, messages, {at: one.result for at, one in enumerate(told) if one.result})
+    results = {at: one.result for at, one in enumerate(told) if one.result}
+    return Reports(rows, messages, results, {at: one.note for at, one in enumerate(told) if one.note})

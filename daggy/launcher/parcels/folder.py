@@ -83,12 +83,14 @@ class Told:
         number: The task's, in its parcel.
         row: One REPORT.
         message, result: Of its end.
+        note: What it tells of itself.
     """
 
     number: int
     row: Rows
     message: str = ""
     result: str = ""
+    note: str = ""
 
 
 class _Began(msgspec.Struct):
@@ -257,6 +259,8 @@ class Parcel:
                     item.stage = Stage.BACK
                 case b"O":
                     item.output = payload[1:]
+                case b"N":
+                    yield Told(number, self._started(item), note=payload[1:].decode())
                 case b"V":
                     item.result = payload[1:].decode()
                 case b"F":

@@ -6,10 +6,11 @@ import heapq
 import time
 
 from daggy.launcher.program.light import signal
+from daggy.launcher.program.notes import Notes
 from daggy.launcher.program.processes import carriers, signal_all
 from daggy.launcher.program.task import ENDED, RUNNING, Task
 from daggy.launcher.program.tasks import Tasks
-from daggy.launcher.program.wire import TIMEOUT
+from daggy.launcher.program.wire import LOST, STOPPED, TIMEOUT
 
 LOOK_AGAIN = 0.05
 NEVER = float("inf")
@@ -20,12 +21,13 @@ class Ending:
 
     Args:
         tasks: What is there.
+        notes: Through which tasks are told why they end.
         instance: First part of every ticket.
     """
 
-    def __init__(self, tasks: Tasks, instance: str) -> None:
+    def __init__(self, tasks: Tasks, notes: Notes, instance: str) -> None:
         """Begin with nothing to end."""
-        self.tasks, self.instance = tasks, instance
+        self.tasks, self.notes, self.instance = tasks, notes, instance
         self.timers: list[tuple[float, int, Task, bool]] = []  # when, pid, task; True: end of its grace
         self.dying: list[Task] = []  # ended on demand; some of their processes may be left
         self.look_at = 0.0
@@ -46,6 +48,8 @@ class Ending:
                 task.end_by = now + (0.0 if at_once else task.grace)
                 heapq.heappush(self.timers, (task.end_by, task.pid, task, True))
                 live.append(task)
+        for task in live:
+            self.notes.say(task.key, word_for(task))
         signal_all(self._processes(live), signal.SIGTERM, signal.SIGCONT)
 
     def on_exit(self, task: Task) -> None:
@@ -96,3 +100,10 @@ class Ending:
         """Return when `tick` has something to do next."""
         timer = self.timers[0][0] if self.timers else NEVER
         return min(timer, self.look_at) if self.dying else timer
+
+
+def word_for(task: Task) -> str:
+    """Return why a task is ended: it is to go on elsewhere ("stopped"), or not ("timeout", "killed")."""
+    if task.reason == LOST or task.flags & STOPPED:
+        return "stopped"
+    return "timeout" if task.reason == TIMEOUT else "killed"

@@ -12,6 +12,7 @@ from daggy.launcher.program.ending import Ending
 from daggy.launcher.program.gpus import Gpus, variables
 from daggy.launcher.program.light import TYPE_CHECKING, dumps, loads
 from daggy.launcher.program.link import Link
+from daggy.launcher.program.notes import EACH, Notes
 from daggy.launcher.program.outputs import Outputs
 from daggy.launcher.program.reports import Reports
 from daggy.launcher.program.spool import START_AT_ONCE, Spool, restated
@@ -48,11 +49,12 @@ class Launcher:
         table: dict[Key, Task] = {}
         self.link, self.signals = link, signals
         self.outputs = Outputs(directory, number, hello["output_bytes"])
-        self.reports = Reports(number, table, self.outputs)
+        self.notes = Notes("%s/launchers/%d/notes" % (directory, number))
+        self.reports = Reports(number, table, self.outputs, self.notes)
         base = base_environment(hello["environment"], hello["inherit"])
         gpus = Gpus(directory + "/gpus", hello.get("gpus", 0))
-        self.tasks = Tasks(table, Starter(self.outputs, hello["instance"], base, gpus), self.reports)
-        self.ending = Ending(self.tasks, hello["instance"])
+        self.tasks = Tasks(table, Starter(self.outputs, self.notes, hello["instance"], base, gpus), self.reports)
+        self.ending = Ending(self.tasks, self.notes, hello["instance"])
         self.watch = Watch(self.outputs, self.reports)
         self.lease: float = hello.get("lease", 0.0)  # seconds without a word from an engine after which all is ended
         self.linger = 0.0  # seconds without an engine and without work after which it exits
@@ -186,6 +188,9 @@ class Launcher:
         if self.ending.timers or self.ending.dying:
             self.ending.tick(now)
         self.watch.tick(now)
+        if self.tasks.running and now >= self.notes.due:
+            self.notes.due = now + EACH
+            reports.look_at_notes()
         if self.outputs.limit:
             tasks = itertools.chain(self.tasks.running.values(), self.ending.dying)
             self.ending.end(self.watch.oversized(now, tasks), OUTPUT, self.outputs.excess())
@@ -261,7 +266,8 @@ class Launcher:
         """Return for how many milliseconds nothing is due; -1: for ever."""
         due = min(self.ending.due(), self.watch.due())
         leave_by = 0.0 if self.tasks.running or self.ending.dying else self.leave_by
-        for when in (self.send_by, self.paused_until, leave_by):
+        notes = self.notes.due if self.tasks.running else 0.0
+        for when in (self.send_by, self.paused_until, leave_by, notes):
             if when and when < due:
                 due = when
         if self.link.lost_at and not self.tasks.table:

@@ -144,7 +144,10 @@ class Outputs:
         except ValueError as error:
             if task.reason == OK:
                 task.reason, task.message = RESULT, "its result is %s" % error
-        self.renew(task.value, len(data))
+        if task.key[0] in self.named:
+            os.close(task.value)
+        else:
+            self.renew(task.value, len(data))
         task.value = -1
 
     def reopened(self, descriptor: int, flags: int = os.O_WRONLY | os.O_APPEND) -> int:

@@ -6,7 +6,8 @@ engine to take it back. Nothing else decides, so a parcel that was removed or ta
 
 The manifest has the number of tasks n, n + 2 offsets, and n + 1 slices of JSON between them: slice 0 is what all tasks
 have in common, slice k is task k - 1. The file of a task has records as a spool has: `H`, who claimed it and when;
-`O`, its output, all of standard output and then of standard error; `V`, its result; `F`, its REPORT and the message.
+`O`, its output, all of standard output and then of standard error; `N`, what it tells of itself; `V`, its result; `F`,
+its REPORT and the message.
 """
 
 from __future__ import annotations
@@ -204,10 +205,12 @@ class Record:
         (count,) = struct.unpack_from("<I", payload)
         for at in range(count):
             row = payload[4 + at * REPORT.size : 4 + (at + 1) * REPORT.size]
+            rest = payload[4 + count * REPORT.size :]
+            texts = [found.get("%d" % at, "") for found in loads(rest)] if rest else ["", "", ""]
+            if texts[2] and self.open:
+                self.folder.write(self.file, [b"N" + texts[2].encode()], is_last=False)
             if row[KIND] == FINISHED and self.open:
-                rest = payload[4 + count * REPORT.size :]
-                message, result = [texts.get("%d" % at, "") for texts in loads(rest)] if rest else ("", "")
-                self.keep(row, message, result)
+                self.keep(row, *texts[:2])
                 self.open = False
             elif row[KIND] == RECALLED and self.open:  # it was ended before it had started; it is claimed already
                 fields = [*REPORT.unpack(row)]

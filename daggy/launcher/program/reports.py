@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 
 from daggy.launcher.program.light import TYPE_CHECKING, deque, dumps
+from daggy.launcher.program.notes import Notes
 from daggy.launcher.program.outputs import Outputs
-from daggy.launcher.program.spool import Spool, accepted, recalled, started
-from daggy.launcher.program.task import Queue, Task
+from daggy.launcher.program.spool import Spool, accepted, noted, recalled, started
+from daggy.launcher.program.task import ENDED, Queue, Task
 from daggy.launcher.program.wire import FINISHED, RECALLED, STARTED, Stream
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from daggy.launcher.program.task import Key
 
-    Report = tuple[bytes, str, str]
-    """A REPORT with its message and its result, empty if there is none."""
+    Report = tuple[bytes, str, str, str]
+    """A REPORT with its message, its result and its note, each empty if there is none."""
 
 
 KIND = 8  # position of a REPORT's kind, behind its sequence number
@@ -30,11 +31,12 @@ class Reports:
         launcher: This launcher's number.
         tasks: Every task by its ticket; a task is removed when its end is about to be recorded.
         outputs: Keeps what ended tasks wrote.
+        notes: What tasks tell of themselves.
     """
 
-    def __init__(self, launcher: int, tasks: dict[Key, Task], outputs: Outputs) -> None:
+    def __init__(self, launcher: int, tasks: dict[Key, Task], outputs: Outputs, notes: Notes) -> None:
         """Begin with nothing to save or send."""
-        self.launcher, self.tasks, self.outputs = launcher, tasks, outputs
+        self.launcher, self.tasks, self.outputs, self.notes = launcher, tasks, outputs, notes
         self.spool: Spool | None = None
         self.replays = False  # whether later engines may connect, and are sent what was not acknowledged
         self.sequence = 0
@@ -44,8 +46,7 @@ class Reports:
         self.urgent = False  # whether they must be written before anything starts
         self.unsaved: list[Report] = []  # wait for their records
         self.outgoing: list[bytes] = []
-        self.messages: dict[int, str] = {}  # by position in `outgoing`
-        self.results: dict[int, str] = {}
+        self.texts: tuple[dict[int, str], ...] = {}, {}, {}  # messages, results, notes, by position in `outgoing`
         self.narrowed: set[Queue] = set()  # to be confirmed once everything that ended before is sent
         self.unacknowledged: deque[Report] = deque()
 
@@ -62,13 +63,21 @@ class Reports:
 
     def on_running(self, task: Task) -> None:
         """Report that a task has started."""
-        self.unsaved.append((task.row(STARTED, 0, self.launcher), "", ""))
+        self.unsaved.append((task.row(STARTED, 0, self.launcher), "", "", task.note))
 
     def on_recalled(self, task: Task) -> None:
         """Record and report that a task is given back."""
         if self.spool:
             self.records.append(recalled(task))
-        self.unsaved.append((task.row(RECALLED, 0, self.launcher), "", ""))
+        self.unsaved.append((task.row(RECALLED, 0, self.launcher), "", "", ""))
+
+    def look_at_notes(self) -> None:
+        """Record and report what running tasks tell of themselves, where that has changed; record it of ended ones."""
+        for task in self.notes.look(self.tasks):
+            if self.spool:
+                self.records.append(noted(task))
+            if task.state != ENDED:
+                self.on_running(task)
 
     def is_unsaved(self) -> bool:
         """Return whether anything is not saved yet."""
@@ -77,6 +86,8 @@ class Reports:
     def save(self) -> None:
         """Save what happened since the last time, so that it may be sent. OSError: nothing is lost, call again."""
         self.outputs.keep(self.ended)
+        self.look_at_notes()
+        self.notes.forget(self.ended)
         for task in self.ended:
             self.sequence += bool(self.spool)
             row = task.row(FINISHED, self.sequence, self.launcher)
@@ -84,7 +95,7 @@ class Reports:
                 if task.left:
                     self.records.append(b"V" + task.left.encode())
                 self.records.append(b"F" + row + task.message.encode("utf-8", "replace"))
-            self.unsaved.append((row, task.message, task.left))
+            self.unsaved.append((row, task.message, task.left, task.note))
             del self.tasks[task.key]
         self.ended.clear()
         if self.spool and self.records:
@@ -97,25 +108,27 @@ class Reports:
         self.unsaved.clear()
 
     def _queue(self, reports: Iterable[Report]) -> None:
-        for row, message, result in reports:
-            if message:
-                self.messages[len(self.outgoing)] = message
-            if result:
-                self.results[len(self.outgoing)] = result
+        for row, *texts in reports:
+            for place, text in zip(self.texts, texts):
+                if text:
+                    place[len(self.outgoing)] = text
             self.outgoing.append(row)
 
     def send(self, stream: Stream) -> None:
         """Send what is saved as one frame, then confirm lowered widths; without an engine it is dropped."""
         if self.outgoing and stream.sink >= 0:
-            extra = dumps([self.messages, self.results]) if self.messages or self.results else b""
+            extra = dumps(self.texts) if any(self.texts) else b""
             stream.send(b"R", struct.pack("<I", len(self.outgoing)) + b"".join(self.outgoing) + extra)
-        self.outgoing.clear()
-        self.messages.clear()
-        self.results.clear()
+        self._clear()
         if not self.ended and not self.unsaved:
             for queue in self.narrowed:
                 stream.send(b"W", dumps([queue.lane, queue.width, queue.running]))
             self.narrowed.clear()
+
+    def _clear(self) -> None:
+        self.outgoing.clear()
+        for texts in self.texts:
+            texts.clear()
 
     def acknowledge(self, sequence: int) -> None:
         """Forget the ends up to a sequence number."""
@@ -132,15 +145,11 @@ class Reports:
         Returns:
             The lane of each task reported as running, NO_LANE where its slot is free already.
         """
-        self.outgoing.clear()
-        self.messages.clear()
-        self.results.clear()
+        self._clear()
         self.narrowed.clear()
         self._queue(self.unacknowledged)
         running = list(self.tasks.values())
-        self.outgoing += [task.row(STARTED, 0, self.launcher) for task in running]
-        ended = [
-            bytes(KIND) + bytes([STARTED]) + row[KIND + 1 :] for row, _, _ in self.unsaved if row[KIND] == FINISHED
-        ]
+        self._queue((task.row(STARTED, 0, self.launcher), "", "", task.note) for task in running)
+        ended = [bytes(KIND) + bytes([STARTED]) + row[KIND + 1 :] for row, *_ in self.unsaved if row[KIND] == FINISHED]
         self.outgoing += ended
         return (*(task.queue.lane for task in running), *[NO_LANE] * len(ended))

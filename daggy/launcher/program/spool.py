@@ -46,6 +46,11 @@ def started(task: Task, launcher: int) -> bytes:
     return b"S" + task.row(STARTED, 0, launcher) + PROCESS.pack(task.pid, task.boot)
 
 
+def noted(task: Task) -> bytes:
+    """Return the record of what a task tells of itself."""
+    return b"N" + TICKET.pack(*task.key) + task.note.encode()
+
+
 def recalled(task: Task) -> bytes:
     """Return the record that a task was given back."""
     return b"R" + TICKET.pack(*task.key)
@@ -59,6 +64,8 @@ def restated(tasks: Iterable[Task], launcher: int) -> list[bytes]:
         records.append(accepted(run, version, epoch, task.queue, [task]))
         if task.state != WAITING:
             records.append(started(task, launcher))
+        if task.note:
+            records.append(noted(task))
     return records
 
 

@@ -10,6 +10,7 @@ import time
 
 from daggy.launcher.program.gpus import Gpus, visible
 from daggy.launcher.program.light import signal
+from daggy.launcher.program.notes import Notes
 from daggy.launcher.program.outputs import Outputs
 from daggy.launcher.program.spool import write_whole
 from daggy.launcher.program.task import Task
@@ -81,14 +82,15 @@ class Starter:
 
     Args:
         outputs: Gives each task its pair of files.
+        notes: Where each task may tell of itself.
         instance: First part of every ticket.
         base: Variables of every task's environment, which the task's own override.
         gpus: Hands out the machine's GPUs.
     """
 
-    def __init__(self, outputs: Outputs, instance: str, base: dict[str, str], gpus: Gpus) -> None:
+    def __init__(self, outputs: Outputs, notes: Notes, instance: str, base: dict[str, str], gpus: Gpus) -> None:
         """Set all signals of children to their defaults: libc looks up how each one that is left out is handled."""
-        self.outputs, self.instance, self.base, self.gpus = outputs, instance, encoded(base), gpus
+        self.outputs, self.notes, self.instance, self.base, self.gpus = outputs, notes, instance, encoded(base), gpus
         self.signals = tuple(signal.valid_signals())
 
     def environment(self, task: Task) -> dict[bytes, bytes]:
@@ -97,11 +99,14 @@ class Starter:
         own = {
             **task.environment, "DAGGY_RUN_ID": "%d" % run, "DAGGY_TASK_INDEX": "%d" % index,
             "DAGGY_ATTEMPT": "%d" % attempt, "DAGGY_TICKET": "%s:%d.%d.%d.%d.%d" % (self.instance, *task.key),
+            "DAGGY_NOTE": self.notes.path(task.key),
         }  # fmt: skip
         if task.generator:
             own["DAGGY_GENERATE"] = self.outputs.answer(task)
         if task.result:
             own["DAGGY_RESULT"] = self.outputs.value_path(task)
+        if task.before:
+            own["DAGGY_NOTE_BEFORE"] = self.notes.lay(task.key, task.before)
         if task.gpus:
             own.update(visible(task.gpus))
         base = self.base if not task.queue.environment else {**self.base, **task.queue.environment}

@@ -33,9 +33,10 @@ class Task:
     """One attempt, from the time it is accepted until it is reported as ended."""
 
     __slots__ = (
-        "argv", "boot", "code", "cpu", "crc", "data", "directory", "end_by", "ended", "environment", "err", "flags",
-        "generator", "gpus", "grace", "key", "left", "linked", "message", "offset", "out", "pack", "pid", "queue",
-        "reason", "result", "rss", "since", "started", "state", "stderr", "stdin", "stdout", "timeout", "value",
+        "argv", "before", "boot", "code", "cpu", "crc", "data", "directory", "end_by", "ended", "environment", "err",
+        "flags", "generator", "gpus", "grace", "key", "left", "linked", "message", "note", "offset", "out", "pack",
+        "pid", "queue", "reason", "result", "rss", "since", "started", "state", "stderr", "stdin", "stdout",
+        "timeout", "value",
     )  # fmt: skip
 
     def __init__(self, key: Key, queue: Queue, fields: Sequence[Any]) -> None:
@@ -43,7 +44,7 @@ class Task:
         self.key = key
         self.queue = queue
         _, _, self.argv, self.environment, self.directory, self.stdin, self.timeout, self.grace = fields[:8]
-        self.generator, self.result = fields[8:]  # whether it answers with tasks, and whether it may leave a result
+        self.generator, self.result, self.before = fields[8:]  # answers with tasks; may leave a result; an earlier note
         self.state = WAITING
         self.pid = self.code = self.rss = self.flags = self.pack = self.offset = self.stdout = self.stderr = (
             self.crc
@@ -53,7 +54,7 @@ class Task:
         self.out = self.err = self.value = -1  # descriptors: of its outputs, and of the file for its result
         self.linked = False
         self.gpus: dict[int, int] = {}  # indexes, each with the descriptor that holds it
-        self.message = self.left = ""  # for people; its result, as JSON
+        self.message = self.left = self.note = ""  # for people; its result, as JSON; what it told last of itself
         self.data: tuple[bytes, bytes] | None = None
 
     def row(self, kind: int, sequence: int, launcher: int) -> bytes:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 MOST = 64 << 10  # bytes of a value as it is kept
 LARGEST = 16 * MOST  # bytes as it was written: white space and escapes go
 DEEPEST = 100
-TOO_LARGE = ", more than %d; put what is large into a file, and its name here" % MOST
+TOO_LARGE = "larger than %d bytes; put what is large into a file, and its name here" % MOST
 
 
 def compact(data: bytes) -> str:
@@ -19,7 +19,7 @@ def compact(data: bytes) -> str:
     import json  # loads longer than the whole launcher, and most tasks leave none
 
     if len(data) > LARGEST:
-        raise ValueError("%d bytes%s" % (len(data), TOO_LARGE))
+        raise ValueError(TOO_LARGE)
     try:
         value = json.loads(data.decode("utf-8"))
         if nesting(value) > DEEPEST:
@@ -33,7 +33,7 @@ def compact(data: bytes) -> str:
     except ValueError as error:
         raise ValueError("no JSON: %s" % error) from None
     if size > MOST:
-        raise ValueError("%d bytes of JSON%s" % (size, TOO_LARGE))
+        raise ValueError(TOO_LARGE)
     return text
 
 

@@ -22,9 +22,9 @@ def rows_of(data: bytes) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     return np.frombuffer(data.ljust(-(-len(data) // REPORT.itemsize) * REPORT.itemsize, b"\0"), REPORT)
 
 
-def told(data: bytes, messages: dict[int, str], results: dict[int, str] | None = None) -> bytes:
+def told(data: bytes, *texts: dict[int, str]) -> bytes:
     rows = rows_of(data)
-    extra = json.dumps([messages, results or {}]).encode() if messages or results else b""
+    extra = json.dumps(texts).encode() if any(texts) else b""
     payload = len(rows).to_bytes(4, "little") + rows.tobytes() + extra
     return wire.FRAME.pack(len(payload), ord("R")) + payload
 
@@ -40,9 +40,9 @@ def test_both_ends_have_the_same_layout_of_a_report() -> None:
 TEXTS = st.dictionaries(st.integers(0, 3), st.text())
 
 
-@given(st.lists(st.tuples(st.binary(max_size=400), TEXTS, TEXTS)), st.data())
+@given(st.lists(st.tuples(st.binary(max_size=400), TEXTS, TEXTS, TEXTS)), st.data())
 def test_a_stream_may_be_cut_anywhere(
-    batches: list[tuple[bytes, dict[int, str], dict[int, str]]], data: st.DataObject
+    batches: list[tuple[bytes, dict[int, str], dict[int, str], dict[int, str]]], data: st.DataObject
 ) -> None:
     stream = b"".join(told(*batch) for batch in batches)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
@@ -56,7 +56,7 @@ def test_a_stream_may_be_cut_anywhere(
     for answer, (raw, *texts) in zip(answers, batches, strict=True):
         assert isinstance(answer, frames.Reported)
         assert answer.reports.rows.tobytes() == rows_of(raw).tobytes()
-        assert [answer.reports.messages, answer.reports.results] == texts
+        assert [answer.reports.messages, answer.reports.results, answer.reports.notes] == texts
         for key, row in zip(answer.keys, answer.reports.rows, strict=True):
             ticket = (row["run"], row["version"], row["row"]["index"], row["epoch"], row["row"]["attempt"])
             assert key == (row["kind"], *ticket)
@@ -90,7 +90,7 @@ def test_a_launch_arrives_as_it_was_sent(
         "lane": 5,
         "width": 6,
         "needs": {},
-        "tasks": [list(launch[:10])],
+        "tasks": [list(launch[:11])],
     }
 
 

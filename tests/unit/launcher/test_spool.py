@@ -57,19 +57,19 @@ def left(result: str) -> bytes:
     return b"V" + result.encode()
 
 
-Truth = tuple[list[int], dict[int, str], dict[int, str], list[int], list[int]]
+def noted(index: int, note: str) -> bytes:
+    return b"N" + writer.TICKET.pack(*key_of(index)) + note.encode()
+
+
+Truth = tuple[list[int], list[dict[int, str]], list[int], list[int]]
 
 
 def truth(spooled: spool.Spooled) -> Truth:
-    """Return indexes finished, messages, results, indexes running, indexes pending."""
+    """Return indexes finished; messages, results, notes, and what the unfinished told; indexes running, pending."""
     indexes = spooled.finished["row"]["index"].tolist()
-    return (
-        indexes,
-        spooled.messages,
-        spooled.results,
-        [key[2] for key in spooled.running],
-        [key[2] for key in spooled.pending],
-    )
+    running, pending = ([key[2] for key in table] for table in (spooled.running, spooled.pending))
+    unfinished = {key[2]: note for key, note in spooled.told.items()}
+    return indexes, [spooled.messages, spooled.results, spooled.notes, unfinished], running, pending
 
 
 @st.composite
@@ -80,15 +80,17 @@ def histories(draw: st.DrawFn) -> tuple[list[list[bytes]], list[Truth]]:
     done: list[int] = []
     messages: dict[int, str] = {}
     results: dict[int, str] = {}
+    notes: dict[int, str] = {}
+    told: dict[int, str] = {}
     segments = [[HEADER, b"E"]]
-    truths: list[Truth] = [([], {}, {}, [], [])] * 3
+    truths: list[Truth] = [([], [{}, {}, {}, {}], [], [])] * 3
     count = 0
 
     def note(payload: bytes, into: list[bytes]) -> None:
         into.append(payload)
-        truths.append((done[:], dict(messages), dict(results), running[:], waiting[:]))
+        truths.append((done[:], [dict(one) for one in (messages, results, notes, told)], running[:], waiting[:]))
 
-    for move in draw(st.lists(st.sampled_from("asfrR"), max_size=25)):
+    for move in draw(st.lists(st.sampled_from("asnfrR"), max_size=25)):
         if move == "a":
             waiting.append(count)
             note(accepted(count), segments[-1])
@@ -96,12 +98,17 @@ def histories(draw: st.DrawFn) -> tuple[list[list[bytes]], list[Truth]]:
         elif move == "s" and waiting:
             running.append(waiting.pop(0))
             note(started(running[-1]), segments[-1])
+        elif move == "n" and running:
+            told[running[0]] = draw(st.sampled_from(['{"a":1}', '{"ä":2}']))
+            note(noted(running[0], told[running[0]]), segments[-1])
         elif move == "f" and running:
             result = draw(st.sampled_from(["", '"ä"']))
             if result:
                 note(left(result), segments[-1])
                 results[len(done)] = result
             done.append(running.pop(draw(st.integers(0, len(running) - 1))))
+            if last := told.pop(done[-1], ""):
+                notes[len(done) - 1] = last
             text = draw(st.sampled_from(["", "tö"]))
             if text:
                 messages[len(done) - 1] = text
@@ -111,6 +118,7 @@ def histories(draw: st.DrawFn) -> tuple[list[list[bytes]], list[Truth]]:
         elif move == "R":
             segments.append([])
             restated = [one for index in running for one in (accepted(index), started(index))]
+            restated += [noted(index, text) for index, text in told.items()]
             for payload in [HEADER, *restated, *map(accepted, waiting), b"E"]:
                 note(payload, segments[-1])
     return segments, truths
@@ -276,10 +284,10 @@ def test_a_short_write_is_truncated_and_tried_again(written: Written, monkeypatc
     monkeypatch.setattr(os, "write", short)
     with pytest.raises(OSError, match="No space"):
         written.spool.write([started(1), finished(1, 1, "m")], 1)
-    assert truth(written.read()) == ([], {}, {}, [], [77, 1])
+    assert truth(written.read()) == ([], [{}, {}, {}, {}], [], [77, 1])
     full[0] = False
     written.spool.write([started(1), finished(1, 1, "m")], 1)
-    assert truth(written.read()) == ([1], {0: "m"}, {}, [], [77])
+    assert truth(written.read()) == ([1], [{0: "m"}, {}, {}, {}], [], [77])
 
 
 def test_a_new_segment_that_finds_no_room_leaves_the_old_one_in_charge(

@@ -11,7 +11,7 @@ import pytest
 from daggy.errors import DirectoryError
 from daggy.run.replay import replay
 from daggy.run.states import Now
-from daggy.tracker import Epoch, NewsItem, RunFilter, RunState
+from daggy.tracker import Attempts, Epoch, NewsItem, Noted, RunFilter, RunState
 from daggy.view.shapes import Filter, tasks
 from daggy_sqlite import SqliteSettings, SqliteTracker, schema
 
@@ -59,6 +59,19 @@ def test_epochs_of_format_3_are_nobodys(tmp_path: Path) -> None:
     assert [len(batch.rows) for batch in tracker.attempts(2, 0, 9)] == [1]
     tracker.append([mine := Epoch(2, 5.5, "0a1b", "here")])
     assert tracker.epochs() == [before, mine]
+    tracker.close()
+    assert format_of(tmp_path) == schema.FORMAT
+
+
+def test_a_directory_of_format_5_gets_room_for_results_and_notes(tmp_path: Path) -> None:
+    shutil.copy(KEPT.with_name("format-5") / "daggy.db", tmp_path)
+    tracker = SqliteTracker(SqliteSettings(), tmp_path)
+    (batch,) = tracker.attempts(1, 0, 9)
+    assert (batch.rows["code"].tolist(), batch.results, tracker.history(1).notes) == ([3, 0], {}, [])
+    more = Attempts(1, 1, batch.rows[:1], {}, {0: "[1]"})
+    tracker.append([more, noted := Noted(1, 1, 0, 2, '{"n":1}', 5.0)])
+    assert [dict(one.results) for one in tracker.attempts(1, 2, 9)] == [{0: "[1]"}]
+    assert tracker.history(1).notes == [noted]
     tracker.close()
     assert format_of(tmp_path) == schema.FORMAT
 

@@ -82,7 +82,7 @@ def test_task_has_the_shape_of_the_contract() -> None:
     shown = shapes.as_json(shapes.task(run, index))
     assert shown == {
         "index": index, "name": "pull.DATE:2022-01-01", "template": "pull", "parameters": {"DATE": "2022-01-01"},
-        "state": "queued", "attempts": 0, "started": None, "ended": None,
+        "state": "queued", "attempts": 0, "started": None, "ended": None, "note": None,
     }  # fmt: skip
 
 
