@@ -24,7 +24,7 @@ DEFAULTS = [key for key in TASK if key not in ("parents", "children")]
 FRAGMENT = ["tasks", "parameters", "zip"]
 DEPENDENCY = ["task", "match", "on"]
 
-LATER = ("function", "script", "eval", "beam")
+LATER = ("function", "script", "eval")
 """Kinds of details that are reserved."""
 
 _MEANT = {

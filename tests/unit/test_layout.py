@@ -11,7 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-PACKAGES = ("daggy", "daggy_agent", "daggy_fork", "daggy_memory", "daggy_slurm", "daggy_sqlite", "daggy_ssh")
+PACKAGES = (
+    "daggy",
+    "daggy_agent",
+    "daggy_beam",
+    "daggy_fork",
+    "daggy_memory",
+    "daggy_slurm",
+    "daggy_sqlite",
+    "daggy_ssh",
+)
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 60
