@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -47,7 +46,7 @@ def result(
         return
     for one in found:
         name = "" if len(tasks) == 1 else f"{one['name']}: "
-        click.echo(f"{name}{json.dumps(one['result'], ensure_ascii=False)}")
+        click.echo(f"{name}{text.json_line(one['result'])}")
     if not found:
         click.echo("none of the tasks left a result", err=True)
 

@@ -45,7 +45,13 @@ def print_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 def print_json(value: Any) -> None:
     """Print one JSON value on one line."""
-    click.echo(json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
+    click.echo(json_line(value))
+
+
+def json_line(value: Any) -> str:
+    """Return a JSON value as one line, without characters that would steer a terminal."""
+    line = json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8")
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def state(name: str) -> str:

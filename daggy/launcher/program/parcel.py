@@ -17,13 +17,12 @@ import select
 import struct
 import sys
 import time
-import zlib
 
 from daggy.launcher.program.burial import boot_id
 from daggy.launcher.program.launcher import Launcher
 from daggy.launcher.program.light import TYPE_CHECKING, dumps, loads, signal
 from daggy.launcher.program.main import take_signals
-from daggy.launcher.program.spool import RECORD
+from daggy.launcher.program.spool import framed
 from daggy.launcher.program.wire import (
     ANSWER,
     EXIT,
@@ -111,7 +110,7 @@ class Folder:
 
         Only the last ones of a file are on the disk on return.
         """
-        data = b"".join([RECORD.pack(len(one), zlib.crc32(one)) + one for one in records])
+        data = framed(records)
         size = os.fstat(file).st_size
         until = time.monotonic() + PATIENCE
         while True:

@@ -69,6 +69,11 @@ def restated(tasks: Iterable[Task], launcher: int) -> list[bytes]:
     return records
 
 
+def framed(payloads: Iterable[bytes]) -> bytes:
+    """Return records as they are written."""
+    return b"".join([RECORD.pack(len(one), zlib.crc32(one)) + one for one in payloads])
+
+
 class Spool:
     """Appends records, to segments of which old ones are deleted once all in them is acknowledged.
 
@@ -92,7 +97,8 @@ class Spool:
         self.folder, self.restate = folder, restate
         self.header = b"H" + dumps(header)
         self.segments: list[tuple[str, int]] = []  # closed ones, and the last sequence number of each
-        self.path, self.number, self.descriptor, self.size, self.last, self.acked = "", 0, -1, SEGMENT, 0, 0
+        self.path, self.number, self.descriptor, self.size, self.last, self.acked = "", 0, -1, 0, 0, 0
+        self.begun = 0  # size of the segment after its beginning: what is restated may be large, as notes are
         self.note(0.0)
 
     def note(self, leave_by: float) -> None:
@@ -101,10 +107,10 @@ class Spool:
 
     def write(self, payloads: Iterable[bytes], last: int) -> None:
         """Append records with one write; `last` is their last sequence number. OSError: nothing was appended."""
-        if self.size >= SEGMENT:
+        if self.descriptor < 0 or self.size >= self.begun + SEGMENT:
             self.roll([*payloads])
         else:
-            data = b"".join([RECORD.pack(len(one), zlib.crc32(one)) + one for one in payloads])
+            data = framed(payloads)
             write_whole(self.descriptor, data, self.size)
             self.size += len(data)
         self.last = last
@@ -112,9 +118,8 @@ class Spool:
     def roll(self, payloads: list[bytes]) -> None:
         """Begin a segment that restates what runs and waits, so that older ones can be deleted; add these records."""
         path = "%s/spool/%08d" % (self.folder, self.number + 1)
-        data = b"".join(
-            [RECORD.pack(len(one), zlib.crc32(one)) + one for one in [self.header, *self.restate(), b"E", *payloads]]
-        )
+        beginning = framed([self.header, *self.restate(), b"E"])
+        data = beginning + framed(payloads)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             write_whole(descriptor, data, 0)
@@ -126,6 +131,7 @@ class Spool:
             os.close(self.descriptor)
             self.segments.append((self.path, self.last))
         self.path, self.number, self.descriptor, self.size = path, self.number + 1, descriptor, len(data)
+        self.begun = len(beginning)
         self.forget(self.acked)
 
     def forget(self, acknowledged: int) -> None:

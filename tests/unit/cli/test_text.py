@@ -1,6 +1,7 @@
 """How answers look on a terminal."""
 
 import datetime as dt
+import json
 
 import pytest
 from hypothesis import given, strategies as st
@@ -69,3 +70,10 @@ def test_pace_is_never_negative_and_exact_for_a_steady_run(steps: list[tuple[flo
         now, ended = now + seconds, ended + more
         assert uneven.take(ended, now) >= 0
         assert steady.take(round(now * 1e6), now) == pytest.approx(1e6, rel=1e-3)
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5))
+def test_a_line_of_json_steers_no_terminal_and_is_the_value(value: object) -> None:
+    line = text.json_line(value)
+    assert text.CONTROL.search(line) is None
+    assert json.loads(line) == value

@@ -239,12 +239,14 @@ def test_a_lane_that_was_widened_after_its_tasks_were_accepted_has_as_many_suspe
 
 
 class Written:
-    """A spool in a folder, whose launcher has nothing to restate but one waiting task."""
+    """A spool in a folder, whose launcher has nothing to restate but one waiting task, and `more`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.more: list[bytes] = []
         (folder / "lock").touch()
-        self.spool = writer.Spool(str(folder), {"boot": "b", "version": VERSION}, lambda: [accepted(77)])
+        header = {"boot": "b", "version": VERSION}
+        self.spool = writer.Spool(str(folder), header, lambda: [accepted(77), *self.more])
 
     def read(self) -> spool.Spooled:
         return spool.read([path.read_bytes() for path in sorted((self.folder / "spool").iterdir())])
@@ -269,6 +271,15 @@ def test_segments_roll_restate_and_are_forgotten(written: Written, monkeypatch: 
     written.spool.forget(20)
     written.spool.leave()
     assert not [path for path in (written.folder / "spool").iterdir() if path.stat().st_size > 1000]
+
+
+def test_much_to_restate_does_not_make_every_write_a_segment(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SEGMENT", 500)
+    written.more = [noted(77, "x" * 10_000)]
+    for seq in range(1, 21):
+        written.spool.write([accepted(seq), started(seq), finished(seq, seq)], seq)
+    assert len(list((written.folder / "spool").iterdir())) < 15
+    assert written.read().finished["seq"].tolist() == list(range(1, 21))
 
 
 def test_a_short_write_is_truncated_and_tried_again(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
