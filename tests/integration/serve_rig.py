@@ -110,6 +110,14 @@ class Server:
         return self.process.wait(PATIENCE)
 
 
+def until(condition: Callable[[], Any]) -> None:
+    """Look again until something holds that no server tells, or patience has ended."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come to that"
+        time.sleep(0.02)  # there is no event of another process to wait for
+
+
 def _holds(condition: Callable[[], Any]) -> bool:
     try:
         return bool(condition())

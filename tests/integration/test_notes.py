@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 
 from daggy.cli.notes import said
 from tests.integration.linger_rig import launchers
-from tests.integration.serve_rig import PATIENCE, Server, command, events_of, serving, shell
+from tests.integration.serve_rig import Server, command, events_of, serving, shell, until
 
 
 def telling(note: str, then: str, **keys: Any) -> dict[str, Any]:
@@ -40,13 +38,6 @@ def told(server: Server, run: int) -> list[dict[str, Any]]:
 
 def output(server: Server, run: int, attempt: int) -> str:
     return server.api("GET", f"/runs/{run}/tasks/0/logs/stdout", params={"attempt": attempt}).text
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Look again until it holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come to that"
 
 
 def test_a_note_is_seen_by_every_way_of_looking(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from daggy_sqlite import SqliteSettings, SqliteTracker
 from tests.integration.linger_rig import launchers
-from tests.integration.serve_rig import PATIENCE, Server, command, serving, shell, task
+from tests.integration.serve_rig import Server, command, serving, shell, task, until
 
 OLD = Path(__file__).parents[1] / "data" / "format-3"
 
@@ -81,9 +80,7 @@ def test_a_result_survives_who_carries_it(tmp_path: Path, dies: str) -> None:
         server.stop(signal.SIGKILL)
     gate.write_text("go on\n")
     segment = tmp_path / "state" / "launchers" / "1" / "spool" / "00000001"
-    deadline = time.monotonic() + PATIENCE
-    while b'V{"a":1}' not in segment.read_bytes():
-        assert time.monotonic() < deadline, "the launcher does not write the result down"
+    until(lambda: b'V{"a":1}' in segment.read_bytes())
     if dies == "server and launcher":
         for pid in launchers(tmp_path / "state"):
             os.kill(pid, signal.SIGKILL)

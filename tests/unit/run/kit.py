@@ -17,7 +17,7 @@ from daggy.run.reports import on_reports
 from daggy.run.run import Run
 from daggy.run.states import Now
 from daggy.spec import RunSpec, parse, parse_fragment
-from daggy.tracker import Attempts, Entry, Generated, History, Moved, RunChanged, RunRecord, Submitted, Version
+from daggy.tracker import Attempts, Entry, Generated, History, Moved, Noted, RunChanged, RunRecord, Submitted, Version
 
 Json = dict[str, Any]
 
@@ -181,7 +181,9 @@ class Book:
             for entry in self.entries
             if isinstance(entry, Submitted)
         ]  # fmt: skip
-        return History(versions, [entry for entry in self.entries if isinstance(entry, (Attempts, Moved))], {})
+        notes = {(one.version, one.index): one for one in self.entries if isinstance(one, Noted)}
+        entries = [entry for entry in self.entries if isinstance(entry, (Attempts, Moved))]
+        return History(versions, entries, {}, [notes[key] for key in sorted(notes)])
 
 
 def row_of(run: Run, index: int) -> Rows:
