@@ -22,11 +22,16 @@ def chosen(name: str, value: Any, action: argparse.Action) -> Tuple[str, Any]:
         if not isinstance(value, bool):
             raise Complaint("options.%s: %r is neither true nor false; it is a switch" % (name, value))
         return action.dest, value if name == action.dest or action.const is not False else not value
-    repeated = type(action).__name__ == "_AppendAction"
-    if isinstance(value, list) and not repeated:
+    place, parser = argparse.Namespace(), argparse.ArgumentParser(add_help=False)
+    for one in value if isinstance(value, list) else [value]:
+        try:
+            action(parser, place, _converted(name, one, action), None)
+        except argparse.ArgumentError as error:
+            raise Complaint("options.%s: %s" % (name, error)) from None
+    kept = getattr(place, action.dest, [])
+    if isinstance(value, list) and not isinstance(kept, list):
         raise Complaint("options.%s: a list where one value is expected" % name)
-    values = [_converted(name, one, action) for one in (value if isinstance(value, list) else [value])]
-    return action.dest, values if repeated else values[0]
+    return action.dest, kept
 
 
 def _converted(name: str, value: Any, action: argparse.Action) -> Any:

@@ -22,6 +22,9 @@ from daggy_beam.jobs import (
 )
 from daggy_beam.note import Note, say
 
+AWAY = 5.0
+"""Seconds that a job service is waited for of which nothing but an end is wanted."""
+
 FN_API = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """In full: older Beams do not know it by its name alone."""
 
@@ -39,6 +42,7 @@ class Work:
     def __init__(self, order: Dict[str, Any], note: Note, before: List[Dict[str, Any]], name: str) -> None:
         self.order, self.note, self.before, self.name = order, note, before, name
         self.begun, self.jobs = 0, {}  # type: int, Dict[int, Job]
+        self.made = -1  # the number of the newest pipeline that was made for Dataflow
         self.ready, self.ending, self.submitting = threading.Event(), threading.Event(), threading.Lock()
         self.here = threading.local()
 
@@ -92,7 +96,8 @@ class Work:
             options.view_as(StandardOptions).runner = name
         inject(options, self.order["options"], described)
         if "dataflow" in str(name or options.view_as(StandardOptions).runner).lower():
-            options.view_as(GoogleCloudOptions).job_name = cloud_name(self.name, self.begun)
+            self.made += 1
+            options.view_as(GoogleCloudOptions).job_name = cloud_name(self.name, self.made)
         return runner, options
 
     def run(self, pipeline: Any, submit: Callable[[], Any]) -> Any:
@@ -112,6 +117,8 @@ class Work:
         if endpoint:
             require_service(endpoint)
             far_loopback(pipeline.options, endpoint)
+        else:
+            self.tell(number, state="RUNNING")  # such a runner may not return before its job has ended
         try:
             result = submit()
         except Exception:
@@ -140,6 +147,9 @@ class Work:
         job = earlier(left, self.teller(number))
         if job is None:
             say("no job of the attempt before is known at %s: submitting" % left["endpoint"])
+            return None
+        if job.state == "CANCELLED":
+            say("job %s of the attempt before was cancelled: submitting" % job.job_id)
             return None
         if not job.stays:
             job.begin()
@@ -210,6 +220,31 @@ class Work:
             if job.state not in WELL and not job.cancelled_here:
                 raise JobError(job.complaint())
 
+    def drop(self, records: List[Dict[str, Any]]) -> Iterator[str]:
+        """Cancel jobs that an attempt with other settings has left; yield what was done."""
+        for record in records:
+            if not record.get("endpoint"):
+                continue
+            try:
+                require_service(record["endpoint"], patience=AWAY)
+            except Complaint:
+                yield "a job of other settings may go on: no job service answers at %s" % record["endpoint"]
+                continue
+            job = earlier(record, lambda **_: None)
+            if job is not None and job.state not in ENDED:
+                job.begin()
+                yield "job %s has other settings: %s" % (job.job_id, job.cancel(drain=False))
+
+    def give_up(self) -> Iterator[str]:
+        """Cancel jobs that go on although the program has failed; yield what was done."""
+        for job in self.jobs.values():
+            if not job.ended.is_set():
+                name = getattr(job, "job_id", self.name)
+                try:
+                    yield "the program has failed: job %s: %s" % (name, job.cancel(drain=False))
+                except Exception as error:  # noqa: BLE001 - a runner's own; the program's error counts
+                    yield "the program has failed: job %s may go on: %s" % (name, error)
+
     def left_behind(self) -> Iterator[ServiceJob]:
         """Yield jobs that are noted but not followed: not yet taken up, or their submission was not answered."""
         for number, record in enumerate(self.note.jobs()):
@@ -240,6 +275,8 @@ class Work:
                 yield "stopped; job %s goes on, and the next attempt takes it up" % name
             else:
                 yield "%s: job %s: %s" % (why, name, job.cancel(self.order["on_kill"] == "drain" and why != "stopped"))
+        if why != "stopped":
+            self.note.tell(jobs=None)  # the next attempt begins anew
 
 
 class Submission:

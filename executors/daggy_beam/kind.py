@@ -29,6 +29,8 @@ module.main(told["order"])
 """
 """Makes modules of the texts on standard input and calls the last one."""
 
+DOWNLOADS = "tries to download another runner"
+
 ENDS = ("cancel", "drain")
 
 OURS = {
@@ -77,9 +79,9 @@ class BeamKind(TaskKind):
             yield Problem("module", f"'{settings.module}' is not the name of a module", "write a path under `file`")
         if not settings.python:
             yield Problem("python", "is empty", "name an interpreter that has Apache Beam")
-        runner = settings.runner.rpartition(".")[2].lower().removesuffix("runner")
+        runner = _short(settings.runner)
         if runner == "direct":
-            yield Problem("runner", f"'{settings.runner}' tries to download another runner", "name FnApiRunner")
+            yield Problem("runner", f"'{settings.runner}' {DOWNLOADS}", "name FnApiRunner")
         if "{{" not in settings.on_kill and settings.on_kill not in ENDS:
             yield Problem("on_kill", f"'{settings.on_kill}' is no way to end a job", 'write "cancel" or "drain"')
         if runner == "fnapi" and settings.on_kill == "drain":
@@ -91,6 +93,8 @@ class BeamKind(TaskKind):
         """Return the interpreter with the worker's texts and its order on standard input."""
         if bool(settings.module) == bool(settings.file):
             raise ValueError("exactly one of 'module' and 'file' must not be empty")
+        if _short(settings.runner) == "direct":
+            raise ValueError(f"runner: '{settings.runner}' {DOWNLOADS}; name FnApiRunner")
         if settings.on_kill not in ENDS:
             raise ValueError(f"on_kill: '{settings.on_kill}' is neither cancel nor drain")
         order = {
@@ -102,6 +106,11 @@ class BeamKind(TaskKind):
             "on_kill": settings.on_kill,
         }
         return Command([settings.python, "-c", BOOT], stdin=json.dumps({"modules": texts(), "order": order}))
+
+
+def _short(runner: str) -> str:
+    """Return the name of a runner as Beam compares it."""
+    return runner.rpartition(".")[2].lower().removesuffix("runner")
 
 
 def _wrong_option(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -66,6 +67,11 @@ class Note:
                 return file.read().strip() or "killed"
         except OSError:
             return "killed"  # so that no job goes on that nobody will look for
+
+
+def mark_of(order: Mapping[str, Any]) -> str:
+    """Return what tells the settings of a task from others."""
+    return hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def noted_before(path: str) -> Dict[str, Any]:

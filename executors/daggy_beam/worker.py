@@ -16,7 +16,7 @@ from typing import Any, Dict, NoReturn, Optional
 from daggy_beam.choices import Complaint
 from daggy_beam.hooks import Work
 from daggy_beam.jobs import Job, JobError
-from daggy_beam.note import Note, noted_before, say
+from daggy_beam.note import Note, mark_of, noted_before, say
 from daggy_beam.telling import own_traceback, session_of
 
 LOUD = (
@@ -32,17 +32,26 @@ def main(order: Dict[str, Any]) -> NoReturn:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     name = session_of(os.environ.get("DAGGY_TICKET", "")) or "local-%d" % os.getpid()
     os.environ["DAGGY_SESSION"] = name
-    before = noted_before(os.environ.get("DAGGY_NOTE_BEFORE", ""))
+    before, mark = noted_before(os.environ.get("DAGGY_NOTE_BEFORE", "")), mark_of(order)
+    others = before.get("jobs", []) if before.get("order") != mark else []  # the task was edited meanwhile
+    if before.get("order") != mark:
+        before = {}
     note = Note(os.environ.get("DAGGY_NOTE", ""), before)  # if this attempt is lost too, the next finds the same job
     work = Work(order, note, note.jobs(), name)
     mind_signals(work)  # first: who sees the note may end us
-    note.tell(state="STARTING")
+    note.tell(state="STARTING", order=mark)
     need_beam()
     work.install()
+    for said in work.drop(others):
+        say(said)
     code = run(order, work)
     work.park_if_ending()
-    if code and not work.jobs:
-        note.tell(state="FAILED")
+    if code:
+        for said in work.give_up():
+            say(said)
+    if not work.jobs:
+        note.tell(state="FAILED" if code else "DONE")
+    note.tell(jobs=None)  # this attempt has ended by itself: the next one begins anew
     if work.last is not None and work.last.ended.is_set():
         write_result(work.last, work)
     sys.stdout.flush()
@@ -159,12 +168,11 @@ def mind_signals(work: Work) -> None:
     """Have a thread end the work on TERM, whatever the main thread does at that moment."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    own = os.getpid()
 
-    def pass_on(number: int, _: Any) -> None:
-        if os.getpid() != own:  # forked by the program
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+    def in_child() -> None:
+        """Let a process that the program forks end as it would without us: its signals are not ours."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def wait() -> None:
         while os.read(reading, 1) != bytes([signal.SIGTERM]):
@@ -176,6 +184,7 @@ def mind_signals(work: Work) -> None:
         finally:
             os._exit(128 + signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, pass_on)
+    os.register_at_fork(after_in_child=in_child)
+    signal.signal(signal.SIGTERM, lambda *_: None)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=wait, daemon=True).start()

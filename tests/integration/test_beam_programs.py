@@ -239,3 +239,24 @@ def test_a_run_of_daggys_has_a_pipeline_between_two_commands(daggy: Callable[...
     assert {**found, "metrics": {"test/elements": found["metrics"]["test/elements"]}} == told
     assert json.loads(daggy("result", "last", "broken", *place).stdout)["state"] == "FAILED"
     assert "ZeroDivisionError: division by zero [while running" in daggy("logs", "last", "broken", *place).stdout
+
+
+def test_a_process_that_the_program_forks_is_ended_alone(start: Run) -> None:
+    before = """
+import multiprocessing, os, time
+def nap(end):
+    os.write(end, b"x")
+    time.sleep(1000)
+"""
+    after = """
+    reading, writing = os.pipe()
+    child = multiprocessing.get_context("fork").Process(target=nap, args=(writing,))
+    child.start()
+    os.read(reading, 1)
+    child.terminate()
+    child.join()
+    print(child.exitcode)
+"""
+    attempt = start(pipeline("beam.Map(print)", before, after))
+    assert attempt.ended() == 0, attempt.err
+    assert attempt.out.splitlines()[-1] == "-15"

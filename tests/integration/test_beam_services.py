@@ -162,7 +162,8 @@ def test_what_was_only_prepared_is_submitted_anew(start: Start, service: JobServ
     service.let_go("prepare")
     until(lambda: service.jobs() == {first.name: "STOPPED"})
     prepared = {"endpoint": service.endpoint, "name": first.name, "preparation_id": "p", "loopback": False}
-    (first.place / "note").write_text(json.dumps({"beam": {"jobs": [prepared]}}))
+    told = json.loads((first.place / "note").read_text())["beam"]
+    (first.place / "note").write_text(json.dumps({"beam": {**told, "jobs": [prepared]}}))
     (tmp_path / "gate").touch()
     second = start(first)
     assert second.ended() == 0, second.err
@@ -297,3 +298,31 @@ def test_no_service_is_one_line(start: Start, service: JobService) -> None:
     assert attempt.process.wait(PATIENCE) == 1
     said = f"no job service answers at {service.endpoint}; is it running? `options.job_endpoint` says where it is"
     assert attempt.err == f"daggy: {said}\n"
+
+
+def test_a_program_that_fails_after_its_submission_leaves_no_job(
+    start: Start, service: JobService, tmp_path: Path
+) -> None:
+    begins = "    pipeline = beam.Pipeline()\n    pipeline |"
+    text = GATED.replace("    with beam.Pipeline() as pipeline:\n        pipeline |", begins)
+    ends = '    pipeline.run()\n    raise RuntimeError("too late")'
+    (tmp_path / "program.py").write_text(text.replace('    print("after the pipeline")', ends))
+    attempt = start()
+    assert attempt.ended() == 1
+    assert "RuntimeError: too late" in attempt.err
+    assert "the program has failed: job" in attempt.err
+    assert list(service.jobs().values()) == ["CANCELLED"]
+    (tmp_path / "gate").touch()
+
+
+def test_a_job_of_other_settings_is_cancelled_and_not_taken_up(
+    start: Start, service: JobService, tmp_path: Path
+) -> None:
+    first = start()
+    begun(first, tmp_path)
+    first.kill()
+    second = start(first, environment="LOOPBACK")
+    second.until(lambda: "has other settings: it was cancelled" in second.err)
+    (tmp_path / "gate").touch()
+    assert second.ended() == 0, second.err
+    assert len(service.jobs()) == 2
