@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from daggy.cli import text
-
 SHOWN = 10
 """Tasks whose notes are shown at most."""
 
@@ -32,4 +30,5 @@ def said(note: Mapping[str, Any]) -> str:
     is_number = isinstance(progress, (int, float)) and not isinstance(progress, bool) and 0 <= progress <= 1
     parts = [f"{progress:.0%}"] if is_number else []
     parts += [message] if isinstance(message, str) and message else []
-    return text.harmless(", ".join(parts) or json.dumps(note, ensure_ascii=False), WIDTH)
+    line = " ".join((", ".join(parts) or json.dumps(note, ensure_ascii=False)).split())
+    return "".join(filter(str.isprintable, line))[:WIDTH]

@@ -179,7 +179,8 @@ def _notes(run: Run) -> list[str]:
     """Return what running tasks tell of themselves, a line each."""
     if not run.notes:
         return []
-    running = [index for index in sorted(run.notes) if run.frontier.state[index] == states.RUNNING]
+    running = np.array([index for index in run.started if index in run.notes], np.int64)
+    running = np.sort(running[run.frontier.state[running] == states.RUNNING])[: notes.SHOWN].tolist()
     tasks = ({"name": run.plan.name(index), "note": json.loads(run.notes[index].text)} for index in running)
     return [f"  {line}" for line in notes.lines(tasks)]
 

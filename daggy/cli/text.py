@@ -51,7 +51,7 @@ def print_json(value: Any) -> None:
 def json_line(value: Any) -> str:
     """Return a JSON value as one line, without characters that would steer a terminal."""
     line = json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8")
-    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+    return re.sub(r"[^ -~]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], line)
 
 
 def state(name: str) -> str:

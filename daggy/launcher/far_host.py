@@ -20,6 +20,7 @@ from daggy.launcher.host import Channel, Found, Host, Met, Remains, Terms
 from daggy.launcher.line import AwayError, UnfitError, Way
 from daggy.launcher.mux import Mux, RelayError
 from daggy.launcher.program import notes
+from daggy.launcher.program.values import LARGEST
 from daggy.launcher.program.wire import VERSION
 
 PART = 1 << 16
@@ -292,9 +293,9 @@ class FarHost(Host):
             except FileNotFoundError:
                 continue
         for key in spooled.running:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, RelayError):  # it may be anything that its task has made
                 path = dead_launchers.note_of(number, key)
-                text = notes.parsed(await self._ask("part", path=path, offset=0, limit=PART))
+                text = notes.parsed(await self._ask("part", path=path, offset=0, limit=LARGEST))
                 spooled.told[key] = text or spooled.told.get(key, "")
         return dead_launchers.remains(number, spooled, self._boot, {keys[at] for at in ended}, sizes, after)
 

@@ -52,7 +52,8 @@ class Ledger:
         self._rows = self._tails = np.empty(0, "V1")  # the last chunk's rows, and what the reducer writes of them
         self._size = self._room = 0
         self._given = 0
-        self.messages, self.results = TextColumn(), TextColumn()
+        self.messages = TextColumn()
+        self.results: dict[int, str] = {}  # of pending rows: nothing here needs them once they are kept
         self.versions: list[tuple[int, int]] = [(0, version)]
 
     def __len__(self) -> int:
@@ -105,11 +106,15 @@ class Ledger:
     def add_texts(self, number: int, texts: Texts) -> None:
         """Keep what the attempt of a row, the last one that has any, left beside it."""
         self.messages.add(number, texts.message)
-        self.results.add(number, texts.result)
+        if texts.result:
+            self.results[number] = texts.result
 
-    def texts(self, number: int) -> Texts:
-        """Return what the attempt of a row left beside it."""
-        return Texts(self.messages.get(number), self.results.get(number))
+    def take_results(self, first: int, last: int) -> dict[int, str]:
+        """Take the results of pending rows from `first` to before `last`, by position counted from `first`."""
+        found = {number - first: text for number, text in self.results.items() if first <= number < last}
+        for position in found:
+            del self.results[first + position]
+        return found
 
     def _make_room(self) -> None:
         """Add a chunk; or make the first one larger, until it is as large as the others."""

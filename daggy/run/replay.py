@@ -167,9 +167,8 @@ def _apply_attempts(run: Run, entry: Attempts) -> None:
     run.errored += int(np.count_nonzero(rows["outcome"] == State.ERRORED))
     for index in indexes.tolist() if run.superseded else ():
         run.superseded.pop(index, None)
-    for column, texts in ((run.ledger.messages, entry.messages), (run.ledger.results, entry.results)):
-        for position in sorted(texts):
-            column.add(int(numbers[position]) - 1, texts[position])
+    for position in sorted(entry.messages):
+        run.ledger.messages.add(int(numbers[position]) - 1, entry.messages[position])
     for position in np.flatnonzero(stays & ((rows["failures"] > 0) | (rows["crashes"] > 0))).tolist():
         run.failures[int(there[position])] = int(rows["failures"][position])
         run.crashes[int(there[position])] = int(rows["crashes"][position])

@@ -165,7 +165,7 @@ class Run:
     def _journal_attempts(self) -> None:
         for first, rows in self.ledger.take_pending():
             last = first + len(rows)
-            messages, results = self.ledger.messages.between(first, last), self.ledger.results.between(first, last)
+            messages, results = self.ledger.messages.between(first, last), self.ledger.take_results(first, last)
             self.outbox.entries.append(Attempts(self.id, self.version, rows, messages, results))
 
     def record(self, entry: Entry) -> None:

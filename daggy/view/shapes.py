@@ -409,11 +409,11 @@ def version_of(run: Run, number: int) -> int:
 
 
 def last_attempt(run: Run, index: int, places: Places) -> AttemptShape | None:
-    """Return a task's last ended attempt, None if none has."""
+    """Return a task's last ended attempt, without its result; None if none has."""
     number = int(run.frontier.last[index])
     if not number:
         return None
-    return attempt(run.ledger.row(number - 1), run.ledger.texts(number - 1), places)
+    return attempt(run.ledger.row(number - 1), Texts(run.ledger.messages.get(number - 1)), places)
 
 
 def run_state(text: str) -> RunState:

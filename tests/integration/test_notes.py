@@ -72,7 +72,7 @@ def test_a_note_is_seen_by_every_way_of_looking(tmp_path: Path) -> None:
         ({"progress": 1.0, "message": "done"}, "100%, done"),
         ({"progress": True, "message": 3}, '{"progress": true, "message": 3}'),
         ({"progress": 7}, '{"progress": 7}'),
-        ({"message": "red \x1b[31m"}, "red [31m"),
+        ({"message": "red \x1b[31m\n  other: 100%\u202e"}, "red [31m other: 100%"),
         ({"a": "x" * 500}, '{"a": "' + "x" * 93),
     ],
 )

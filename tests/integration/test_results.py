@@ -32,7 +32,7 @@ def results(server: Server, run: int, index: int) -> list[Any]:
 def test_results_are_shown_by_every_way_of_looking(tmp_path: Path) -> None:
     tasks = {
         "each": leaving('{"n": {{ N }}, "created": [1, "ä"]}', parameters={"N": [1, 2]}),
-        "none": shell("true"),
+        "none": leaving("null"),
         "bad": leaving("{"),
         "again": shell('echo $DAGGY_ATTEMPT > "$DAGGY_RESULT"; [ $DAGGY_ATTEMPT = 2 ]', result=True, max_retries=1),
     }
@@ -116,3 +116,18 @@ def test_results_go_with_their_run_and_an_earlier_directory_gets_room_for_them(t
     tracker.forget(run)
     tracker.close()
     assert not sqlite3.connect(tmp_path / "state" / "daggy.db").execute("SELECT * FROM results").fetchall()
+
+
+def test_what_is_written_late_touches_nobody_elses(tmp_path: Path) -> None:
+    gate, late = tmp_path / "gate", tmp_path / "late"
+    os.mkfifo(gate)
+    leaves = f'(read line < {gate}; echo 666 > "$DAGGY_RESULT"; touch {late}) > /dev/null 2>&1 & exit 0'
+    with serving(tmp_path / "state") as server:
+        run = server.submit({"a": shell(leaves, result=True), "b": leaving("1", "seq 1 20000; ", parents=["a"])})
+        server.ended(run)
+        gate.write_text("go on\n")
+        until(late.exists)
+        again = server.submit({"c": leaving("2")})
+        server.ended(again)
+        assert [results(server, run, 0), results(server, run, 1), results(server, again, 0)] == [[None], [1], [2]]
+        assert len(server.api("GET", f"/runs/{run}/tasks/1/logs/stdout").text.split()) == 20_000

@@ -38,7 +38,7 @@ LARGEST = (1 << 63) - 1
 """The largest number that SQLite knows; no run has it."""
 
 
-Texts = tuple[Mapping[int, str], Mapping[int, str]]
+TextMaps = tuple[Mapping[int, str], Mapping[int, str]]
 """Messages and results of attempts, by position."""
 
 _NONE = {state.name.lower(): 0 for state in State}
@@ -183,7 +183,7 @@ def _read_range(connection: sqlite3.Connection, run: int, after: int, last: int)
     return rows, versions
 
 
-def _texts(connection: sqlite3.Connection, run: int, after: int, last: int) -> Texts:
+def _texts(connection: sqlite3.Connection, run: int, after: int, last: int) -> TextMaps:
     """Return messages and results of attempts, by position counted from the first after `after`."""
     base = (run << RUN_SHIFT) + after + 1
     ids = (base, (run << RUN_SHIFT) + last)
@@ -220,7 +220,7 @@ def _versions(connection: sqlite3.Connection, run: int) -> Sequence[Version]:
 
 
 def _entries(
-    connection: sqlite3.Connection, run: int, rows: Rows, versions: Integers, texts: Texts
+    connection: sqlite3.Connection, run: int, rows: Rows, versions: Integers, texts: TextMaps
 ) -> Sequence[Attempts | Moved]:
     """Return all attempts as views of `rows`, with what moved between them."""
     entries: list[Attempts | Moved] = []
@@ -249,7 +249,7 @@ def _moves(connection: sqlite3.Connection, run: int) -> Iterator[tuple[int, Move
         yield after, Moved(run, version, State(state), array, cause, actor, at, pairs)
 
 
-def _batches(run: int, rows: Rows, versions: Integers, texts: Texts) -> Iterator[Attempts]:
+def _batches(run: int, rows: Rows, versions: Integers, texts: TextMaps) -> Iterator[Attempts]:
     """Cut rows where the version changes."""
     if not len(rows):
         return

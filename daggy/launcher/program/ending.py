@@ -49,7 +49,7 @@ class Ending:
                 heapq.heappush(self.timers, (task.end_by, task.pid, task, True))
                 live.append(task)
         for task in live:
-            self.notes.say(task.key, word_for(task))
+            self.notes.say(task, word_for(task))
         signal_all(self._processes(live), signal.SIGTERM, signal.SIGCONT)
 
     def on_exit(self, task: Task) -> None:

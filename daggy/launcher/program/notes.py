@@ -48,10 +48,10 @@ class Notes:
             file.write(text)
         return path
 
-    def say(self, key: Key, word: str) -> None:
-        """Tell a task that keeps a note why it is about to be ended."""
-        path = self.path(key)
-        if os.path.exists(path):
+    def say(self, task: Task, word: str) -> None:
+        """Tell a task that keeps a note, or got one, why it is about to be ended."""
+        path = self.path(task.key)
+        if task.before or os.path.exists(path):
             try:
                 with open(path + ".end", "w") as file:
                     file.write(word)
@@ -59,9 +59,14 @@ class Notes:
                 pass  # no room: it is ended nevertheless
 
     def look(self, tasks: Mapping[Key, Task]) -> list[Task]:
-        """Return the tasks whose notes have changed since the last look, with what they are."""
+        """Return the tasks, of all that there are, whose notes have changed since they were looked at."""
         self._find(tasks)
         return [task for task in [tasks[key] for key in self.known if key in tasks] if self._read(task)]
+
+    def look_at(self, some: Iterable[Task], tasks: Mapping[Key, Task]) -> list[Task]:
+        """Return those of some tasks whose notes have changed; `tasks` are all that there are."""
+        self._find(tasks)
+        return [task for task in some if task.key in self.known and self._read(task)]
 
     def _find(self, tasks: Mapping[Key, Task]) -> None:
         """Look for notes of tasks that had none."""
@@ -100,7 +105,7 @@ class Notes:
         for task in tasks:
             if self.known.pop(task.key, 0) != 0 or task.before:
                 path = self.path(task.key)
-                for name in (path, path + ".end", path + ".before"):
+                for name in (path, path + ".end", path + ".before", path + ".new"):
                     try:
                         os.unlink(name)
                     except OSError:
@@ -115,7 +120,7 @@ def is_settled(changed: int) -> bool:
 def key_of(name: str) -> Key | None:
     """Return the task whose note is in a file of this name; None: it is something else."""
     parts = name.split(".")
-    if len(parts) != 5 or not all(map(str.isdigit, parts)):
+    if len(parts) != 5 or not name.isascii() or not all(map(str.isdigit, parts)):
         return None
     run, version, index, epoch, attempt = map(int, parts)
     return run, version, index, epoch, attempt

@@ -30,6 +30,7 @@ class Outputs:
     def __init__(self, root: str, launcher: int, limit: int) -> None:
         """Begin without files."""
         self.root, self.launcher, self.limit, self.number = root, launcher, limit, 0
+        self.results = ""  # the folder of results, once there is one
         self.descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
         self.clean: list[int] = []  # empty unnamed files that no other process has open
         self.known: set[int] = set()  # runs whose folder is there
@@ -117,38 +118,37 @@ class Outputs:
         task.out, task.err = (os.open(name, flags, 0o600) for name in self.names(task))
         task.linked = True
 
-    def open_value(self, task: Task) -> None:
-        """Give a task an empty file for its result."""
-        run = task.key[0]
-        if run in self.named:  # that filesystem has no files without a name
-            task.value = os.memfd_create("result")
-        else:
-            task.value = self.clean.pop() if self.clean else self.unnamed(run)
-
-    def value_path(self, task: Task) -> str:
-        """Return where a task may write its result: whatever it closes, this program has that file open."""
-        return "/proc/%d/fd/%d" % (os.getpid(), task.value)
-
     def close(self, task: Task) -> None:
-        """Close the files of a task that are open."""
-        for descriptor in (task.out, task.err, task.value):
+        """Close those of a pair that are open."""
+        for descriptor in (task.out, task.err):
             if descriptor >= 0:
                 os.close(descriptor)
-        task.out = task.err = task.value = -1
+        task.out = task.err = -1
 
-    def take_value(self, task: Task) -> None:
+    def result(self, task: Task) -> str:
+        """Return where a task may write its result: a name that no other task has, since it may write late."""
+        if not self.results:
+            self.results = "%s/launchers/%d/results" % (self.root, self.launcher)
+            os.makedirs(self.results, 0o700, exist_ok=True)
+        return "%s/%d.%d.%d.%d.%d" % (self.results, *task.key)
+
+    def take_result(self, task: Task) -> None:
         """Take the result that an ended task has left; one that ended well has failed if it left no JSON value."""
-        data = os.pread(task.value, LARGEST + 1, 0)
+        path = self.result(task)
         try:
-            task.left = compact(data) if data.strip() else ""
-        except ValueError as error:
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return
+        try:
+            data = os.read(file, LARGEST + 1)
+            os.unlink(path)
+            text = compact(data) if data.strip() else ""
+            task.left = text if text != "null" else ""
+        except (OSError, ValueError) as error:
             if task.reason == OK:
                 task.reason, task.message = RESULT, "its result is %s" % error
-        if task.key[0] in self.named:
-            os.close(task.value)
-        else:
-            self.renew(task.value, len(data))
-        task.value = -1
+        finally:
+            os.close(file)
 
     def reopened(self, descriptor: int, flags: int = os.O_WRONLY | os.O_APPEND) -> int:
         """Open a file once more, for a child, so that a lease can tell whether any process but this one has it open."""
@@ -202,8 +202,8 @@ class Outputs:
 
     def collect(self, task: Task) -> None:
         """Take what an ended task wrote: read small outputs, which go to a pack next; link others to names."""
-        if task.value >= 0:
-            self.take_value(task)
+        if task.result:
+            self.take_result(task)
         if self.limit:
             self.cut(task)
         out, err = os.pread(task.out, 32768, 0), os.pread(task.err, 32768, 0)

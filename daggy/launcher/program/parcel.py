@@ -48,6 +48,7 @@ PATIENCE = 600.0  # seconds for which a folder that cannot be written to is trie
 AGAIN = 5.0
 OLD = 300.0  # seconds after which an engine that touches `alive`, but keeps nothing, has gone
 PIECE = 1 << 20
+NOTED = 10.0  # seconds from one note to the next
 WHILE = 1.0  # seconds after which others are to see that a task runs: on a network filesystem, only what is synced
 MEANWHILE = 0.2  # seconds from one process of a job to the next, for a signal to all
 ENDED, CODE, REASON, FLAGS = 8, 11, 12, 17  # positions of fields of a REPORT
@@ -183,6 +184,7 @@ class Record:
         self.signals = signals
         self.folder, self.file, self.number, self.root, self.open = folder, file, number, root, True
         self.is_shown = False  # whether others see that it runs
+        self.note, self.told = "", 0.0  # what the task told last of itself, as it was written down, and when
         header = {
             "version": VERSION, "boot": boot_id(), "host": os.uname().nodename, "began": "%.6f" % time.time(),
             "pid": os.getpid(),
@@ -207,7 +209,7 @@ class Record:
             rest = payload[4 + count * REPORT.size :]
             texts = [found.get("%d" % at, "") for found in loads(rest)] if rest else ["", "", ""]
             if texts[2] and self.open:
-                self.folder.write(self.file, [b"N" + texts[2].encode()], is_last=False)
+                self.tell(texts[2], row[KIND] == FINISHED)
             if row[KIND] == FINISHED and self.open:
                 self.keep(row, *texts[:2])
                 self.open = False
@@ -217,6 +219,13 @@ class Record:
                 fields[FLAGS] = 0 if self.doom is not None else STOPPED
                 self.keep(REPORT.pack(*fields), self.doom or "", "")
                 self.open = False
+
+    def tell(self, note: str, is_last: bool) -> None:
+        """Write down what the task tells of itself: now and then, as the file keeps all that was written."""
+        now = time.monotonic()
+        if note != self.note and (is_last or now >= self.told + NOTED):
+            self.note, self.told = note, now
+            self.folder.write(self.file, [b"N" + note.encode()], is_last=False)
 
     def is_ended(self, reason: int, code: int) -> bool:
         """Return whether a task was ended by the signal that ends all of its job: this program gets it, too."""

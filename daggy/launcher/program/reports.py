@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KIND = 8  # position of a REPORT's kind, behind its sequence number
 NO_LANE = -1
+MOST_TEXT = 4 << 20  # characters of a frame, each of them six bytes at most
 
 
 class Reports:
@@ -41,6 +42,7 @@ class Reports:
         self.replays = False  # whether later engines may connect, and are sent what was not acknowledged
         self.sequence = 0
         self.ended: list[Task] = []  # their outputs are not kept yet
+        self.kept: list[Task] = []  # their outputs are, their ends may not be
         self.records: list[bytes] = []  # not in the spool yet
         self.starts = 0  # of them, those of starts
         self.urgent = False  # whether they must be written before anything starts
@@ -72,8 +74,12 @@ class Reports:
         self.unsaved.append((task.row(RECALLED, 0, self.launcher), "", "", ""))
 
     def look_at_notes(self) -> None:
-        """Record and report what running tasks tell of themselves, where that has changed; record it of ended ones."""
-        for task in self.notes.look(self.tasks):
+        """Record and report what tasks tell of themselves, where that has changed."""
+        self._note(self.notes.look(self.tasks))
+
+    def _note(self, tasks: list[Task]) -> None:
+        """Record that the notes of tasks have changed; report it of those that run: of others it comes with the end."""
+        for task in tasks:
             if self.spool:
                 self.records.append(noted(task))
             if task.state != ENDED:
@@ -86,8 +92,7 @@ class Reports:
     def save(self) -> None:
         """Save what happened since the last time, so that it may be sent. OSError: nothing is lost, call again."""
         self.outputs.keep(self.ended)
-        self.look_at_notes()
-        self.notes.forget(self.ended)
+        self._note(self.notes.look_at(self.ended, self.tasks))
         for task in self.ended:
             self.sequence += bool(self.spool)
             row = task.row(FINISHED, self.sequence, self.launcher)
@@ -97,10 +102,13 @@ class Reports:
                 self.records.append(b"F" + row + task.message.encode("utf-8", "replace"))
             self.unsaved.append((row, task.message, task.left, task.note))
             del self.tasks[task.key]
+        self.kept += self.ended
         self.ended.clear()
         if self.spool and self.records:
             self.spool.write(self.records, self.sequence)
         self.records.clear()
+        self.notes.forget(self.kept)
+        self.kept.clear()
         self.starts, self.urgent = 0, False
         if self.replays:
             self.unacknowledged.extend(one for one in self.unsaved if one[0][KIND] == FINISHED)
@@ -115,15 +123,28 @@ class Reports:
             self.outgoing.append(row)
 
     def send(self, stream: Stream) -> None:
-        """Send what is saved as one frame, then confirm lowered widths; without an engine it is dropped."""
-        if self.outgoing and stream.sink >= 0:
-            extra = dumps(self.texts) if any(self.texts) else b""
-            stream.send(b"R", struct.pack("<I", len(self.outgoing)) + b"".join(self.outgoing) + extra)
+        """Send what is saved, then confirm lowered widths; without an engine it is dropped."""
+        first = 0
+        for last in self._cuts() if stream.sink >= 0 else ():
+            texts = [{at - first: text for at, text in one.items() if first <= at < last} for one in self.texts]
+            extra = dumps(texts) if any(texts) else b""
+            stream.send(b"R", struct.pack("<I", last - first) + b"".join(self.outgoing[first:last]) + extra)
+            first = last
         self._clear()
         if not self.ended and not self.unsaved:
             for queue in self.narrowed:
                 stream.send(b"W", dumps([queue.lane, queue.width, queue.running]))
             self.narrowed.clear()
+
+    def _cuts(self) -> list[int]:
+        """Return where frames end: there is one, unless its texts are too long."""
+        ends, length = [], 0
+        for at in range(len(self.outgoing) - 1) if any(self.texts) else ():
+            length += sum([len(texts[at]) for texts in self.texts if at in texts])
+            if length > MOST_TEXT:
+                ends.append(at + 1)
+                length = 0
+        return [*ends, len(self.outgoing)] if self.outgoing else []
 
     def _clear(self) -> None:
         self.outgoing.clear()

@@ -104,7 +104,7 @@ class Starter:
         if task.generator:
             own["DAGGY_GENERATE"] = self.outputs.answer(task)
         if task.result:
-            own["DAGGY_RESULT"] = self.outputs.value_path(task)
+            own["DAGGY_RESULT"] = self.outputs.result(task)
         if task.before:
             own["DAGGY_NOTE_BEFORE"] = self.notes.lay(task.key, task.before)
         if task.gpus:
@@ -124,8 +124,6 @@ class Starter:
         try:
             if task.generator:
                 self.outputs.clear_answer(task)
-            if task.result:
-                self.outputs.open_value(task)
             if task.queue.gpus:
                 task.gpus = self.gpus.take(task.queue.gpus)
                 for lock in task.gpus.values():  # the task holds them too, should this launcher die

@@ -36,7 +36,7 @@ class Task:
         "argv", "before", "boot", "code", "cpu", "crc", "data", "directory", "end_by", "ended", "environment", "err",
         "flags", "generator", "gpus", "grace", "key", "left", "linked", "message", "note", "offset", "out", "pack",
         "pid", "queue", "reason", "result", "rss", "since", "started", "state", "stderr", "stdin", "stdout",
-        "timeout", "value",
+        "timeout",
     )  # fmt: skip
 
     def __init__(self, key: Key, queue: Queue, fields: Sequence[Any]) -> None:
@@ -51,7 +51,7 @@ class Task:
         ) = 0
         self.reason = OK
         self.started = self.ended = self.since = self.cpu = self.boot = self.end_by = 0.0
-        self.out = self.err = self.value = -1  # descriptors: of its outputs, and of the file for its result
+        self.out = self.err = -1
         self.linked = False
         self.gpus: dict[int, int] = {}  # indexes, each with the descriptor that holds it
         self.message = self.left = self.note = ""  # for people; its result, as JSON; what it told last of itself

@@ -27,7 +27,7 @@ def compact(data: bytes) -> str:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         size = len(text.encode("utf-8"))
     except RecursionError:
-        raise ValueError("lists or objects in more than %d others" % DEEPEST) from None
+        raise ValueError("nested more than %d deep" % DEEPEST) from None
     except UnicodeError:
         raise ValueError("text that is no Unicode; write JSON in UTF-8") from None
     except ValueError as error:

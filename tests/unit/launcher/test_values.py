@@ -32,8 +32,8 @@ def test_a_value_comes_back_however_it_is_written(value: object, ascii: bool, in
         (b'"\\ud800"', "text that is no Unicode"),
         (b'"%s"' % (b"a" * (MOST - 1)), f"larger than {MOST} bytes; put what is large into a file"),
         (b" " * (16 * MOST) + b"1", f"larger than {MOST} bytes"),
-        (b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1), f"lists or objects in more than {DEEPEST} others"),
-        (b"[" * 100_000, f"lists or objects in more than {DEEPEST} others"),
+        (b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1), f"nested more than {DEEPEST} deep"),
+        (b"[" * 100_000, f"nested more than {DEEPEST} deep"),
     ],
 )
 def test_what_is_no_value_is_refused(data: bytes, told: str) -> None:
