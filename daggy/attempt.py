@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from attrs import field, frozen
@@ -131,7 +131,7 @@ class Texts(NamedTuple):
     Args:
         message: Text for people; empty: none.
         result: The JSON value that its task came to, as text; empty: none.
-        note: The JSON object that it told last of itself, as text; empty: none.
+        note: Its latest note, a JSON object as text; empty: none.
     """
 
     message: str = ""
@@ -151,8 +151,8 @@ class Reports:
         rows: Array of REPORT.
         messages: Text for people, by position in `rows`; most attempts have none.
         results: JSON values as text, of 64 KiB at most, by position in `rows`; most attempts have none.
-        notes: JSON objects as text, of 64 KiB at most, that tasks last told of themselves, by position of STARTED and
-            FINISHED rows. An attempt is reported as STARTED again when its note changes.
+        notes: Latest notes, JSON objects of at most 64 KiB as text, by position of STARTED and FINISHED rows. An
+            attempt whose note changes is reported as STARTED again.
     """
 
     rows: Rows
@@ -167,9 +167,6 @@ class Reports:
         return Texts(self.messages.get(position, ""), self.results.get(position, ""), self.notes.get(position, ""))
 
 
-_Text = TypeVar("_Text")
-
-
 def chosen(reports: Reports, places: Sequence[int] | NDArray[np.int64]) -> Reports:
     """Return the reports at these positions, copied, with their texts."""
     where = np.asarray(places, np.int64)
@@ -177,7 +174,7 @@ def chosen(reports: Reports, places: Sequence[int] | NDArray[np.int64]) -> Repor
     return Reports(reports.rows[where], *texts)
 
 
-def _chosen(texts: Mapping[int, _Text], where: NDArray[np.int64]) -> dict[int, _Text]:
+def _chosen(texts: Mapping[int, str], where: NDArray[np.int64]) -> dict[int, str]:
     return {new: texts[old] for new, old in enumerate(where.tolist()) if old in texts} if texts else {}
 
 

@@ -124,7 +124,7 @@ class Attempts:
 
 @frozen
 class Noted:
-    """What an attempt tells of itself, a JSON object as text, in place of what its task told before."""
+    """The latest note of a task, a JSON object as text: it replaces the one before."""
 
     run: int
     version: int

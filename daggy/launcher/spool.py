@@ -62,7 +62,7 @@ class Spooled:
         wire: Version of its launcher's wire; of one that is not READABLE nothing more is read.
         finished: Array of REPORT, in order of their sequence numbers.
         messages, results, notes: By position in `finished`.
-        told: What those that did not finish have told of themselves.
+        told: The latest note of each task that did not finish.
         running: Started and not ended.
         pending: Accepted and not noted as started, in order.
         widths: Of each lane, as last stated.

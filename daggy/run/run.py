@@ -39,7 +39,7 @@ KILLING = (Doom.KILL, Doom.DISCARD)
 
 @frozen
 class Note:
-    """What an attempt of a task told last of itself: a JSON object, as text, and when (wall clock)."""
+    """The latest note of a task: which attempt wrote it, the JSON object as text, and when (wall clock)."""
 
     attempt: int
     text: str

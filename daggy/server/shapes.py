@@ -70,7 +70,7 @@ class RunId:
 
 @frozen
 class TaskShape:
-    """A task; `started` and `ended` are those of its last attempt; `note` is what it last told of itself, an object."""
+    """A task; `started` and `ended` are those of its last attempt; `note` is its latest note, an object."""
 
     index: int
     name: str

@@ -53,7 +53,7 @@ def find(name: str, actions: Iterable[argparse.Action]) -> Optional[argparse.Act
 
 
 def unknown(name: str, actions: Iterable[argparse.Action]) -> Complaint:
-    """Return the complaint about an option that nobody knows."""
+    """Return the error for an unknown option."""
     names = [option.lstrip("-") for action in actions for option in action.option_strings]
     close = difflib.get_close_matches(name, names, 1)
     mend = "did you mean '%s'?" % close[0] if close else "see the options of the runner and of the program"

@@ -184,7 +184,7 @@ class Work:
         return result
 
     def wait(self, job: Job, duration: Optional[float]) -> str:
-        """Wait for a job, so many milliseconds or for ever; return its state.
+        """Wait until a job ends, for at most `duration` milliseconds, and return its state.
 
         Raises:
             JobError: it has not ended well.

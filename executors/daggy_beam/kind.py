@@ -114,7 +114,7 @@ def _short(runner: str) -> str:
 
 
 def _wrong_option(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with an option whatever it is, and the mend."""
+    """Yield the problems of an option that do not depend on the runner, each with its mend."""
     if name in OURS:
         yield f"'{name}' is Daggy's", OURS[name]
     if name.startswith("-"):

@@ -1,4 +1,4 @@
-"""JSON that tasks leave for Daggy: checked where it was written, so that nobody else has to mistrust it."""
+"""Validates the JSON that tasks write, results and notes, on the machine where they run."""
 
 from __future__ import annotations
 
