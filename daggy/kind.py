@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -51,6 +52,10 @@ class TaskKind(abc.ABC):
         del settings
         return ()
 
+    def shown(self, settings: Any) -> str:
+        """Return in a line what a task does, for people: by default the command's words."""
+        return " ".join(self.command(settings).argv)
+
     @abc.abstractmethod
     def command(self, settings: Any) -> Command:
         """Return what is executed for one task, without looking at anything but its settings.
@@ -62,6 +67,14 @@ class TaskKind(abc.ABC):
 
 KINDS = Group("daggy.kinds", "kind", TaskKind)
 
+BUILT_IN = {
+    "eval": "daggy.worker.kinds:EvalKind",
+    "function": "daggy.worker.kinds:FunctionKind",
+    "module": "daggy.worker.kinds:ModuleKind",
+    "script": "daggy.worker.kinds:ScriptKind",
+}
+"""Kinds whose settings stand beside each other in `details`; each is the name of one of them."""
+
 
 def kind_of(name: str) -> TaskKind:
     """Return a kind by its name.
@@ -69,5 +82,10 @@ def kind_of(name: str) -> TaskKind:
     Raises:
         PluginError: there is none of this name, it cannot be imported, or it is not a kind.
     """
-    made: TaskKind = KINDS.load(name)()
+    made: TaskKind
+    if name in BUILT_IN:
+        module, _, kind = BUILT_IN[name].partition(":")
+        made = getattr(importlib.import_module(module), kind)()  # most specs name none, and need not wait for it
+    else:
+        made = KINDS.load(name)()
     return made

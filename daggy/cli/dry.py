@@ -79,7 +79,7 @@ def _check_needs(plan: Plan, configuration: Configuration, call: Call) -> None:
     links = {}
     for name, make in configuration.executors().items():
         executor = make(Site(name, Path("/"), "", durable=False))
-        links[name] = PoolLink(Pool(name), executor)
+        links[name] = PoolLink(Pool(name), executor, evals=name in configuration.evals)
         links[name].pool.set_capacity(executor.capacity())
     try:
         check_needs(plan, OfflinePools(links, configuration.default_pool))

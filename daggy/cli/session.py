@@ -112,6 +112,7 @@ class Session:
             configuration.executors(),
             directory,
             default_pool=configuration.default_pool,
+            evals=configuration.evals,
             entrance=None if agents is None else agents.entrance,
         )
         served: OneRun | None = None

@@ -75,7 +75,7 @@ class Configuration:
     """The whole configuration, validated except for the settings of plug-ins, which validate them themselves.
 
     Args:
-        pools: By name: the key `executor`, and that executor's settings.
+        pools: By name: the key `executor`, whether tasks may `eval`, and that executor's settings.
         default_pool: For templates that name none.
         tracker: The key `type`, and that tracker's settings; empty if not given.
         server, limits, retention: Of a server.
@@ -97,6 +97,11 @@ class Configuration:
             PluginError: there is no such executor.
         """
         return {name: _executor(settings) for name, settings in self.pools.items()}
+
+    @property
+    def evals(self) -> frozenset[str]:
+        """The pools whose tasks may be Python source."""
+        return frozenset(name for name, settings in self.pools.items() if settings.get("eval"))
 
     def make_tracker(self, directory: Path, default: str) -> Tracker:
         """Return the tracker for a directory, of type `default` if none is given.
@@ -123,11 +128,12 @@ class Configuration:
 
 def _executor(configured: Settings) -> Callable[[Site], Executor]:
     name, settings = _split(configured, "executor", "fork")
+    settings.pop("eval", None)
     plugins.executor_class(name)
     return lambda site: plugins.make_executor(name, settings, site)
 
 
-def _split(configured: Settings, key: str, default: str) -> tuple[str, Settings]:
+def _split(configured: Settings, key: str, default: str) -> tuple[str, dict[str, Any]]:
     rest = dict(configured)
     return str(rest.pop(key, default)), rest
 
@@ -165,6 +171,9 @@ def read_configuration(
     pools = {name: dict(settings) for name, settings in read.pools.items()} or {
         "default": _own_machine(serving=serving)
     }
+    for name, settings in pools.items():
+        if settings.get("eval") not in (None, True, False):
+            raise PluginError(f"{source}: pools.{name}.eval: must be true or false, not {settings['eval']!r}")
     default_pool = _default_pool(read.default_pool, pools, source)
     _apply(pools[default_pool], workers, resources or {})
     return evolve(read, pools=pools, default_pool=default_pool)
@@ -173,7 +182,7 @@ def read_configuration(
 def _own_machine(*, serving: bool) -> dict[str, Any]:
     if serving:
         return {"executor": "fork"}
-    return {"executor": "fork", "workers": len(os.sched_getaffinity(0))}
+    return {"executor": "fork", "workers": len(os.sched_getaffinity(0)), "eval": True}  # its user writes the spec
 
 
 def _default_pool(named: str, pools: Settings, source: str) -> str:

@@ -32,6 +32,7 @@ LONGEST_WAIT = 1.0
 class PoolLink:
     """A pool, its executor and the way to it. `requests` is None while the executor is being made again, for the
     reason `fault`. `stop` is how it was told to stop, if it was: an executor that is made after that is told, too.
+    `evals`: whether tasks may be Python source.
     """
 
     pool: Pool
@@ -40,6 +41,7 @@ class PoolLink:
     fault: str = ""
     stop: Stop | None = None
     demands: Demands = field(factory=Demands)
+    evals: bool = False
 
     @property
     def trouble(self) -> str:

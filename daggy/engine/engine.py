@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -48,6 +48,7 @@ class Engine:
         pools: By name, what makes the pool's executor.
         directory: The state directory, whose lock is held.
         default_pool: For templates that name none.
+        evals: The pools whose tasks may be Python source.
         threads: False keeps everything on the loop: for simulated time.
         linger: What runs goes on when this engine dies or leaves, to be taken up by the next one.
         twin: The tracker opened a second time for reading, so that readers do not stop the loop; None reads on it.
@@ -64,6 +65,7 @@ class Engine:
         directory: StateDirectory,
         *,
         default_pool: str = "default",
+        evals: Container[str] = (),
         threads: bool = True,
         linger: bool = False,
         twin: Tracker | None = None,
@@ -78,7 +80,7 @@ class Engine:
         self.writer = Writer(tracker, self._on_kept, in_thread=threads and tracker.durable)
         self.news = News(tracker.last_told(), self.writer.give, self.writer.kept, self.reader, clock)
         flights, places = Flights(), Places.of(tracker.places(), lambda place: self.writer.give([place]))
-        links = {name: PoolLink(Pool(name)) for name in pools}
+        links = {name: PoolLink(Pool(name), evals=name in evals) for name in pools}
         dispatcher = Dispatcher(links, default_pool, flights, places, self.epoch, self._on_unrendered)
         self.state = EngineState(
             tracker, directory, clock, self.epoch, self.reader, self.writer, self.news, dispatcher, flights,

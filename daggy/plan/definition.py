@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from attrs import field, fields, frozen
 
+from daggy.kind import BUILT_IN
 from daggy.spec.kinds import leaves, with_leaves
 from daggy.spec.model import Details, RunSpec, Template, Templating
 from daggy.spec.templating.recipe import spelled, texts_of
@@ -69,9 +70,13 @@ def definition(template: Template, spec: RunSpec) -> Definition:
 
 
 def _settings(details: Details, even: Callable[[str], str]) -> Pairs:
-    """Return the settings of a task of some kind, by their first names."""
+    """Return the settings of a task of some kind, by their first names; arguments one by one."""
     settings = with_leaves(details.settings, (even(text) for _, text in leaves(details.settings)))
-    written = {f"{details.kind}.{key}": json.dumps(value, sort_keys=True) for key, value in settings.items()}
+    if details.kind in BUILT_IN:
+        settings |= {f"arguments.{name}": value for name, value in settings.pop("arguments", {}).items()}
+    else:
+        settings = {f"{details.kind}.{key}": value for key, value in settings.items()}
+    written = {key: json.dumps(value, sort_keys=True) for key, value in settings.items()}
     return tuple(sorted({**({details.kind: None} if details.kind else {}), **written}.items()))
 
 

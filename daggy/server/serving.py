@@ -178,6 +178,7 @@ async def _main(
         configuration.executors(),
         directory,
         default_pool=configuration.default_pool,
+        evals=configuration.evals,
         linger=True,
         twin=twin,
         follow=True,

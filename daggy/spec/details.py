@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from daggy.kind import KINDS, kind_of
+from daggy.kind import BUILT_IN, KINDS, kind_of
 from daggy.spec.earlier import translated
 from daggy.spec.fields import amounts, items, length, members, nested, text, timeout, unfit
 from daggy.spec.keys import DETAILS, check_keys
-from daggy.spec.kinds import read_kind
+from daggy.spec.kinds import BESIDE, read_built_in, read_kind
 from daggy.spec.model import Details
 from daggy.spec.numbers import plain
 from daggy.spec.problems import Problems, join, kind, quote
@@ -38,22 +38,41 @@ def read_details(data: object, path: str, problems: Problems, *, default: bool =
     given: dict[str, Any] = {}
     for key, value in written.items():
         place = join(path, key)
-        read = read_kind(key, value, place, problems) if key in kinds else _read(key, value, place, problems)
+        if key in BUILT_IN and not default:
+            read = read_built_in(key, written, path, problems)
+        else:
+            read = read_kind(key, value, place, problems) if key in kinds else _read(key, value, place, problems)
         if read is not None:
-            given |= {"kind": key, "settings": read} if key in kinds else {key: read}
-    runs = [key for key in ("command", "shell", *kinds) if key in written]
+            given |= {"kind": key, "settings": read} if key in kinds or key in BUILT_IN else {key: read}
+    runs = [key for key in ("command", "shell", *sorted(BUILT_IN), *kinds) if key in written]
     if default:
         for key in runs:
             problems.add(join(path, key), f"a default '{key}'", "each task says what it runs")
     elif not runs:
-        problems.add(path, "neither of 'command' and 'shell' given", "give exactly one")
+        problems.add(path, "nothing to run", f"give one of command, shell, {', '.join(sorted(BUILT_IN))}")
     elif len(runs) > 1:
         problems.add(path, f"{_all(runs)} given", "give exactly one")
-    if kinds and "stdin" in written:
-        problems.add(
-            join(path, "stdin"), f"'stdin' beside '{kinds[0]}'", "remove it: tasks of a kind say what they read"
-        )
+    _check_beside(runs, written, path, problems, default=default)
     return given
+
+
+def _check_beside(
+    runs: list[str], written: Mapping[str, object], path: str, problems: Problems, *, default: bool
+) -> None:
+    """Report keys that what is run does not have."""
+    if "stdin" in written and any(key not in READING for key in runs):
+        (kind,) = [key for key in runs if key not in READING][:1]
+        problems.add(join(path, "stdin"), f"'stdin' beside '{kind}'", "remove it: tasks of a kind say what they read")
+    for key in BESIDE if len(runs) == 1 and runs[0] not in BUILT_IN else ():
+        if key in written:
+            mend = f"remove it, or put it into '{runs[0]}'; it goes with {', '.join(sorted(BUILT_IN))}"
+            problems.add(join(path, key), f"'{key}' beside '{runs[0]}'", mend)
+    if default and "arguments" in written:
+        problems.add(join(path, "arguments"), "default arguments", "each task gives its own")
+
+
+READING = ("command", "shell", "module", "script")
+"""What is run that may have a text on standard input."""
 
 
 def _all(runs: list[str]) -> str:
@@ -65,7 +84,7 @@ def _read(key: str, value: object, place: str, problems: Problems) -> Any:
     match key:
         case "command":
             return _command(value, place, problems)
-        case "shell" | "directory" | "stdin":
+        case "shell" | "directory" | "stdin" | "python":
             return text(value, place, problems)
         case "environment":
             return _environment(value, place, problems)
@@ -132,13 +151,17 @@ def merge_details(inherited: Given, given: Given) -> Details:
     """Return the details of a task: what it gives over the defaults, `environment` and `options` by key."""
     if "kind" in given:
         inherited = {"grace": kind_of(given["kind"]).grace, **inherited}
+        if given["kind"] in BUILT_IN and "python" in inherited:
+            given = {**given, "settings": {"python": inherited["python"], **given["settings"]}}
+    given = {key: value for key, value in given.items() if key != "python"}  # it is among the settings
     if not inherited:
         return Details(**{key: value for key, value in given.items() if key != "resources"})
     merged = {**inherited, **given}
     for key in ("environment", "options"):
         if key in inherited and key in given:
             merged[key] = {**inherited[key], **given[key]}
-    merged.pop("resources", None)
-    if "kind" in merged:
+    for key in ("resources", "python"):
+        merged.pop(key, None)
+    if merged.get("kind", "command") not in READING:
         merged.pop("stdin", None)  # a default one
     return Details(**merged)

@@ -19,13 +19,15 @@ POLICY = (
 )
 # fmt: on
 TASK = ["details", "description", "parents", "children", "parameters", "expand", *POLICY, "templating"]
-DETAILS = ["command", "shell", "environment", "directory", "timeout", "grace", "stdin", "options"]
+# fmt: off
+DETAILS = [
+    "command", "shell", "function", "module", "script", "eval", "arguments", "python", "environment", "directory",
+    "timeout", "grace", "stdin", "options",
+]
+# fmt: on
 DEFAULTS = [key for key in TASK if key not in ("parents", "children")]
 FRAGMENT = ["tasks", "parameters", "zip"]
 DEPENDENCY = ["task", "match", "on"]
-
-LATER = ("function", "script", "eval")
-"""Kinds of details that are reserved."""
 
 _MEANT = {
     "env": "environment",
@@ -33,7 +35,8 @@ _MEANT = {
     "cmd": "command",
     "exec": "command",
     "argv": "command",
-    "args": "command",
+    "args": "arguments",
+    "kwargs": "arguments",
     "bash": "shell",
     "sh": "shell",
     "run": "shell",
@@ -102,8 +105,6 @@ def check_keys(data: Mapping[str, object], known: Iterable[str], place: str, pat
 
 
 def _mend(key: str, known: list[str], place: str) -> str:
-    if key in LATER and place == "details":
-        return "tasks of this kind are not supported yet: give `command` or `shell`"
     meant = _MEANT.get(key, key)
     if meant in known:
         return f"did you mean '{meant}'?"

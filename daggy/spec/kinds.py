@@ -1,4 +1,4 @@
-"""Reads what stands under the name of a kind in `details`: its settings."""
+"""Reads the settings of a kind in `details`: what stands under its name, or beside it where the kind is built in."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from daggy.errors import PluginError, SettingsError
-from daggy.kind import TaskKind, kind_of
+from daggy.kind import BUILT_IN, TaskKind, kind_of
 from daggy.spec.fields import members, nested
+from daggy.spec.model import Details
 from daggy.spec.numbers import plain
 from daggy.spec.problems import Problems, join
 
@@ -31,6 +32,48 @@ def read_kind(name: str, value: object, path: str, problems: Problems) -> dict[s
         problems.add(path, str(error))
         return None
     return settings if _check(kind, settings, path, problems) else None
+
+
+BESIDE = ("arguments", "python")
+"""Settings of all kinds that are built in, beside that under the kind's own name."""
+
+
+def read_built_in(name: str, details: Mapping[str, object], path: str, problems: Problems) -> dict[str, Any] | None:
+    """Read the settings of a kind that is built in; None: they are wrong.
+
+    Args:
+        name: The kind's.
+        details: As written, with other keys.
+        path: Of details.
+        problems: Where to report.
+    """
+    written = {key: details[key] for key in (name, *BESIDE) if key in details}
+    if not nested(written, path, problems):
+        return None
+    settings: Any = plain(written)
+    source = settings[name]
+    if name == "eval" and isinstance(source, str) and "{{" in source:
+        mend = "give the value in `arguments`: it is a variable of the source"
+        problems.add(join(path, "eval"), "nothing is substituted in a source, and it holds '{{'", mend)
+        return None
+    return settings if _check(kind_of(name), settings, path, problems) else None
+
+
+def substituted(details: Details) -> Iterator[tuple[str, str]]:
+    """Yield every string in the settings of a kind in which values are put in, with its path in details."""
+    for path, text in leaves(details.settings, "" if details.kind in BUILT_IN else details.kind):
+        if not is_source(details.kind, path):
+            yield path, text
+
+
+def is_source(kind: str, path: str) -> bool:
+    """Return whether a string in settings is a program, which is executed as it is written."""
+    return kind == path == "eval"
+
+
+def is_typed(kind: str, path: str) -> bool:
+    """Return whether a string in settings that is one substitution and nothing else becomes the value itself."""
+    return kind in BUILT_IN and path.startswith("arguments")
 
 
 def _check(kind: TaskKind, settings: Mapping[str, Any], path: str, problems: Problems) -> bool:
@@ -67,8 +110,8 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
             yield from leaves(inner, f"{path}[{position}]")
 
 
-def with_leaves(value: object, strings: Iterator[str]) -> Any:
-    """Return settings with other strings in place of theirs, in the order of `leaves`."""
+def with_leaves(value: object, strings: Iterator[object]) -> Any:
+    """Return settings with other values in place of their strings, in the order of `leaves`."""
     if isinstance(value, str):
         return next(strings)
     if isinstance(value, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from daggy.kind import KINDS
+from daggy.kind import BUILT_IN, KINDS
 from daggy.spec.task import RETRIED
 
 _Schema = dict[str, Any]
@@ -78,6 +78,7 @@ def _details(*, default: bool) -> _Schema:
         "timeout": _said("seconds, or a text as '10m'", _LENGTH),
         "grace": _said("between TERM and KILL", _LENGTH),
         "stdin": _said("text on standard input", _STRING),
+        "python": _said("the interpreter of a function, module, script or source", _STRING),
         "options": _said("by executor", {"type": "object", "additionalProperties": {"type": "object"}}),
         "resources": _AMOUNTS,
     }
@@ -85,9 +86,14 @@ def _details(*, default: bool) -> _Schema:
         return _object(said)
     said["command"] = _said("words, executed without a shell", {**_STRINGS, "minItems": 1})
     said["shell"] = _said("one string for /bin/sh -c", _STRING)
+    said["function"] = _said("package.module:name of a Python function", _STRING)
+    said["module"] = _said("a Python module, run as `python -m` runs it", _STRING)
+    said["script"] = _said("the path of a program's file", _STRING)
+    said["eval"] = _said("Python source, whose last expression is the result", _STRING)
+    said["arguments"] = _said("of one of these, by name", {"type": "object"})
     kinds = KINDS.installed()
     said |= {kind: _said("the settings of a task of this kind", {"type": "object"}) for kind in kinds}
-    return _object(said, oneOf=[{"required": [key]} for key in ("command", "shell", *kinds)])
+    return _object(said, oneOf=[{"required": [key]} for key in ("command", "shell", *BUILT_IN, *kinds)])
 
 
 def _task(*, default: bool) -> _Schema:

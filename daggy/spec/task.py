@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from daggy.attempt import Reason
-from daggy.kind import kind_of
+from daggy.kind import BUILT_IN, kind_of
 from daggy.spec.details import Given, read_details
 from daggy.spec.fields import amounts, backoff, boolean, integer, items, length, noun, text
 from daggy.spec.keys import DEFAULTS, DEPENDENCY, POLICY, TASK, check_keys
@@ -38,7 +38,13 @@ def read_task(
     check_keys(data, [*TASK, *extra], "task", path, problems)
     if "details" not in data:
         problems.add(path, "no 'details'", "they say how the task is run")
-    return _read_known(data, path, problems, TASK)
+    given = _read_known(data, path, problems, TASK)
+    name = given.get("details", {}).get("kind")
+    if given.get("result") is False and name in BUILT_IN and kind_of(name).result:
+        problems.add(
+            join(path, "result"), f"false for a task of the kind '{name}'", "remove it: it always has a result"
+        )
+    return given
 
 
 def read_defaults(data: Mapping[str, object], problems: Problems) -> dict[str, Any]:
@@ -209,5 +215,6 @@ def merge_policy(inherited: Given, given: Given, pool: str) -> Policy:
     said["resources"] = tuple(sorted(resources.items()))
     said.setdefault("pool", pool)
     if name := given.get("details", {}).get("kind"):
-        said.setdefault("result", kind_of(name).result)
+        has_result = kind_of(name).result
+        said["result"] = (has_result and name in BUILT_IN) or said.get("result", has_result)
     return Policy(**said)

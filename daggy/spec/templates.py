@@ -309,7 +309,7 @@ def _gives(given: Given, place: str) -> bool:
     key, _, inner = re.split(r"[.\[]", place, maxsplit=1)[0], None, place.partition(".")[2]
     if key == "environment":
         return "environment" in given and (not inner or inner in given["environment"])
-    return key in given or key == given.get("kind")
+    return key in given or key == given.get("kind") or key in given.get("settings", ())
 
 
 def _has_braces(value: object) -> bool:

@@ -10,12 +10,13 @@ import zlib
 from daggy.launcher.program.spool import write_whole
 from daggy.launcher.program.task import Task
 from daggy.launcher.program.values import LARGEST, compact
-from daggy.launcher.program.wire import ANSWER, LINKED, OK, RESULT
+from daggy.launcher.program.wire import ANSWER, EXIT, LINKED, OK, RESULT
 
 SMALL = 1 << 20  # output up to this is copied to a pack
 PACK = 64 << 20
 MOST_PACKS = 64  # open at once
 MOST_CLEAN = 64
+MOST_REASON = 1000  # bytes
 
 
 class Outputs:
@@ -133,7 +134,10 @@ class Outputs:
         return "%s/%d.%d.%d.%d.%d" % (self.results, *task.key)
 
     def take_result(self, task: Task) -> None:
-        """Take the result that an ended task has left; one that ended well has failed if it left no JSON value."""
+        """Take the result that an ended task has left; one that ended well has failed if it left no JSON value.
+
+        After a `!` it says why there is none, for people.
+        """
         path = self.result(task)
         try:
             file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -142,6 +146,9 @@ class Outputs:
         try:
             data = os.read(file, LARGEST + 1)
             os.unlink(path)
+            if data.startswith(b"!"):
+                self.take_reason(task, data)
+                return
             text = compact(data) if data.strip() else ""
             task.left = text if text != "null" else ""
         except (OSError, ValueError) as error:
@@ -149,6 +156,12 @@ class Outputs:
                 task.reason, task.message = RESULT, "its result is %s" % error
         finally:
             os.close(file)
+
+    def take_reason(self, task: Task, data: bytes) -> None:
+        """Take what an ended task says about why it has no result."""
+        if task.reason in (OK, EXIT):
+            task.reason = task.reason or RESULT
+            task.message = " ".join(data[1:MOST_REASON].decode("utf-8", "replace").split())
 
     def reopened(self, descriptor: int, flags: int = os.O_WRONLY | os.O_APPEND) -> int:
         """Open a file once more, for a child, so that a lease can tell whether any process but this one has it open."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -108,9 +108,28 @@ class Expression:
         Raises:
             TemplateError: it cannot be computed.
         """
-        from daggy.spec.templating.sandbox import explain, text_of
+        from daggy.spec.templating.sandbox import text_of
+
+        text: str = self._computed(variables, text_of)
+        return text
+
+    def value(self, variables: Mapping[str, object]) -> object:
+        """Return its result as JSON has it.
+
+        Args:
+            variables: As for `render`.
+
+        Raises:
+            TemplateError: it cannot be computed.
+        """
+        from daggy.spec.templating.sandbox import value_of
+
+        return self._computed(variables, value_of)
+
+    def _computed(self, variables: Mapping[str, object], taken: Callable[[object], Any]) -> Any:
+        from daggy.spec.templating.sandbox import explain
 
         try:
-            return text_of(self._compiled(dict(variables)))
+            return taken(self._compiled(dict(variables)))
         except Exception as error:  # an expression is a user's program: whatever it raises is the author's error
             raise TemplateError(f"{{{{ {self.source.strip()} }}}}: {explain(error)}") from error

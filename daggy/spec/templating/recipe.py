@@ -10,8 +10,8 @@ from typing import NamedTuple
 from attrs import frozen
 
 from daggy.errors import PluginError, TemplateError
-from daggy.kind import kind_of
-from daggy.spec.kinds import leaves, structured, with_leaves
+from daggy.kind import BUILT_IN, kind_of
+from daggy.spec.kinds import is_source, is_typed, leaves, structured, substituted, with_leaves
 from daggy.spec.model import Details, RunSpec, Template, Templating
 from daggy.spec.templating.text import Text, compile_text
 
@@ -66,7 +66,7 @@ def texts_of(details: Details) -> list[tuple[str, str, bool]]:
         texts.append(("directory", details.directory, False))
     if details.stdin is not None:
         texts.append(("stdin", details.stdin, False))
-    texts += [(path, text, False) for path, text in leaves(details.settings, details.kind)]
+    texts += [(path, text, False) for path, text in substituted(details)]
     return texts
 
 
@@ -144,7 +144,7 @@ class Recipe:
 class KindRecipe(Recipe):
     """The details of a template of some kind: what is executed is the kind's, of settings that are rendered first."""
 
-    __slots__ = ("_kind", "_name", "_settings", "_strings")
+    __slots__ = ("_kind", "_name", "_settings", "_strings", "_typed")
 
     def __init__(self, details: Details, rest: Rest, base: str, text: Callable[[str], Text]) -> None:
         """Keep the compiled strings.
@@ -157,7 +157,14 @@ class KindRecipe(Recipe):
         """
         self._base, self._rest, self._name = base, rest, details.kind
         self._kind, self._settings = kind_of(details.kind), details.settings
-        self._strings = [(path, text(written)) for path, written in leaves(details.settings, details.kind)]
+        kind = details.kind
+        self._strings: list[tuple[str, Text]] = []
+        self._typed: set[str] = set()
+        for path, written in leaves(details.settings, "" if kind in BUILT_IN else kind):
+            compiled = Text((written,) if written else ()) if is_source(kind, path) else text(written)
+            self._strings.append((path, compiled))
+            if compiled.is_value and is_typed(kind, path):
+                self._typed.add(path)
         self.names = frozenset().union(*(one.names for one in (*(one for _, one in self._strings), *rest.texts())))
 
     def render(self, values: Mapping[str, object], builtins: Builtins | None = None) -> Rendered:
@@ -168,7 +175,10 @@ class KindRecipe(Recipe):
         """
         if builtins is not None:
             values = {**values, **builtins.variables()}
-        strings = (_render(text, values, path) for path, text in self._strings)
+        strings = (
+            _value(text, values, path) if path in self._typed else _render(text, values, path)
+            for path, text in self._strings
+        )
         place = f"details.{self._name}"
         try:
             command = self._kind.command(structured(self._kind, with_leaves(self._settings, strings), place))
@@ -177,7 +187,8 @@ class KindRecipe(Recipe):
         except ValueError as error:
             raise TemplateError(f"{place}: {error}") from error
         told = self._rest.render(values, command.argv, self._base)
-        return Rendered(command.argv, {**command.environment, **told.environment}, told.directory, command.stdin)
+        stdin = told.stdin if command.stdin is None else command.stdin
+        return Rendered(command.argv, {**command.environment, **told.environment}, told.directory, stdin)
 
 
 @frozen(eq=False)
@@ -212,6 +223,13 @@ class Rest:
 def _render(text: Text, values: Mapping[str, object], place: str) -> str:
     try:
         return text.render(values)
+    except TemplateError as error:
+        raise TemplateError(f"details.{place}: {error}") from error
+
+
+def _value(text: Text, values: Mapping[str, object], place: str) -> object:
+    try:
+        return text.value(values)
     except TemplateError as error:
         raise TemplateError(f"details.{place}: {error}") from error
 

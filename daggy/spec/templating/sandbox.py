@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -237,6 +238,26 @@ def text_of(result: object) -> str:
     if not text.isascii():
         text.encode()  # raises for a lone surrogate
     return text
+
+
+def value_of(result: object) -> object:
+    """Return an expression's result as JSON has it: null, true and false, lists and objects besides texts and numbers.
+
+    Raises:
+        ValueError: JSON has no such value, or it is too large.
+    """
+    if result is None or isinstance(result, bool):
+        return result
+    if isinstance(result, Mapping):
+        return {text_of(key): value_of(item) for key, item in _bounded(result).items()}
+    if isinstance(result, list | tuple):
+        return [value_of(item) for item in _bounded(result)]
+    text = text_of(result)
+    if isinstance(result, float) and not math.isfinite(result):
+        raise ValueError(f"it gives {text}, which is not a number of JSON")
+    if isinstance(result, Decimal):
+        return result if isinstance(result, Number) else number(result)
+    return result
 
 
 def explain(error: Exception) -> str:

@@ -76,6 +76,29 @@ class Text:
         """The left side of `%` and its one variable, if the text has no more."""
         return (self._format, self._keys[0]) if self._keys is not None and len(self._keys) == 1 else None
 
+    @property
+    def is_value(self) -> bool:
+        """Whether it is one substitution and nothing else: it has a `value`."""
+        return len(self.pieces) == 1 and not isinstance(self.pieces[0], str)
+
+    def value(self, values: Mapping[str, object]) -> object:
+        """Return what its one substitution stands for, as JSON has it: a number is no string.
+
+        Args:
+            values: As for `render`.
+
+        Raises:
+            TemplateError: it cannot be computed, or a variable is missing.
+        """
+        (piece,) = self.pieces
+        try:
+            if isinstance(piece, Expression):
+                return piece.value(values)
+            assert isinstance(piece, Variable)
+            return values[piece.name]
+        except KeyError as error:
+            raise TemplateError(f"'{error.args[0]}' has no value here") from None
+
     def render(self, values: Mapping[str, object]) -> str:
         """Return the string for one task.
 

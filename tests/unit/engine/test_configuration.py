@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daggy.engine.configuration import read_configuration
-from daggy.errors import DaggyError
+from daggy.errors import DaggyError, PluginError
 
 
 def written(directory: Path, data: Any, name: str = "daggy.json") -> Path:
@@ -20,9 +20,20 @@ def written(directory: Path, data: Any, name: str = "daggy.json") -> Path:
 def test_nothing_configured_is_one_pool_with_all_cores() -> None:
     read = read_configuration(None, {})
     assert read.default_pool == "default"
-    assert read.pools == {"default": {"executor": "fork", "workers": len(os.sched_getaffinity(0))}}
+    assert read.pools == {"default": {"executor": "fork", "workers": len(os.sched_getaffinity(0)), "eval": True}}
+    assert read.evals == {"default"}
     assert read.tracker == {}
     assert (read.server.ip, read.server.port) == ("127.0.0.1", 2503)
+
+
+def test_a_pool_executes_source_only_if_it_says_so(tmp_path: Path) -> None:
+    assert not read_configuration(None, {}, serving=True).evals
+    pools = {"a": {"executor": "fork"}, "b": {"executor": "fork", "eval": True}}
+    path = written(tmp_path, {"pools": pools, "default_pool": "a"})
+    assert read_configuration(path, {}).evals == {"b"}
+    path = written(tmp_path, {"pools": {"a": {"eval": "yes"}}})
+    with pytest.raises(PluginError, match=r"pools\.a\.eval: must be true or false, not 'yes'"):
+        read_configuration(path, {})
 
 
 def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Python functions as tasks: the kinds that become a command of an interpreter, and what runs in it."""
