@@ -8,12 +8,13 @@ from functools import cached_property
 from operator import itemgetter
 
 import numpy as np
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from numpy.typing import NDArray
 
 from daggy.spec.columns import number_policies
-from daggy.spec.model import Policy, RunSpec, Template, Value, Values
+from daggy.spec.model import Policy, Template, Value, Values
 from daggy.spec.packed import PackedTemplates
+from daggy.spec.parameters import PickedValues
 
 Indexes = NDArray[np.int64]
 """Indexes of tasks in their run, or numbers of gates in their array."""
@@ -21,23 +22,40 @@ Indexes = NDArray[np.int64]
 
 @frozen(eq=False)
 class Axis:
-    """One axis of a block: one parameter, or a zip group of several that step together.
+    """One axis of a block: one parameter, or several that step together, because they are zipped or because
+    combinations of them are left out.
 
     Args:
         names: The parameters, sorted.
-        values: Their values, all of one length.
+        values: Their values, all of one length. No two positions have the same values of all parameters; those of one
+            parameter may repeat if they are `PickedValues`.
+        groups: What is matched as a whole: one parameter, or a zip group.
     """
 
     names: tuple[str, ...]
     values: tuple[Values, ...]
+    groups: tuple[tuple[str, ...], ...] = field(default=Factory(lambda self: (self.names,), takes_self=True))
 
     def __len__(self) -> int:
         """Return the number of positions."""
         return len(self.values[0])
 
-    def same(self, other: Axis) -> bool:
-        """Return whether both have the same parameters with the same texts at the same positions."""
-        return self.names == other.names and all(map(same_values, self.values, other.values))
+    @property
+    def picked(self) -> bool:
+        """Return whether values of one parameter may repeat."""
+        return any(isinstance(values, PickedValues) for values in self.values)
+
+    def of(self, parameter: str) -> Values:
+        """Return the values of one of its parameters."""
+        return self.values[self.names.index(parameter)]
+
+    def where(self, parameter: str, text: str) -> Indexes:
+        """Return the positions at which a parameter has this text, ascending."""
+        values = self.of(parameter)
+        if isinstance(values, PickedValues):
+            return np.flatnonzero(values.places == values.of.find(text))
+        position = values.find(text)
+        return np.arange(position, position + (position >= 0), dtype=np.int64)
 
 
 @frozen(eq=False)
@@ -134,6 +152,11 @@ class Block:
                 return position
         return -1
 
+    def group_of(self, parameter: str) -> tuple[str, ...]:
+        """Return what is matched as a whole if this parameter is, empty if no axis has it."""
+        groups = (group for axis in self.axes for group in axis.groups if parameter in group)
+        return next(groups, ())
+
 
 def same_values(one: Values, other: Values) -> bool:
     """Return whether two parameters have the same texts in the same order, comparing all only as a last resort."""
@@ -142,18 +165,13 @@ def same_values(one: Values, other: Values) -> bool:
     size = len(one)
     if size != len(other):
         return False
+    if isinstance(one, PickedValues) and isinstance(other, PickedValues) and same_values(one.of, other.of):
+        return bool(np.array_equal(one.places, other.places))
     if one == other:
         return True
     if any(one.text(place) != other.text(place) for place in (0, size - 1, size // 2)):
         return False
     return all(one.text(place) == other.text(place) for place in range(size))
-
-
-def axes_of(spec: RunSpec, template: Template) -> tuple[Axis, ...]:
-    """Return the axes that a template's parameters span."""
-    groups = {name: tuple(sorted(group)) for group in spec.zip for name in group}
-    names = sorted({groups.get(name, (name,)) for name in template.uses})
-    return tuple(Axis(group, tuple(spec.values(template, name) for name in group)) for group in names)
 
 
 def product_block(

@@ -9,7 +9,8 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from daggy.errors import Problem, SpecError
-from daggy.plan.blocks import Axis, Block, axes_of, explicit_block, product_block
+from daggy.plan.axes import ExcludeError, axes_of
+from daggy.plan.blocks import Axis, Block, explicit_block, product_block
 from daggy.plan.digest import digest
 from daggy.plan.edges import Edges, resolve
 from daggy.plan.gates import GateArray
@@ -119,8 +120,8 @@ def _extend(plan: Plan, scope: str, origin: int, spec: RunSpec) -> Plan:
     outer = OuterNames(plan, origin, where)
     edges, problems = resolve(templates, where, outer.parent, outer.child, outer)
     problems += _duplicates(templates, where)
-    with_parameters = () if isinstance(templates, PackedTemplates) else enumerate(templates)
-    axes = {vertex: axes_of(spec, template) for vertex, template in with_parameters if template.uses}
+    axes, excluded = _axes(spec)
+    problems += excluded
     layout = _Layout(templates, where, axes)
     edges, waiting = wait_for_own_generator(outer, templates, edges)
     level = _levels(plan, origin, outer, edges, len(templates))
@@ -135,6 +136,21 @@ def _extend(plan: Plan, scope: str, origin: int, spec: RunSpec) -> Plan:
     if problems or mismatches:
         raise SpecError(problems + mismatches)
     return _assemble(plan, scope, origin, blocks, arrays, size)
+
+
+def _axes(spec: RunSpec) -> tuple[dict[int, tuple[Axis, ...]], list[Problem]]:
+    """Return the axes of each template with parameters, by vertex, and what is wrong with what they exclude."""
+    axes: dict[int, tuple[Axis, ...]] = {}
+    problems: list[Problem] = []
+    for vertex, template in () if isinstance(spec.tasks, PackedTemplates) else enumerate(spec.tasks):
+        if not template.uses:
+            continue
+        try:
+            axes[vertex] = axes_of(spec, template)
+        except ExcludeError as error:
+            problems.append(Problem(f"tasks.{template.name}.exclude", error.message, error.mend))
+            axes[vertex] = axes_of(spec, evolve(template, exclude=()))
+    return axes, problems
 
 
 def _assemble(

@@ -21,7 +21,7 @@ from daggy.spec.model import Template
 from daggy.spec.packed import PackedTemplates
 
 Changed = bool | NDArray[np.bool_]
-"""Whether the tasks of a product block changed; one flag a row for an explicit one."""
+"""Whether the tasks of a product block changed; one flag a task for an explicit one, and where only some did."""
 Why = Mapping[int | None, str]
 """Causes by row; None stands for the whole block and for rows without a text of their own."""
 
@@ -138,7 +138,7 @@ def difference(old: Plan, new: Plan) -> Difference:
 def changed_by_answer(plan: Plan, earlier: Iterable[int]) -> Iterator[tuple[Block, Changed, str]]:
     """Yield the blocks that took the place of these of an earlier answer: which of their tasks changed, and what did.
 
-    Tasks that were not there before have not changed, but for those of a product block, which changes as a whole.
+    Tasks that were not there before have not changed, but for those of a product block that changes as a whole.
     """
     versions = Versions(plan, plan, partial(translation.present, plan))
     for number in earlier:
@@ -169,9 +169,11 @@ def _unchanged(block: Block) -> tuple[Changed, Why]:
 def _product_change(versions: Versions, old: Block, new: Block) -> tuple[Changed, Why]:
     before = definition(old.templates[0], versions.before)
     after = definition(new.templates[0], versions.new.spec)
-    parts = [differences(before, after), product_change(versions, old, new)]
-    cause = ", ".join(part for part in parts if part)
-    return bool(cause), {None: cause} if cause else {}
+    different = differences(before, after)
+    others, some = product_change(versions, old, new)
+    cause = ", ".join(part for part in (different, others) if part)
+    changed: Changed = bool(cause) if different or some is None else some
+    return changed, {None: cause} if cause else {}
 
 
 def _explicit_change(versions: Versions, rows: RowTranslation, old: Block, new: Block) -> tuple[Changed, Why]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from daggy.plan.blocks import Axis, Block
 from daggy.plan.gates import GateArray
+from daggy.spec.parameters import PickedValues
 
 _SAMPLES = 64  # texts of an axis that are digested: ranges are never written out
 
@@ -39,4 +40,10 @@ def _axis(axis: Axis) -> str:
     size = len(axis)
     places = range(size) if size <= _SAMPLES else [place * (size - 1) // (_SAMPLES - 1) for place in range(_SAMPLES)]
     texts = [values.text(place) for values in axis.values for place in places]
-    return f"\n{axis.names!r} {size} {texts!r}"
+    rows = [_picked(values) for values in axis.values if isinstance(values, PickedValues)]
+    return f"\n{axis.names!r} {size} {texts!r}{''.join(rows)}"
+
+
+def _picked(values: PickedValues) -> str:
+    """Return a digest of which values stand where: that is written out, so that samples are not enough."""
+    return hashlib.blake2b(values.places.astype("<i4").tobytes(), digest_size=16).hexdigest()

@@ -167,6 +167,10 @@ class WholeGate(_OneGate):
         """Return the gate, for every task of the children's block."""
         return 0 if self.child.start <= index < self.child.stop else -1
 
+    def gates_before(self, indexes: Indexes) -> Indexes:
+        """Return the gate of each of these children: the same."""
+        return np.zeros(len(indexes), dtype=np.int64)
+
     def edges(self) -> int:
         """Return the product of both blocks' sizes."""
         return self.parent.size * self.child.size

@@ -45,23 +45,35 @@ def link(rows: Indexes, gates: Indexes, row_count: int, gate_count: int) -> Link
     per_gate = np.bincount(gates, minlength=gate_count)
     same = len(per_gate) > 0 and bool((per_gate == per_gate[0]).all())
     return Links(
-        _bounds(per_gate),
+        bounds(per_gate),
         rows.astype(np.int32),
-        _bounds(np.bincount(rows, minlength=row_count)),
+        bounds(np.bincount(rows, minlength=row_count)),
         gates[np.argsort(rows, kind="stable")].astype(np.int32),
         int(per_gate[0]) if same else per_gate.astype(np.int32),
     )
 
 
-def _bounds(counts: NDArray[np.intp]) -> Ints:
-    bounds = np.zeros(len(counts) + 1, dtype=np.int32)
-    np.cumsum(counts, out=bounds[1:])
-    return bounds
+def bounds(counts: NDArray[np.intp]) -> Ints:
+    """Return where the entries of each begin, and where the last ones end, from how many each has."""
+    made = np.zeros(len(counts) + 1, dtype=np.int32)
+    np.cumsum(counts, out=made[1:])
+    return made
+
+
+def gather(starts: Ints, entries: Ints, chosen: Indexes) -> Indexes:
+    """Return the entries of these, one after the other, of adjacency lists that begin at `starts`."""
+    first = starts[chosen].astype(np.int64)
+    counts = starts[chosen + 1] - first
+    ends = np.cumsum(counts)
+    if len(ends) == 0 or ends[-1] == 0:
+        return np.zeros(0, dtype=np.int64)
+    places: Indexes = np.repeat(first - ends + counts, counts) + np.arange(ends[-1])
+    return entries[places].astype(np.int64)
 
 
 @frozen(eq=False)
-class _LinkedArray(GateArray):
-    """Gates fed by rows of an explicit block."""
+class LinkedArray(GateArray):
+    """Gates that parents feed as `links` say: their rows are offsets in the parents' block."""
 
     links: Links
     # Views of the same memory that give plain ints: several times faster than numpy for one row at a time.
@@ -78,23 +90,20 @@ class _LinkedArray(GateArray):
 
     @property
     def size(self) -> int:
+        """Return the number of gates."""
         return len(self.links.into) - 1
 
     @property
     def total(self) -> int | NDArray[np.int32]:
+        """Return the number of parents of each gate."""
         return self.links.totals
 
     def gates(self, indexes: Indexes) -> Indexes:
+        """Return the gates that these parents feed."""
         rows = indexes - self.parent.start
         if len(rows) > MOST_OF_THEM * self.parent.size:
             return self._gates_of_most(rows)
-        first = self.links.out[rows].astype(np.int64)
-        counts = self.links.out[rows + 1] - first
-        ends = np.cumsum(counts)
-        if len(ends) == 0 or ends[-1] == 0:
-            return np.zeros(0, dtype=np.int64)
-        places: Indexes = np.repeat(first - ends + counts, counts) + np.arange(ends[-1])
-        return self.links.fed[places].astype(np.int64)
+        return gather(self.links.out, self.links.fed, rows)
 
     def _gates_of_most(self, rows: Indexes) -> Indexes:
         """Return the gates that these rows feed, by looking at all rows once."""
@@ -103,23 +112,27 @@ class _LinkedArray(GateArray):
         return self.links.fed[np.repeat(marked, np.diff(self.links.out))].astype(np.int64)
 
     def gates_of(self, index: int) -> Sequence[int]:
+        """Return the gates that one parent feeds."""
         row = index - self.parent.start
         out = self._out
         return self._fed[out[row] : out[row + 1]]
 
     def parents(self, gate: int) -> Indexes:
+        """Return the parents that feed one gate."""
         into = self.links.into
         return self.links.feeders[into[gate] : into[gate + 1]].astype(np.int64) + self.parent.start
 
     def counts(self, marked: Marked) -> NDArray[np.int32]:
+        """Return the number of marked parents by gate."""
         return np.add.reduceat(marked[self.links.feeders], self.links.into[:-1], dtype=np.int32)
 
-    def _links_content(self) -> list[bytes]:
+    def links_content(self) -> list[bytes]:
+        """Return what a digest covers of the links."""
         return [self.links.into.astype("<i4").tobytes(), self.links.feeders.astype("<i4").tobytes()]
 
 
 @frozen(eq=False)
-class LinkedGates(_LinkedArray):
+class LinkedGates(LinkedArray):
     """Rows of an explicit block wait for rows of an explicit block: one gate for each child row.
 
     Args:
@@ -160,11 +173,11 @@ class LinkedGates(_LinkedArray):
 
     def content(self) -> list[bytes]:
         """Return children and links."""
-        return [self.rows.astype("<i4").tobytes(), *self._links_content()]
+        return [self.rows.astype("<i4").tobytes(), *self.links_content()]
 
 
 @frozen(eq=False)
-class JoinedGates(_LinkedArray):
+class JoinedGates(LinkedArray):
     """Product blocks wait for rows of an explicit block: one gate for each of `blocks`, which it opens at once."""
 
     blocks: tuple[Block, ...]
@@ -208,4 +221,4 @@ class JoinedGates(_LinkedArray):
 
     def content(self) -> list[bytes]:
         """Return the links; the targets are in every digest."""
-        return self._links_content()
+        return self.links_content()

@@ -8,10 +8,10 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from daggy.plan.blocks import Axis, Indexes, same_values
+from daggy.plan.blocks import Indexes, same_values
 from daggy.spec.model import Values
 from daggy.spec.packed import PackedValues
-from daggy.spec.parameters import RangeValues
+from daggy.spec.parameters import PickedValues, RangeValues
 
 _LARGEST = 1 << 62  # numbers of a range beyond this would not fit the arithmetic of arrays
 _CHUNK = 1 << 22  # positions looked at together: bounds the memory for an axis of a hundred million
@@ -68,9 +68,16 @@ class Lookup:
 
 
 def lookup(here: Values, there: Values) -> Lookup:
-    """Return how to find values of one parameter among those of another."""
+    """Return how to find values of one parameter among those of another, which has each once."""
     if same_values(here, there):
         return Lookup(here, there, True, None)
+    if isinstance(here, PickedValues):
+        return Lookup(here, there, False, lookup(here.of, there).find(here.places.astype(np.int64)).astype(np.int32))
+    if isinstance(there, PickedValues):
+        inside = lookup(here, there.of).find(np.arange(len(here), dtype=np.int64))
+        back = np.full(len(there.of) + 1, -1, dtype=np.int32)  # the last stands for what is not found
+        back[there.places] = np.arange(len(there), dtype=np.int32)
+        return Lookup(here, there, False, back[inside])
     if isinstance(here, RangeValues) and isinstance(there, RangeValues) and here.places == there.places:
         bounds = (abs(values.start) + abs(values.step) * values.size for values in (here, there))
         if sum(bounds) < _LARGEST:
@@ -88,11 +95,6 @@ def chunks(size: int) -> Iterator[Indexes]:
         yield np.arange(start, min(size, start + _CHUNK), dtype=np.int64)
 
 
-def lookups(here: Axis, there: Axis) -> list[Lookup]:
-    """Return how to find each member of an axis among those of an axis of the same parameters."""
-    return [lookup(mine, theirs) for mine, theirs in zip(here.values, there.values, strict=True)]
-
-
 def missing(members: list[Lookup]) -> Iterator[Indexes]:
     """Yield, ascending, positions of an axis that the other one lacks: the members of a zip group go together."""
     if len(members) == 1 and members[0].surely_all():
@@ -103,10 +105,3 @@ def missing(members: list[Lookup]) -> Iterator[Indexes]:
         for member in members[1:]:
             lost |= member.find(positions) != first
         yield positions[lost]
-
-
-def same_set(here: Axis, there: Axis) -> bool:
-    """Return whether two axes have the same values, in whatever order."""
-    if here.names != there.names or len(here) != len(there):
-        return False
-    return not any(len(positions) for positions in missing(lookups(here, there)))

@@ -9,8 +9,10 @@ from attrs import frozen
 
 from daggy.plan.blocks import Axis, Block
 from daggy.plan.gates import GateArray
-from daggy.plan.lookup import Lookup, lookup, lookups, missing
+from daggy.plan.grouped import GroupedGates, grouped
+from daggy.plan.lookup import Lookup, missing
 from daggy.plan.matched import EqualGates, MatchedGates, Rest, Span, Spans, rest
+from daggy.plan.rows import lookups
 from daggy.spec.model import On
 
 
@@ -38,7 +40,7 @@ class Pair:
 
 
 def matched_names(parent: Block, child: Block, match: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the parameters on which two product blocks are matched, whole zip groups, sorted.
+    """Return the parameters on which two product blocks are matched, with those of their zip groups, sorted.
 
     Raises:
         MatchError: a name that one of them does not use, nothing shared, or groups that differ.
@@ -53,14 +55,14 @@ def matched_names(parent: Block, child: Block, match: tuple[str, ...] | None) ->
             )
     names: set[str] = set()
     for name in shared:
-        mine, theirs = child.axis_of(name), parent.axis_of(name)
-        if mine < 0 or theirs < 0:
-            whose = child if mine < 0 else parent
+        mine, theirs = child.group_of(name), parent.group_of(name)
+        if not mine or not theirs:
+            whose = parent if mine else child
             message = f"cannot match on '{name}': '{whose.templates[0].name}' does not use it"
             raise MatchError(message, f"mention it there, or add it to its 'expand', or take '{name}' out of 'match'")
-        if child.axes[mine].names != parent.axes[theirs].names:
+        if mine != theirs:
             raise MatchError(f"cannot match on '{name}': the two zip it differently", "zip it alike in both")
-        names.update(child.axes[mine].names)
+        names.update(mine)
     return tuple(sorted(names))
 
 
@@ -70,7 +72,10 @@ def matched_array(number: int, parent: Block, child: Block, on: On, names: tuple
     Raises:
         MatchError: a child value that no parent has.
     """
-    pairs = [_pair(parent, child, place) for place, axis in enumerate(child.axes) if axis.names[0] in names]
+    matched = [place for place, axis in enumerate(child.axes) if not set(names).isdisjoint(axis.names)]
+    if not all(_is_whole(parent, child.axes[place], names) for place in matched):
+        return _grouped(number, parent, child, on, names)
+    pairs = [_pair(parent, child, place) for place in matched]
     whole = len(pairs) == len(parent.axes) == len(child.axes)
     if whole and all(pair.back is None for pair in pairs):
         return EqualGates(number, parent, on, names, child)
@@ -91,6 +96,25 @@ def matched_array(number: int, parent: Block, child: Block, on: On, names: tuple
     )  # fmt: skip
 
 
+def _is_whole(parent: Block, axis: Axis, names: tuple[str, ...]) -> bool:
+    """Return whether all parameters of a child's axis are matched, and the parent has an axis of the same."""
+    return set(names).issuperset(axis.names) and parent.axes[parent.axis_of(axis.names[0])].names == axis.names
+
+
+def _grouped(number: int, parent: Block, child: Block, on: On, names: tuple[str, ...]) -> GroupedGates:
+    """Return one gate for each combination of values of the matched parameters that a child has.
+
+    Raises:
+        MatchError: a child's combination that no parent has.
+    """
+    array = grouped(number, parent, child, on, names)
+    lost = array.empty()
+    if len(lost):
+        texts = [child.texts(array.children_of(gate)[0]) for gate in lost[:3].tolist()]
+        raise _missing(parent, [[(name, text[name]) for name in names] for text in texts], len(lost))
+    return array
+
+
 def _pair(parent: Block, child: Block, place: int) -> Pair:
     """Return how the child's axis at `place` corresponds to the parent's axis of the same parameters."""
     mine = child.axes[place]
@@ -101,15 +125,17 @@ def _pair(parent: Block, child: Block, place: int) -> Pair:
         return Pair(other, place, None, None)
     lost = [positions for positions in missing(members) if len(positions)]
     if lost:
-        raise _missing(mine, parent, lost[0][:3].tolist(), sum(map(len, lost)))
+        columns = list(zip(mine.names, mine.values, strict=True))
+        texts = [[(name, values.text(at)) for name, values in columns] for at in lost[0][:3].tolist()]
+        raise _missing(parent, texts, sum(map(len, lost)))
     # All members of a zip group find their values at the same place, as was checked above.
-    return Pair(other, place, members[0], lookup(theirs.values[0], mine.values[0]))
+    return Pair(other, place, members[0], lookups(theirs, mine)[0])
 
 
-def _missing(axis: Axis, parent: Block, places: list[int], count: int) -> MatchError:
-    pairs = list(zip(axis.names, axis.values, strict=True))
-    shown = [" with ".join(f"{name} '{values.text(place)}'" for name, values in pairs) for place in places]
-    more = f" and {count - len(places):,} more" if count > len(places) else ""
+def _missing(parent: Block, texts: list[list[tuple[str, str]]], count: int) -> MatchError:
+    """Return the problem that no parent has these parameters with these texts, and as many as `count` in all."""
+    shown = [" with ".join(f"{name} '{text}'" for name, text in pairs) for pairs in texts]
+    more = f" and {count - len(texts):,} more" if count > len(texts) else ""
     message = f"no task of '{parent.templates[0].name}' has {', '.join(shown)}{more}"
     return MatchError(message, "give it these values too, or leave them out here")
 

@@ -169,6 +169,10 @@ class MatchedGates(GateArray):
         inside = self.child.start <= index < self.child.stop
         return _read(self.waits, index - self.child.start) if inside else -1
 
+    def gates_before(self, indexes: Indexes) -> Indexes:
+        """Return the gate of each of these children."""
+        return _translate(self.waits, indexes - self.child.start, False)
+
     def parents(self, gate: int) -> Sequence[int]:
         """Return the parents that feed one gate."""
         return self.others.around(_read(self.back, gate) + self.parent.start)
@@ -259,6 +263,10 @@ class EqualGates(GateArray):
     def gate_before(self, index: int) -> int:
         """Return the child's offset."""
         return index - self.child.start if self.child.start <= index < self.child.stop else -1
+
+    def gates_before(self, indexes: Indexes) -> Indexes:
+        """Return the offset of each of these children."""
+        return indexes - self.child.start
 
     def parents(self, gate: int) -> Sequence[int]:
         """Return the task at this offset."""

@@ -9,10 +9,12 @@ from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
 from daggy.plan.blocks import Block, Indexes
-from daggy.plan.gates import GateArray, RowsGate
+from daggy.plan.gates import GateArray, RowsGate, WholeGate
+from daggy.plan.grouped import GroupedGates
 from daggy.plan.linked import JoinedGates, LinkedGates
-from daggy.plan.lookup import same_set
+from daggy.plan.matched import EqualGates, MatchedGates
 from daggy.plan.plans import Plan
+from daggy.plan.rows import same_set
 from daggy.plan.translation import RowTranslation
 from daggy.spec.model import On, RunSpec
 
@@ -59,21 +61,31 @@ def text_of(added: Iterable[str], removed: Iterable[str]) -> str:
     return f"parents changed: {' '.join(parts)}"
 
 
-def product_change(versions: Versions, old: Block, new: Block) -> str:
-    """Return how the parents of a product block's tasks differ; empty if they are the same."""
+def product_change(versions: Versions, old: Block, new: Block) -> tuple[str, NDArray[np.bool_] | None]:
+    """Return how the parents of a product block's tasks differ, empty if they are the same, and of which; None: of all.
+
+    Tasks that were not there before have not changed.
+    """
     before, after = _products(versions.old, old), _products(versions.new, new)
     added, removed = sorted(after.keys() - before.keys()), sorted(before.keys() - after.keys())
     lost, gained = _rows_joined(versions, old, new)
     if added or removed or len(lost) or len(gained):
-        return text_of([*added, *_some(versions.new, gained)], [*removed, *_some(versions.old, lost)])
+        return text_of([*added, *_some(versions.new, gained)], [*removed, *_some(versions.old, lost)]), None
+    text, changed = "", None
     for name, array in after.items():
         if array.match != before[name].match:
-            return f"parents changed: '{name}' is matched differently"
+            return f"parents changed: '{name}' is matched differently", None
         if array.on is not before[name].on:
-            return f"parents changed: '{name}' is waited for until it {array.on.name.lower()}"
-        if not _same_others(before[name], array):
-            return f"parents changed: '{name}' has other values"
-    return ""
+            return f"parents changed: '{name}' is waited for until it {array.on.name.lower()}", None
+        if _same_others(before[name], array):
+            continue
+        other = f"parents changed: '{name}' has other values"
+        if not _picks(before[name], array):
+            return other, None
+        flags = _with_others(versions, before[name], array)
+        if flags.any():
+            text, changed = other, flags if changed is None else changed | flags
+    return text, changed
 
 
 def _products(plan: Plan, block: Block) -> dict[str, GateArray]:
@@ -83,16 +95,55 @@ def _products(plan: Plan, block: Block) -> dict[str, GateArray]:
 
 
 def _same_others(old: GateArray, new: GateArray) -> bool:
-    """Return whether parents have the same values of unmatched parameters; a child's own values give the rest."""
-    before = [axis for axis in old.parent.axes if axis.names[0] not in old.match]
-    after = [axis for axis in new.parent.axes if axis.names[0] not in new.match]
+    """Return whether parents surely have the same unmatched values; a child's own values give the rest."""
+    before = [axis for axis in old.parent.axes if not set(old.match).issuperset(axis.names)]
+    after = [axis for axis in new.parent.axes if not set(new.match).issuperset(axis.names)]
     return len(before) == len(after) and all(map(same_set, before, after)) and _same_matched(old, new)
 
 
 def _same_matched(old: GateArray, new: GateArray) -> bool:
     """Return whether the matched axes have the same parameters: a zip group is more than its members."""
-    before = {axis.names for axis in old.parent.axes if axis.names[0] in old.match}
-    return before == {axis.names for axis in new.parent.axes if axis.names[0] in new.match}
+    before = {axis.names for axis in old.parent.axes if set(old.match).issuperset(axis.names)}
+    return before == {axis.names for axis in new.parent.axes if set(new.match).issuperset(axis.names)}
+
+
+def _picks(old: GateArray, new: GateArray) -> bool:
+    """Return whether one of the two has parents whose combinations are written out, so that axes do not say it all."""
+    return any(axis.picked for array in (old, new) for axis in array.parent.axes)
+
+
+_Product = WholeGate | MatchedGates | EqualGates | GroupedGates
+
+
+def _with_others(versions: Versions, old: GateArray, new: GateArray) -> NDArray[np.bool_]:
+    """Return which children have other parents in the new array than they had in the old one, matched alike.
+
+    They have the same ones if these are as many, and all of the old ones are still there: they have the same values.
+    """
+    assert isinstance(old, _Product)
+    assert isinstance(new, _Product)
+    there = versions.translate(_all_of(old.parent)) >= 0
+    kept = np.where(old.counts(there) == old.total, old.total, -1)
+    children = _all_of(old.child)
+    moved = versions.translate(children)
+    children, moved = children[moved >= 0], moved[moved >= 0]
+    after = np.broadcast_to(np.asarray(new.total), new.size)[new.gates_before(moved)]
+    flags = np.zeros(new.child.size, dtype=np.bool_)
+    flags[moved - new.child.start] = kept[old.gates_before(children)] != after
+    return flags
+
+
+def _all_of(block: Block) -> Indexes:
+    return np.arange(block.start, block.stop, dtype=np.int64)
+
+
+def _has_others(versions: Versions, old: GateArray, new: GateArray) -> bool:
+    """Return whether the parents of two arrays are not the same tasks."""
+    if _same_others(old, new):
+        return False
+    if not _picks(old, new):
+        return True
+    return old.parent.size != new.parent.size or bool((versions.translate(_all_of(old.parent)) < 0).any())
 
 
 def _rows_joined(versions: Versions, old: Block, new: Block) -> tuple[Indexes, Indexes]:
@@ -180,7 +231,7 @@ def _compare_products(
         differs = was ^ now
         _tell(texts, np.flatnonzero(now & ~was), text_of([name], []))
         _tell(texts, np.flatnonzero(was & ~now), text_of([], [name]))
-        if old_array and new_array and not _same_others(old_array, new_array):
+        if old_array and new_array and _has_others(versions, old_array, new_array):
             differs |= now
             _tell(texts, np.flatnonzero(was & now), f"parents changed: '{name}' has other values")
         changed |= differs

@@ -18,6 +18,7 @@ from daggy.plan.blocks import Block, Indexes
 from daggy.plan.gates import GateArray
 from daggy.plan.scopes import Place, Scope
 from daggy.spec.model import RunSpec, Template, Value, Values
+from daggy.spec.parameters import PickedValues
 
 if TYPE_CHECKING:
     from daggy.plan.translation import Translation
@@ -150,7 +151,7 @@ class Plan:
         except UsageError as error:
             raise KeyError(str(error)) from None
         if not len(selected):
-            raise KeyError(f"no task named '{name}'; its values belong to different steps of a zip")
+            raise KeyError(f"no task named '{name}'; its values belong to different steps of a zip, or are excluded")
         return int(selected[0])
 
     def template(self, full: str) -> tuple[Block, Template]:
@@ -183,22 +184,21 @@ class Plan:
             if where:
                 raise UsageError(f"task '{template}' has no parameter '{next(iter(where))}'; it has none")
             return np.array([block.start + block.rows[found.name]], dtype=np.int64)
-        fixed: dict[int, int] = {}
-        empty = False
+        fixed: dict[int, Indexes] = {}
         for name, text in where.items():
             axis = block.axis_of(name)
             if axis < 0:
                 raise UsageError(f"task '{template}' has no parameter '{name}'; it has {_listed(found.uses)}")
-            values = block.axes[axis].values[block.axes[axis].names.index(name)]
-            position = values.find(text)
-            if position < 0:
-                raise UsageError(f"no task of '{template}' has {name} '{text}'; it has {examples(values)}")
-            empty |= fixed.setdefault(axis, position) != position
+            found_here = block.axes[axis].where(name, text)
+            if not len(found_here):
+                shown = examples(block.axes[axis].of(name))
+                raise UsageError(f"no task of '{template}' has {name} '{text}'; it has {shown}")
+            fixed[axis] = np.intersect1d(fixed[axis], found_here) if axis in fixed else found_here
         indexes = np.full(1, block.start, dtype=np.int64)
         for axis, (size, stride) in enumerate(zip(block.sizes, block.strides, strict=True)):
-            steps = np.arange(size, dtype=np.int64) if axis not in fixed else np.array([fixed[axis]], dtype=np.int64)
+            steps = fixed[axis] if axis in fixed else np.arange(size, dtype=np.int64)
             indexes = (indexes[:, None] + steps * stride).ravel()
-        return indexes[:0] if empty else indexes
+        return indexes
 
     def edges(self) -> int:
         """Return the number of dependencies that specs and answers name, computed without visiting each."""
@@ -211,6 +211,7 @@ def _listed(parameters: Sequence[str]) -> str:
 
 def examples(values: Values) -> str:
     """Return some values of a parameter, as messages list what there is."""
+    values = values.distinct() if isinstance(values, PickedValues) else values
     shown = [f"'{values.text(place)}'" for place in range(min(3, len(values)))]
     more = f", … '{values.text(len(values) - 1)}'" if len(values) > len(shown) else ""
     return ", ".join(shown) + more

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from daggy.plan.blocks import Block, Indexes
+from daggy.plan.blocks import Axis, Block, Indexes, same_values
 from daggy.plan.lookup import Lookup, chunks, lookup
 from daggy.plan.plans import Plan
+from daggy.plan.rows import Rows, all_of, rows_of
+from daggy.spec.model import Values
 from daggy.spec.texts import rows_by_name
 
 
@@ -37,23 +39,78 @@ class RowTranslation:
 
 
 @frozen(eq=False)
+class FoundValues:
+    """Positions on an axis by each of its parameters, which have to agree.
+
+    `members` gives for each parameter the axis of the source that it is on, and where its values are.
+    """
+
+    members: tuple[tuple[int, Lookup], ...]
+
+    @property
+    def same(self) -> bool:
+        """Return whether all values stand where they stand on the source's axis."""
+        return all(found.same for _, found in self.members)
+
+    @property
+    def axes(self) -> set[int]:
+        """Return the axes of the source that are looked at."""
+        return {axis for axis, _ in self.members}
+
+    def find(self, digits: Mapping[int, Indexes]) -> Indexes:
+        """Return the positions for positions on axes of the source, -1 where there is none."""
+        (axis, first), *others = self.members
+        positions = first.find(digits[axis])
+        for axis, found in others:
+            positions = np.where(found.find(digits[axis]) == positions, positions, -1)
+        return positions
+
+
+@frozen(eq=False)
+class FoundRows:
+    """Positions on an axis of rows, by the values of all its parameters together.
+
+    Args:
+        rows: What is there.
+        places: Position on the axis by number of a row; -1 at the end.
+        members: For each parameter the axis of the source that it is on, and its values there.
+        same: Whether all values stand where they stand on the source's axis.
+    """
+
+    rows: Rows
+    places: NDArray[np.int32]
+    members: tuple[tuple[int, Values], ...]
+    same: bool
+
+    @property
+    def axes(self) -> set[int]:
+        """Return the axes of the source that are looked at."""
+        return {axis for axis, _ in self.members}
+
+    def find(self, digits: Mapping[int, Indexes]) -> Indexes:
+        """Return the positions for positions on axes of the source, -1 where there is none."""
+        numbers = self.rows.find([(values, digits[axis]) for axis, values in self.members])
+        return self.places[numbers].astype(np.int64)
+
+
+@frozen(eq=False)
 class AxisTranslation:
     """Tasks of one product block by their values.
 
     Args:
         source: The block in this version.
         target: The block in the other.
-        columns: For each axis of the target, for each of its parameters: the source's axis, and where its values are.
+        columns: For each axis of the target, how positions on it are found.
     """
 
     source: Block
     target: Block
-    columns: tuple[tuple[tuple[int, Lookup], ...], ...]
+    columns: tuple[FoundValues | FoundRows, ...]
 
     @property
     def shift(self) -> int | None:
         """Return the distance of the two blocks if all tasks stand in the same order in both."""
-        same = all(found.same for column in self.columns for _, found in column)
+        same = all(column.same for column in self.columns)
         alike = [axis.names for axis in self.source.axes] == [axis.names for axis in self.target.axes]
         return self.target.start - self.source.start if same and alike else None
 
@@ -61,15 +118,12 @@ class AxisTranslation:
         """Return the indexes in the other version, -1 where there is none."""
         if self.shift is not None:
             return indexes + self.shift
-        digits = self.source.digits(indexes)
+        digits = dict(enumerate(self.source.digits(indexes)))
         made = np.full(len(indexes), self.target.start, dtype=np.int64)
         missing = np.zeros(len(indexes), dtype=np.bool_)
         for column, stride in zip(self.columns, self.target.strides, strict=True):
-            axis, found = column[0]
-            position = found.find(digits[axis])
+            position = column.find(digits)
             missing |= position < 0
-            for axis, found in column[1:]:
-                missing |= found.find(digits[axis]) != position
             made += position * stride
         made[missing] = -1
         return made
@@ -84,25 +138,16 @@ class AxisTranslation:
         """Return how many tasks both versions have."""
         if self.shift is not None:
             return self.source.size
-        if all(len({axis for axis, _ in column}) == 1 for column in self.columns) and (
-            len(self.source.axes) == len(self.target.axes)
-        ):
+        if all(len(column.axes) == 1 for column in self.columns) and len(self.source.axes) == len(self.target.axes):
             return math.prod(_common(column, self.source) for column in self.columns)
         start = self.source.start
         return sum(int(np.count_nonzero(self.of(part + start) >= 0)) for part in chunks(self.source.size))
 
 
-def _common(column: tuple[tuple[int, Lookup], ...], source: Block) -> int:
+def _common(column: FoundValues | FoundRows, source: Block) -> int:
     """Return how many positions of one axis both versions have."""
-    (axis, first), *others = column
-    count = 0
-    for positions in chunks(source.sizes[axis]):
-        found = first.find(positions)
-        kept = found >= 0
-        for _, other in others:
-            kept &= other.find(positions) == found
-        count += int(np.count_nonzero(kept))
-    return count
+    (axis,) = column.axes
+    return sum(int(np.count_nonzero(column.find({axis: part}) >= 0)) for part in chunks(source.sizes[axis]))
 
 
 Translation = RowTranslation | AxisTranslation
@@ -116,14 +161,20 @@ def translation(source: Block, target: Block) -> Translation | None:
     if {name for name, _, _ in source.columns} != {name for name, _, _ in target.columns}:
         return None
     values = {name: (axis, found) for name, axis, found in source.columns}
-    columns = tuple(
-        tuple(
-            (values[name][0], lookup(values[name][1], theirs))
-            for name, theirs in zip(axis.names, axis.values, strict=True)
-        )
-        for axis in target.axes
-    )
-    return AxisTranslation(source, target, columns)
+    return AxisTranslation(source, target, tuple(_found(source, axis, values) for axis in target.axes))
+
+
+def _found(source: Block, axis: Axis, values: Mapping[str, tuple[int, Values]]) -> FoundValues | FoundRows:
+    members = tuple(values[name] for name in axis.names)
+    if len(members) == 1 or not axis.picked:
+        pairs = zip(members, axis.values, strict=True)
+        return FoundValues(tuple((place, lookup(mine, theirs)) for (place, mine), theirs in pairs))
+    first = source.axes[members[0][0]]
+    same = first.names == axis.names and all(map(same_values, first.values, axis.values))
+    rows, numbers = rows_of(all_of(axis))
+    places = np.full(len(rows) + 1, -1, dtype=np.int32)
+    places[numbers] = np.arange(len(numbers), dtype=np.int32)
+    return FoundRows(rows, places, members, same)
 
 
 def partner(plan: Plan, other: Plan, block: Block) -> Block | None:

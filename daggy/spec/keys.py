@@ -18,7 +18,7 @@ POLICY = (
     "max_parallel", "pool", "resources",
 )
 # fmt: on
-TASK = ["details", "description", "parents", "children", "parameters", "expand", *POLICY, "templating"]
+TASK = ["details", "description", "parents", "children", "parameters", "expand", "exclude", *POLICY, "templating"]
 # fmt: off
 DETAILS = [
     "command", "shell", "function", "module", "script", "eval", "arguments", "python", "environment", "directory",

@@ -120,6 +120,10 @@ def _read(details: Details | Written) -> Details:
     return details if isinstance(details, Details) else details.read()
 
 
+Combination = tuple[tuple[str, str], ...]
+"""Parameters with the text of a value of each, sorted by parameter."""
+
+
 @define
 class Draft:
     """A template under construction: a million of these cost a fraction of as many frozen ones."""
@@ -134,6 +138,7 @@ class Draft:
     templating: Templating = Templating.JINJA
     description: str = ""
     spellings: Mapping[str, str] = _NO_TEXT
+    exclude: tuple[Combination, ...] = ()
 
 
 @frozen
@@ -142,7 +147,7 @@ class Template(Draft):
 
     `uses` are the run's parameters that apply to it, sorted: those that its strings mention, and `expand`; a zip group
     is in it whole. `parameters` are only those that overlay the run's, `spellings` the text that literal mode replaces
-    for them.
+    for them. No task has all values of one of `exclude`.
     """
 
     @property

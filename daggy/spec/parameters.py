@@ -1,4 +1,4 @@
-"""The values of parameters: lists, and ranges that are never written out."""
+"""The values of parameters: lists, ranges that are never written out, and values picked from either."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import cached_property
 
+import numpy as np
 from attrs import field, frozen
+from numpy.typing import NDArray
 
-from daggy.spec.model import Value
+from daggy.spec.model import Value, Values
 from daggy.spec.numbers import DIGITS, Number
 
 MOST = 2**32 - 1
@@ -122,6 +124,44 @@ class RangeValues:
             return str(scaled)
         digits = str(abs(scaled)).rjust(self.places + 1, "0")
         return f"{'-' if scaled < 0 else ''}{digits[: -self.places]}.{digits[-self.places :]}"
+
+
+@frozen(eq=False)
+class PickedValues:
+    """Values of another parameter, in any order, each as often as it was picked: one column of an axis of rows.
+
+    Args:
+        of: Values, each once.
+        places: Position in `of` by row.
+    """
+
+    of: Values
+    places: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.places)
+
+    def value(self, position: int) -> Value:
+        """Return the value in one row, as templates see it."""
+        return self.of.value(int(self.places[position]))
+
+    def text(self, position: int) -> str:
+        """Return the text in one row."""
+        return self.of.text(int(self.places[position]))
+
+    def texts(self) -> Sequence[str]:
+        """Return all texts, written out at each call."""
+        return list(map(self.of.text, self.places.tolist()))
+
+    def find(self, text: str) -> int:
+        """Return the first row with this text, or -1."""
+        found = np.flatnonzero(self.places == self.of.find(text))
+        return int(found[0]) if len(found) else -1
+
+    def distinct(self) -> PickedValues:
+        """Return each value that is there once, in the order of `of`."""
+        return PickedValues(self.of, np.unique(self.places))
 
 
 def _exponent(bound: Decimal) -> int:

@@ -21,6 +21,10 @@ _AMOUNTS: _Schema = {
 _LENGTH: _Schema = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?(s|m|h)$"}]
 }
+_COMBINATIONS: _Schema = {
+    "type": "array",
+    "items": {"type": "object", "minProperties": 1, "additionalProperties": {"type": ["string", "number"]}},
+}
 _TEMPLATING: _Schema = {"enum": ["jinja", "literal", "none"]}
 _COUNT: _Schema = {"type": "integer", "minimum": 1}
 _RETRIES: _Schema = {"type": "integer", "minimum": 0, "maximum": 60_000}
@@ -102,6 +106,7 @@ def _task(*, default: bool) -> _Schema:
         "description": _STRING,
         "parameters": {"type": "object", "additionalProperties": {"$ref": "#/$defs/values"}},
         "expand": _said("parameters that apply though no template uses them", _STRINGS),
+        "exclude": _said("combinations of values for which there is no task", _COMBINATIONS),
         "is_generator": _said("whether its answer is more tasks", {"type": "boolean"}),
         "result": _said("whether it may write a JSON value to $DAGGY_RESULT", {"type": "boolean"}),
         "max_retries": _said("retries after the first attempt", _RETRIES),

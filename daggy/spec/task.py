@@ -9,6 +9,7 @@ from typing import Any
 from daggy.attempt import Reason
 from daggy.kind import BUILT_IN, kind_of
 from daggy.spec.details import Given, read_details
+from daggy.spec.exclude import read_exclude
 from daggy.spec.fields import amounts, backoff, boolean, integer, items, length, noun, text
 from daggy.spec.keys import DEFAULTS, DEPENDENCY, POLICY, TASK, check_keys
 from daggy.spec.model import Dependency, On, Policy, Templating
@@ -182,6 +183,7 @@ _READERS: Mapping[str, _Reader] = {
     "children": _dependencies,
     "parameters": _as_written,
     "expand": _expand,
+    "exclude": read_exclude,
     "is_generator": boolean,
     "result": boolean,
     "max_retries": integer(0, 60_000),

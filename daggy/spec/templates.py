@@ -12,9 +12,10 @@ from msgspec import UNSET
 from daggy.errors import SpecError
 from daggy.spec.columns import Columns
 from daggy.spec.details import Given, merge_details
+from daggy.spec.exclude import applies, check_combinations
 from daggy.spec.fast import NO_POLICY, PlainTask, Written, policy_given, policy_of
 from daggy.spec.fields import noun
-from daggy.spec.model import Dependency, Draft, Policy, RunSpec, Template, Templating, Values, freeze
+from daggy.spec.model import Combination, Dependency, Draft, Policy, RunSpec, Template, Templating, Values, freeze
 from daggy.spec.names import BAD, check_template_name
 from daggy.spec.packed import LARGE, PackedTemplates
 from daggy.spec.problems import Problems, join, kind, quote
@@ -57,6 +58,7 @@ class Reader:
         self.complete = True
         self.defaults = Parameters()
         self.used_defaults: set[str] = set()
+        self.excluded: set[Combination] = set()
         self._inherited = inherited
         self._details: Given = inherited.get("details", {})
         self._problems = problems
@@ -230,7 +232,20 @@ class Reader:
             check_own(template, own, uses, path, self._problems)
             check_variables(template, known, uses, path, self._problems)
         object.__setattr__(template, "uses", tuple(sorted(uses)))
+        object.__setattr__(template, "exclude", self._excluded(given, known, uses, path))
         return template
+
+    def _excluded(
+        self, given: Given, known: Mapping[str, Values], uses: set[str], path: str
+    ) -> tuple[Combination, ...]:
+        """Return the combinations that a template leaves out: its own, or those of the defaults that it could have."""
+        if "exclude" in given:
+            if self.complete:
+                check_combinations(given["exclude"], known, uses, join(path, "exclude"), self._problems)
+            return tuple(given["exclude"])
+        chosen = [rule for rule in self._inherited.get("exclude", ()) if applies(rule, known, uses)]
+        self.excluded.update(chosen)
+        return tuple(chosen)
 
     def _names_in(self, template: Template, given: Given, known: Mapping[str, Values], path: str) -> set[str]:
         """Return the parameters that the strings of details use; report strings that cannot be parsed."""

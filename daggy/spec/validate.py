@@ -97,6 +97,9 @@ def _with_tasks(
     tasks = reader.tasks
     if reader.complete:
         check_unused(declared, reader, problems)
+        for position, combination in enumerate(() if empty else inherited.get("exclude", ())):
+            if combination not in reader.excluded:
+                problems.warn(f"defaults.exclude[{position}]", "no task could have these values")
     problems.raise_if_any(source)
     return evolve(spec, tasks=tasks, warnings=tuple(problems.warnings))
 

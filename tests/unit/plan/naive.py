@@ -1,13 +1,13 @@
 """Plans written down task by task and edge by edge, and random specs to compare them on."""
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import chain, product
 
 from attrs import evolve, frozen
 from hypothesis import strategies as st
 
 from daggy.plan import Plan
-from daggy.spec.model import Dependency, Details, On, Policy, RunSpec, Template, Value, Values
+from daggy.spec.model import Combination, Dependency, Details, On, Policy, RunSpec, Template, Value, Values
 from daggy.spec.parameters import RangeValues
 
 ECHO = Details(command=("echo",))
@@ -89,18 +89,33 @@ def group_of(spec: RunSpec, name: str) -> tuple[str, ...]:
 
 
 def tasks_of(spec: RunSpec, template: Template, scope: str) -> list[Task]:
-    axes = sorted({group_of(spec, name) for name in template.uses})
     full = f"{scope}/{template.name}" if scope else template.name
     made = []
-    for steps in product(*(range(len(spec.values(template, axis[0]))) for axis in axes)):
-        texts = {
-            name: spec.values(template, name).text(step)
-            for axis, step in zip(axes, steps, strict=True)
-            for name in axis
-        }
-        texts = dict(sorted(texts.items()))
+    for steps in product(*(rows_of(spec, template, axes) for axes in together(spec, template))):
+        texts = dict(sorted(pair for step in steps for pair in step.items()))
         made.append(Task(".".join([full, *(f"{k}:{encode(v)}" for k, v in texts.items())]), full, texts, template))
     return made
+
+
+def together(spec: RunSpec, template: Template) -> list[list[tuple[str, ...]]]:
+    """The axes of a template, those in one list that its combinations to exclude name together."""
+    groups = [[axis] for axis in sorted({group_of(spec, name) for name in template.uses})]
+    for combination in template.exclude:
+        names = {name for name, _ in combination}
+        named = [group for group in groups if any(names & set(axis) for axis in group)]
+        groups = [group for group in groups if group not in named] + [sorted(chain.from_iterable(named))]
+    return sorted(groups)
+
+
+def rows_of(spec: RunSpec, template: Template, axes: Sequence[tuple[str, ...]]) -> list[dict[str, str]]:
+    """The steps of some axes, without what is excluded."""
+    rows = []
+    for steps in product(*(range(len(spec.values(template, axis[0]))) for axis in axes)):
+        pairs = zip(axes, steps, strict=True)
+        texts = {name: spec.values(template, name).text(step) for axis, step in pairs for name in axis}
+        if not any(set(combination) <= set(texts.items()) for combination in template.exclude):
+            rows.append(texts)
+    return rows
 
 
 def expand(spec: RunSpec, scope: str = "") -> list[Task]:
@@ -182,6 +197,35 @@ def overlays(draw: st.DrawFn, spec: RunSpec, uses: set[str]) -> dict[str, Values
 
 
 @st.composite
+def exclusions(draw: st.DrawFn, spec: RunSpec, template: Template) -> tuple[Combination, ...]:
+    """Some combinations of values, so that a task is left."""
+    if not template.uses or draw(st.integers(0, 2)):
+        return ()
+    tasks = tasks_of(spec, template, "")
+    made = []
+    for _ in range(draw(st.integers(1, 3))):
+        texts = draw(st.sampled_from(tasks)).texts
+        names = draw(st.lists(st.sampled_from(sorted(texts)), min_size=1, unique=True))
+        made.append(tuple(sorted((name, texts[name]) for name in names)))
+    return fitting(spec, evolve(template, exclude=tuple(made))).exclude
+
+
+def fitting(spec: RunSpec, template: Template) -> Template:
+    """The template without combinations that no step of its axes has, or that would leave no task."""
+    whole = evolve(template, exclude=())
+    groups = sorted({group_of(spec, name) for name in template.uses})
+    rows = [rows_of(spec, whole, [group]) for group in groups]
+    kept = tuple(
+        combination
+        for combination in template.exclude
+        if all(any(all(step.get(name, text) == text for name, text in combination) for step in steps) for steps in rows)
+    )
+    while kept and not tasks_of(spec, evolve(template, exclude=kept), ""):
+        kept = kept[1:]
+    return evolve(template, exclude=kept)
+
+
+@st.composite
 def dependencies(draw: st.DrawFn, child: Template, parents: Sequence[Template]) -> list[Dependency]:
     made = []
     chosen = st.lists(st.sampled_from(parents), min_size=1, max_size=3, unique_by=lambda other: other.name)
@@ -215,6 +259,7 @@ def specs(
         policy = Policy(priority=draw(st.integers(0, 1)))
         overlay = draw(overlays(spec, uses))
         template = Template(name, ECHO, policy, parameters=overlay, uses=tuple(sorted(uses)))
+        template = evolve(template, exclude=draw(exclusions(spec, template)))
         for entry in draw(dependencies(template, [*made, *around])):
             if any(other.name == entry.task for other in made) and draw(st.integers(0, 3)) == 0:
                 place = next(place for place, other in enumerate(made) if other.name == entry.task)

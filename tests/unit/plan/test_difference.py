@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings, strategies as st
 from daggy.plan import Difference, DifferenceRow, Plan, difference, grow, plan
 from daggy.spec.model import Dependency, Details, Policy, RunSpec, Template, Templating
 from daggy.spec.parameters import ListValues, RangeValues
-from tests.unit.plan.naive import ECHO, TEXTS, Words, edges_of, expand, lacking, specs
+from tests.unit.plan.naive import ECHO, TEXTS, Words, edges_of, exclusions, expand, fitting, lacking, specs
 
 OTHER = Details(command=("printf",))
 
@@ -20,7 +20,9 @@ def edits(draw: st.DrawFn, spec: RunSpec) -> RunSpec:
     tasks = list(spec.tasks)
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, len(tasks) - 1))
-        match draw(st.sampled_from(["details", "parents", "drop", "values", "values", "values", "zip", "order"])):
+        match draw(
+            st.sampled_from(["details", "parents", "drop", "values", "values", "values", "zip", "exclude", "order"])
+        ):
             case "details":
                 tasks[place] = evolve(tasks[place], details=OTHER)
             case "parents":
@@ -34,9 +36,12 @@ def edits(draw: st.DrawFn, spec: RunSpec) -> RunSpec:
                 spec = evolve(spec, parameters={**spec.parameters, draw(st.sampled_from(free)): Words(tuple(values))})
             case "zip":
                 spec = evolve(spec, zip=())
+            case "exclude":
+                tasks[place] = evolve(tasks[place], exclude=())
+                tasks[place] = evolve(tasks[place], exclude=draw(exclusions(spec, tasks[place])))
             case "order":
                 tasks = draw(st.permutations(tasks))
-    return evolve(spec, tasks=tuple(tasks))
+    return evolve(spec, tasks=tuple(fitting(spec, template) for template in tasks))
 
 
 def without(template: Template, name: str) -> Template:
@@ -71,7 +76,6 @@ def test_indexes_are_translated_as_names_are(case: tuple[RunSpec, RunSpec]) -> N
 def flags(found: Difference) -> list[bool]:
     made: list[bool] = []
     for block, changed in zip(found.new.blocks, found.changed, strict=True):
-        assert isinstance(changed, np.ndarray) == block.explicit
         made += changed.tolist() if isinstance(changed, np.ndarray) else [bool(changed)] * block.size
     return made
 
@@ -95,12 +99,15 @@ def test_what_differs_for_a_task_changes_it_and_nothing_else_does(case: tuple[Ru
     by_template: dict[str, bool] = {}
     for name, differ in differs.items():
         by_template[new[name].template] = differ or by_template.get(new[name].template, False)
-    for name, changed in zip(new, flags(found), strict=True):
+    one_by_one = [
+        isinstance(found.changed[block.number], np.ndarray) for block in found.new.blocks for _ in range(block.size)
+    ]
+    for name, changed, single in zip(new, flags(found), one_by_one, strict=True):
         if name not in old:
             assert not changed or new[name].texts
         elif new[name].texts:
             assert changed or not differs[name]
-            assert rewritten or changed == by_template[new[name].template]
+            assert rewritten or changed == (differs[name] if single else by_template[new[name].template])
         else:
             assert changed == differs[name] or (changed and rewritten)
 
@@ -109,10 +116,11 @@ def test_what_differs_for_a_task_changes_it_and_nothing_else_does(case: tuple[Ru
 def test_what_changed_says_why(case: tuple[RunSpec, RunSpec]) -> None:
     found = difference(plan(case[0]), plan(case[1]))
     for block, changed, why in zip(found.new.blocks, found.changed, found.why, strict=True):
-        if isinstance(changed, np.ndarray):
+        if block.explicit:
+            assert isinstance(changed, np.ndarray)
             assert set(why) == set(np.flatnonzero(changed).tolist())
         else:
-            assert set(why) == ({None} if changed else set())
+            assert set(why) == ({None} if np.any(changed) else set())
         assert bool(found.cause(block.number)) == bool(np.any(changed))
         assert all(why.values())
 

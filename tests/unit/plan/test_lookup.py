@@ -8,7 +8,8 @@ from hypothesis import given, strategies as st
 
 from daggy.plan import plan
 from daggy.plan.blocks import Axis
-from daggy.plan.lookup import lookup, missing, same_set
+from daggy.plan.lookup import lookup, missing
+from daggy.plan.rows import same_set
 from daggy.spec.model import Dependency, RunSpec, Template, Values
 from daggy.spec.parameters import ListValues, RangeValues
 from tests.unit.plan.naive import ECHO
