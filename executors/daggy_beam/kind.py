@@ -79,7 +79,7 @@ class BeamKind(TaskKind):
             yield Problem("module", f"'{settings.module}' is not the name of a module", "write a path under `file`")
         if not settings.python:
             yield Problem("python", "is empty", "name an interpreter that has Apache Beam")
-        runner = _short(settings.runner)
+        runner = short(settings.runner)
         if runner == "direct":
             yield Problem("runner", f"'{settings.runner}' {DOWNLOADS}", "name FnApiRunner")
         if "{{" not in settings.on_kill and settings.on_kill not in ENDS:
@@ -87,13 +87,13 @@ class BeamKind(TaskKind):
         if runner == "fnapi" and settings.on_kill == "drain":
             yield Problem("on_kill", "FnApiRunner cannot drain a pipeline", 'write "cancel", or leave it out')
         for name, value in settings.options.items():
-            yield from (Problem(f"options.{name}", *wrong) for wrong in _wrong_option(name, value))
+            yield from (Problem(f"options.{name}", *wrong) for wrong in wrong_option(name, value))
 
     def command(self, settings: BeamSettings) -> Command:
         """Return the interpreter with the worker's texts and its order on standard input."""
         if bool(settings.module) == bool(settings.file):
             raise ValueError("exactly one of 'module' and 'file' must not be empty")
-        if _short(settings.runner) == "direct":
+        if short(settings.runner) == "direct":
             raise ValueError(f"runner: '{settings.runner}' {DOWNLOADS}; name FnApiRunner")
         if settings.on_kill not in ENDS:
             raise ValueError(f"on_kill: '{settings.on_kill}' is neither cancel nor drain")
@@ -108,12 +108,12 @@ class BeamKind(TaskKind):
         return Command([settings.python, "-c", BOOT], stdin=json.dumps({"modules": texts(), "order": order}))
 
 
-def _short(runner: str) -> str:
+def short(runner: str) -> str:
     """Return the name of a runner as Beam compares it."""
     return runner.rpartition(".")[2].lower().removesuffix("runner")
 
 
-def _wrong_option(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def wrong_option(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yield the problems of an option that do not depend on the runner, each with its mend."""
     if name in OURS:
         yield f"'{name}' is Daggy's", OURS[name]

@@ -30,7 +30,7 @@ LOUD = (
 def main(order: Dict[str, Any]) -> NoReturn:
     """Run the program of a task, and exit."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    name = session_of(os.environ.get("DAGGY_TICKET", "")) or "local-%d" % os.getpid()
+    name = session_of(os.environ.get("DAGGY_TICKET", "")) or os.environ.get("DAGGY_SESSION") or "local-%d" % os.getpid()
     os.environ["DAGGY_SESSION"] = name
     before, mark = noted_before(os.environ.get("DAGGY_NOTE_BEFORE", "")), mark_of(order)
     others = before.get("jobs", []) if before.get("order") != mark else []  # the task was edited meanwhile

@@ -1,7 +1,8 @@
-"""The word count of the examples, between two commands: a run of Daggy's on real Beam."""
+"""The examples that need Beam: a word count between two commands, and the ETL example on a pool of a Beam runner."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -26,6 +27,7 @@ def _python3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python3").write_text(f'#!/bin/sh\nexec {beam_python()} "$@"\n')
     (tmp_path / "bin" / "python3").chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))  # the pool keeps its files below it
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
 
@@ -41,3 +43,15 @@ def test_the_word_count_is_right(daggy: Daggy, tmp_path: Path) -> None:
     assert {word: int(count) for count, word in lines} == counted
     top = [int(line.split()[0]) for line in (out / "top.txt").read_text().splitlines()]
     assert top == [count for _, count in counted.most_common(5)]
+
+
+def test_the_etl_example_runs_on_a_beam_pool(daggy: Daggy, tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("out"))
+    config = ("--config", "examples/etl/beam.toml")
+    ended = daggy("run", "--json", *config, "examples/etl/etl.json", cwd=tmp_path, timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["counts"]["completed"] == 60
+    with (tmp_path / "examples/etl/out/report.csv").open(newline="") as report:
+        rows = list(csv.DictReader(report))
+    assert sum(int(row["people"]) for row in rows if row["date"] == "2020-04-01") == 331_449_281
+    assert not list((tmp_path / ".cache" / "daggy" / "beam").iterdir())
