@@ -151,7 +151,8 @@ class Plan:
         except UsageError as error:
             raise KeyError(str(error)) from None
         if not len(selected):
-            raise KeyError(f"no task named '{name}'; its values belong to different steps of a zip, or are excluded")
+            why = "are excluded, or " if found.exclude else ""
+            raise KeyError(f"no task named '{name}'; its values {why}belong to different steps of a zip")
         return int(selected[0])
 
     def template(self, full: str) -> tuple[Block, Template]:

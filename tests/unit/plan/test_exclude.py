@@ -51,7 +51,7 @@ def test_tasks_are_chosen_by_value() -> None:
     assert not len(made.select("make", {"A": "0", "B": "2"}))
     with pytest.raises(UsageError, match="it has '0', '1', '2'"):
         made.select("make", {"B": "3"})
-    with pytest.raises(KeyError, match="or are excluded"):
+    with pytest.raises(KeyError, match="its values are excluded"):
         made.index("make.A:0.B:2")
 
 
