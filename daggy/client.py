@@ -12,16 +12,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 from attrs import frozen
 
 from daggy.api import API
+from daggy.client_routes import Functions, Nodes as Nodes
 from daggy.errors import (
     ConflictError,
     DaggyError,
@@ -64,34 +65,6 @@ class Event:
     data: Mapping[str, Any]
 
 
-@frozen
-class Nodes:
-    """The machines of a server's pools.
-
-    Args:
-        call: Sends a request and returns its answer.
-    """
-
-    call: Callable[..., Json]
-
-    def list(self, pool: str = "") -> Json:
-        """Return all nodes, or those of one pool."""
-        return self.call("GET", "/nodes", {"pool": pool})
-
-    def change(self, pool: str, name: str, state: str) -> Json:
-        """Have a node take nothing new (`draining`), or let it take tasks again (`up`); return it."""
-        body = json.dumps({"state": state}).encode()
-        return self.call("PATCH", _node(pool, name), None, body, {"Content-Type": "application/json"})
-
-    def remove(self, pool: str, name: str) -> Json:
-        """Count what a silent or refused node runs as lost, at once; return it."""
-        return self.call("DELETE", _node(pool, name))
-
-
-def _node(pool: str, name: str) -> str:
-    return f"/nodes/{quote(pool, '')}/{quote(name, '')}"
-
-
 class Client:
     """Talks to one server. Not for several threads at once."""
 
@@ -109,6 +82,8 @@ class Client:
         """Whether a server that is gone may be started again, as far as `ready` has told."""
         self.nodes = Nodes(self._call)
         """The machines of its pools."""
+        self.functions = Functions(self._call)
+        """What there is to call."""
         self._http = httpx.Client(
             base_url=self.url,
             headers=headers,

@@ -52,10 +52,6 @@ class TaskKind(abc.ABC):
         del settings
         return ()
 
-    def shown(self, settings: Any) -> str:
-        """Return in a line what a task does, for people: by default the command's words."""
-        return " ".join(self.command(settings).argv)
-
     @abc.abstractmethod
     def command(self, settings: Any) -> Command:
         """Return what is executed for one task, without looking at anything but its settings.

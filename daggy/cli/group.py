@@ -44,6 +44,8 @@ COMMANDS = {
     "submit": Entry("daggy.cli.submit:submit", "Submit a spec to a server."),
     "check": Entry("daggy.cli.check:check", "Validate a spec and show its plan."),
     "schema": Entry("daggy.cli.schema:schema", "Print the JSON Schema of run specs."),
+    "call": Entry("daggy.cli.call:call", "Call a Python function."),
+    "functions": Entry("daggy.cli.functions:functions", "List the functions that can be called."),
     "graph": Entry("daggy.cli.graph:graph", "Draw the graph of a spec or a run."),
     "ls": Entry("daggy.cli.ls:ls", "List runs."),
     "show": Entry("daggy.cli.show:show", "Show a run with its counts of tasks."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import shutil
 import tempfile
@@ -58,6 +59,7 @@ class Request:
         quiet: Whether only failures are printed.
         assume_yes: Whether an edit that removes tasks is made without asking.
         as_json: Whether the final run is printed on standard output.
+        prints_result: Whether the result of its first task is, if the run completes.
     """
 
     call: Call
@@ -68,6 +70,7 @@ class Request:
     quiet: bool = field(default=False, kw_only=True)
     as_json: bool = field(default=False, kw_only=True)
     assume_yes: bool = field(default=False, kw_only=True)
+    prints_result: bool = field(default=False, kw_only=True)
 
 
 class Session:
@@ -200,12 +203,21 @@ class Session:
         run, request = beginning.run, self._request
         cut_short = self._interrupts > 0 and not run.is_ended
         ending = Ending(
-            run, self._engine, request.directory, seconds, tails=request.output == "failed", interrupted=cut_short
+            run,
+            self._engine,
+            request.directory,
+            seconds,
+            tails=request.output == "failed",
+            interrupted=cut_short,
+            is_call=request.prints_result,
         )
         if cut_short or run.state is not RunState.COMPLETED or not (request.quiet or beginning.is_done):
             await summarise(ending)
         if request.as_json:
             text.print_json(as_json(describe(run)))
+        if request.prints_result and run.state is RunState.COMPLETED:
+            attempts = await self._engine.archive.attempts(run, 0)
+            click.echo(text.json_line(json.loads(attempts[-1][2].result or "null")))
         if self._engine.trouble:
             click.echo(f"the end of the run could not be saved: {self._engine.trouble}", err=True)
             return TrackerError.exit_code

@@ -31,6 +31,7 @@ class Ending:
         seconds: How long this call took.
         tails: Whether failures are printed with their last lines.
         interrupted: Whether it was stopped by a signal.
+        is_call: Whether the run is a call of a function: there is no command to continue it.
     """
 
     run: Run
@@ -39,6 +40,7 @@ class Ending:
     seconds: float
     tails: bool = field(kw_only=True)
     interrupted: bool = field(kw_only=True)
+    is_call: bool = field(default=False, kw_only=True)
 
 
 async def summarise(ending: Ending) -> None:
@@ -77,6 +79,8 @@ def _directions(ending: Ending, errored: int, shown: int) -> Iterator[str]:
     if run.state is RunState.COMPLETED and not ending.interrupted:
         return
     if ending.directory is None:
+        if ending.is_call:
+            return
         if more > 0:
             yield f"and {more:,} more errored tasks"
         yield "the run was not kept; with --dir DIR the same command continues it"

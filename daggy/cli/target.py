@@ -63,11 +63,16 @@ class Target:
                 ) from None
         return client
 
+    @property
+    def has_server(self) -> bool:
+        """Whether a server is named, or uses the directory."""
+        return bool(self.server) or (self.directory / "address").exists()
+
     def source(self) -> Source:
         """Return what to read from: the server, if there is one, else the directory."""
         from daggy.errors import UnavailableError
 
-        if self.server or (self.directory / "address").exists():
+        if self.has_server:
             from daggy.cli.served import Served
 
             try:

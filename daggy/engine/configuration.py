@@ -16,6 +16,7 @@ from daggy.errors import PluginError, UsageError
 from daggy.executor import Executor, Site
 from daggy.settings import structure
 from daggy.tracker import Tracker
+from daggy.worker.listing import Listing, Module
 
 PREFIX = "DAGGY_"
 """Of variables that configure: `DAGGY_POOLS__DEFAULT__WORKERS` is `pools.default.workers`."""
@@ -80,6 +81,8 @@ class Configuration:
         tracker: The key `type`, and that tracker's settings; empty if not given.
         server, limits, retention: Of a server.
         agents: Where agents call in.
+        functions: The modules whose functions are shown to those who ask what there is to call.
+        scripts: The folders whose scripts are.
     """
 
     pools: Mapping[str, Settings]
@@ -89,6 +92,8 @@ class Configuration:
     limits: Limits = Limits()
     retention: Retention = Retention()
     agents: AgentsSettings = AgentsSettings()
+    functions: Sequence[Module] = ()
+    scripts: Sequence[str] = ()
 
     def executors(self) -> dict[str, Callable[[Site], Executor]]:
         """Return by pool what makes its executor.
@@ -102,6 +107,10 @@ class Configuration:
     def evals(self) -> frozenset[str]:
         """The pools whose tasks may be Python source."""
         return frozenset(name for name, settings in self.pools.items() if settings.get("eval"))
+
+    def listing(self) -> Listing:
+        """Return what lists functions and scripts."""
+        return Listing(tuple(self.functions), tuple(self.scripts))
 
     def make_tracker(self, directory: Path, default: str) -> Tracker:
         """Return the tracker for a directory, of type `default` if none is given.

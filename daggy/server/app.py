@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from daggy.api import API
 from daggy.errors import DaggyError, NotFoundError, UsageError
-from daggy.server import events, metrics, nodes, pools, runs, tasks
+from daggy.server import events, functions, metrics, nodes, pools, runs, tasks
 from daggy.server.description import completed
 from daggy.server.problems import on_bug, on_daggy_error, on_http_error
 from daggy.server.service import Service
@@ -29,7 +29,7 @@ FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"
 def make_app(service: Service) -> Litestar:
     """Return the application for a server's parts; access is controlled in front of it."""
     handlers = [*runs.HANDLERS, *tasks.HANDLERS, *pools.HANDLERS, *nodes.HANDLERS, *events.HANDLERS]
-    api = Router(API, route_handlers=[*handlers, *metrics.HANDLERS], before_request=look_first)
+    api = Router(API, route_handlers=[*handlers, *functions.HANDLERS, *metrics.HANDLERS], before_request=look_first)
     return Litestar(
         [api, pools.ready, *metrics.HANDLERS, openapi, docs, file],
         openapi_config=_description(),

@@ -11,6 +11,7 @@ from daggy.engine.configuration import Configuration
 from daggy.engine.engine import Engine
 from daggy.engine.intake.reading import Intake
 from daggy.errors import ConflictError, NoRoomError, UnavailableError
+from daggy.worker.listing import Listing
 
 
 @define(eq=False)
@@ -32,6 +33,12 @@ class Service:
     token: str
     submitting: dict[str, trio.Lock] = field(factory=dict)
     takes_runs: bool = field(default=True, kw_only=True)
+    listing: Listing = field(init=False)
+    """Functions and scripts."""
+
+    @listing.default
+    def _list(self) -> Listing:
+        return self.configuration.listing()
 
     def refuse_if_held_up(self) -> None:
         """Refuse changes while state cannot be saved.

@@ -131,10 +131,47 @@ class NeighbourShape:
 
 
 @frozen
+class FunctionShape:
+    """A function: `name` is "package.module:name"; `parameters` and what it `returns` are JSON Schemas."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    returns: Mapping[str, Any]
+
+
+@frozen
+class FunctionPage:
+    """Functions; `problems`: the modules that could not be read, and why."""
+
+    items: Sequence[FunctionShape]
+    next: int | None
+    problems: Sequence[str]
+
+
+@frozen
+class ScriptShape:
+    """A script: `name` is its path; `parameters` is the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@frozen
+class ScriptPage:
+    """Scripts."""
+
+    items: Sequence[ScriptShape]
+    next: int | None
+
+
+@frozen
 class DetailsShape:
-    """How a task is run, rendered; `error` says why it cannot be."""
+    """How a task is run, rendered; `error` says why it cannot be. `call`: that of a function, as people write one."""
 
     command: Sequence[str] | None
+    call: str | None
     environment: Mapping[str, str | None]
     directory: str
     stdin: str | None

@@ -17,6 +17,7 @@ from daggy.attempt import ATTEMPT, Rows, Ticket
 from daggy.engine.engine import Engine
 from daggy.engine.explain import explain as explained
 from daggy.errors import NotFoundError, TemplateError, UnavailableError, UsageError
+from daggy.kind import BUILT_IN, kind_of
 from daggy.run import states
 from daggy.run.run import Run
 from daggy.server.description import LARGEST
@@ -26,6 +27,7 @@ from daggy.server.shapes import ExplanationShape, OverviewShape, TaskDetails, Ta
 from daggy.view import neighbours, shapes
 from daggy.view.selectors import gone
 from daggy.view.unfinished import overview
+from daggy.worker.kinds import shown
 
 CHUNK = 1 << 20
 """Bytes of output that are read at once."""
@@ -106,6 +108,7 @@ def _details(engine: Engine, run: Run, index: int) -> dict[str, Any]:
     details = run.plan.block_of(index).template(index).details
     told: dict[str, Any] = {
         "command": None,
+        "call": None,
         "environment": {},
         "directory": "",
         "stdin": None,
@@ -118,6 +121,8 @@ def _details(engine: Engine, run: Run, index: int) -> dict[str, Any]:
     except TemplateError as error:
         return told | {"error": str(error)}
     rendered = {"command": launch.argv, "environment": launch.environment, "directory": launch.directory}
+    if details.kind in BUILT_IN and kind_of(details.kind).result:
+        return told | rendered | {"call": shown(launch.stdin or "")}  # what else it reads is not the user's
     return told | rendered | {"stdin": launch.stdin}
 
 

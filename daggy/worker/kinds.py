@@ -103,10 +103,6 @@ class FunctionKind(_Calling):
             raise ValueError(f"'{settings.function}' is no function's place; write package.module:name")
         return {"function": settings.function, "arguments": settings.arguments, "inputs": {}}
 
-    def shown(self, settings: FunctionSettings) -> str:
-        """Return the call as people write one."""
-        return f"{settings.function}({_listed(settings.arguments)})"
-
 
 class EvalKind(_Calling):
     """Executes Python source with its arguments as variables."""
@@ -123,11 +119,6 @@ class EvalKind(_Calling):
     def call(self, settings: EvalSettings) -> dict[str, Any]:
         """Return what the worker is to do."""
         return {"eval": settings.eval, "arguments": settings.arguments, "inputs": {}}
-
-    def shown(self, settings: EvalSettings) -> str:
-        """Return the first line of the source, with the variables that it has."""
-        line, _, rest = settings.eval.strip().partition("\n")
-        return f"eval {line}{' …' if rest else ''} ({_listed(settings.arguments)})"
 
 
 class ModuleKind(TaskKind):
@@ -146,10 +137,6 @@ class ModuleKind(TaskKind):
         if not _is_module(settings.module):
             raise ValueError(f"'{settings.module}' is not the name of a module")
         return Command([settings.python, "-m", settings.module, *flags(settings.arguments)])
-
-    def shown(self, settings: ModuleSettings) -> str:
-        """Return the command as people write it."""
-        return " ".join([settings.python, "-m", settings.module, *flags(settings.arguments)])
 
 
 class ScriptKind(TaskKind):
@@ -173,10 +160,6 @@ class ScriptKind(TaskKind):
             return Command(["/bin/sh", "-c", OR_BY_PYTHON, "sh", settings.python, *words])
         return Command(words)
 
-    def shown(self, settings: ScriptSettings) -> str:
-        """Return the command as people write it."""
-        return " ".join([settings.script, *flags(settings.arguments)])
-
 
 def _check_python(settings: _Settings) -> Iterator[Problem]:
     if not settings.python:
@@ -196,10 +179,6 @@ def _is_module(name: str) -> bool:
 def _is_place(place: str) -> bool:
     module, colon, name = place.partition(":")
     return bool(colon) and _is_module(module) and name.isidentifier()
-
-
-def _listed(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={to_json(value)}" for name, value in arguments.items())
 
 
 def flags(arguments: Mapping[str, Any]) -> list[str]:
@@ -232,6 +211,14 @@ _ENCODER = msgspec.json.Encoder(enc_hook=_number, decimal_format="number")
 def to_json(value: object) -> str:
     """Return arguments, or one of them, as JSON."""
     return _ENCODER.encode(value).decode()
+
+
+def shown(stdin: str) -> str:
+    """Return the call on a worker's standard input as people write one: `models.fit:fit(alpha=0.1)`."""
+    call = msgspec.json.decode(stdin)["call"]
+    given = {**call["arguments"], **call["inputs"]}
+    listed = ", ".join(f"{name}={to_json(value)}" for name, value in given.items())
+    return f"{call['function']}({listed})" if "function" in call else f"eval({listed}): {call['eval']}"
 
 
 @functools.cache

@@ -100,6 +100,21 @@ def test_sweep_is_mended_by_an_edit_and_goes_on(daggy: Daggy, checkout: Path) ->
     assert "61 steps with rate 0.15 and momentum 0.5" in best.stdout
 
 
+def test_study_finds_the_order_of_each_method(daggy: Daggy, checkout: Path) -> None:
+    ended = daggy("run", "--json", "--dir", "study-state", "examples/study/study.json", cwd=checkout)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(daggy("result", "--json", "--dir", "study-state", "last", cwd=checkout).stdout)
+    drifts = {one["name"]: one["result"]["drift"] for one in told}
+    assert len(drifts) == 9
+    falls = {
+        method: drifts[f"drift.METHOD:{method}.STEP:0.05"] / drifts[f"drift.METHOD:{method}.STEP:0.025"]
+        for method in ("euler", "leapfrog", "runge-kutta")
+    }
+    assert 2 < falls["euler"] < 3
+    assert falls["leapfrog"] == pytest.approx(4, rel=0.05)
+    assert falls["runge-kutta"] == pytest.approx(32, rel=0.05)
+
+
 def test_cleanup_runs_whatever_became_of_the_others(daggy: Daggy, checkout: Path) -> None:
     ended = daggy("run", "--json", "examples/cleanup/cleanup.json", cwd=checkout)
     assert ended.returncode == 1, ended.stderr

@@ -296,3 +296,122 @@ def test_an_edit_of_arguments_runs_the_task_again_and_no_other(tmp_path: Path) -
         ("fit", 2, {"score": 7.5, "label": "fold 5"}),
         ("later", 1, 2),
     ]
+
+
+def test_a_call_is_a_run_of_one_task_with_a_server_and_without(tmp_path: Path) -> None:
+    written(tmp_path)
+
+    def asked(*words: str) -> tuple[int, str, str]:
+        done = command(*words, cwd=tmp_path, XDG_STATE_HOME=str(tmp_path))
+        return done.returncode, done.stdout, done.stderr
+
+    def check() -> None:
+        assert asked("call", "models.fit:fit", "alpha=2", "folds=3") == (0, '{"score": 6.0, "label": "fold 3"}\n', "")
+        assert asked("call", "models.fit:nothing") == (0, "null\n", "")
+        code, out, err = asked("call", "models.fit:fit", "alpha=much")
+        assert (code, out) == (1, "")
+        assert "exit 1: argument 'alpha': \"much\" where float is expected" in err
+        assert "--dir" not in err
+        code, _, err = asked("call", "fit", "alpha=1")
+        assert code == 2
+        assert "'fit' is no function's place; write package.module:name" in err
+
+    check()
+    with serving(tmp_path / "daggy") as server:
+        check()
+        assert server.get("/runs")["items"][0]["name"] == "fit"
+
+
+SHOWN = {
+    "typed.py": '''
+        from dataclasses import dataclass
+        from datetime import date
+        from typing import Annotated, Literal, Optional
+        print("noise")
+
+        @dataclass
+        class Model:
+            alpha: float
+            parts: Optional["Model"] = None
+
+        def fit(
+            model: Model, day: date, kind: Literal["a", "b"] = "a", n: Annotated[int, "how many"] = 3
+        ) -> list[float]:
+            """Fit it.
+
+            Args:
+                day: Of the data.
+            """
+
+        def untyped(a, b=None, *rest, **more): ...
+
+        def _hidden(): ...
+
+        class AlsoHidden: ...
+    ''',
+    "bad.py": "import os\nos._exit(4)\n",
+    "scripts/plot.py": """
+        # /// script
+        # [tool.daggy]
+        # description = "Plot it."
+        # [tool.daggy.parameters.size]
+        # type = "integer"
+        # ///
+    """,
+    "scripts/data.csv": "1\n",
+}
+
+
+def test_functions_and_scripts_are_shown_and_the_server_imports_none(tmp_path: Path) -> None:
+    for name, text in SHOWN.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    place = {"directory": str(tmp_path)}
+    modules = [{"module": "typed", **place}, {"module": "bad", **place}, {"module": "absent", "python": "no-python"}]
+    (tmp_path / "daggy.json").write_text(json.dumps({"functions": modules, "scripts": [str(tmp_path / "scripts")]}))
+    with serving(tmp_path / "daggy", "--config", str(tmp_path / "daggy.json")) as server:
+        told = server.get("/functions")
+        assert [one["name"] for one in told["items"]] == ["typed:fit", "typed:untyped"]
+        assert told["problems"] == [
+            "bad: ends its process when it is imported, with exit code 4",
+            "absent: 'no-python': no such file or directory",
+        ]
+        fit = server.get("/functions/typed:fit")
+        assert (fit["description"], fit["returns"]) == ("Fit it.", {"type": "array", "items": {"type": "number"}})
+        assert fit["parameters"]["required"] == ["model", "day"]
+        properties = fit["parameters"]["properties"]
+        model = {"alpha": {"type": "number"}, "parts": {"anyOf": [{}, {"type": "null"}]}}
+        assert properties.pop("model")["properties"] == model
+        assert properties == {
+            "day": {"type": "string", "format": "date", "description": "Of the data."},
+            "kind": {"enum": ["a", "b"], "default": "a"},
+            "n": {"type": "integer", "description": "how many", "default": 3},
+        }
+        untyped = server.get("/functions/typed:untyped")["parameters"]
+        assert untyped == {
+            "type": "object",
+            "properties": {"a": {}, "b": {"default": None}},
+            "required": ["a"],
+            "additionalProperties": True,
+        }
+        answer = server.api("GET", "/functions/typed:fitt")
+        assert answer.status_code == 404
+        assert "did you mean 'typed:fit'?" in answer.json()["error"]["message"]
+        (script,) = server.get("/scripts")["items"]
+        assert script["description"] == "Plot it."
+        assert script["parameters"] == {"type": "object", "properties": {"size": {"type": "integer"}}}
+        listed = command("functions", cwd=tmp_path, XDG_STATE_HOME=str(tmp_path))
+        assert "typed:untyped" in listed.stdout
+        assert "plot.py" in listed.stdout
+    shown = command("functions", "--config", "daggy.json", "typed:fit", cwd=tmp_path, XDG_STATE_HOME=str(tmp_path))
+    assert "day        date" in shown.stdout
+
+
+def test_the_api_shows_a_task_as_its_call(tmp_path: Path) -> None:
+    written(tmp_path)
+    with serving(tmp_path / "state") as server:
+        run = server.submit({"f": {"details": {"function": "models.fit:later", "arguments": {"n": 1}}}})
+        server.ended(run)
+        details = server.get(f"/runs/{run}/tasks/0")["details"]
+        assert (details["call"], details["stdin"]) == ("models.fit:later(n=1)", None)
+        assert server.get("/runs/last/tasks/0")["details"]["command"][0] == "python3"
