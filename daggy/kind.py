@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -78,10 +79,14 @@ def kind_of(name: str) -> TaskKind:
     Raises:
         PluginError: there is none of this name, it cannot be imported, or it is not a kind.
     """
-    made: TaskKind
     if name in BUILT_IN:
-        module, _, kind = BUILT_IN[name].partition(":")
-        made = getattr(importlib.import_module(module), kind)()  # most specs name none, and need not wait for it
-    else:
-        made = KINDS.load(name)()
+        return _built_in(name)
+    made: TaskKind = KINDS.load(name)()
+    return made
+
+
+@functools.cache
+def _built_in(name: str) -> TaskKind:
+    module, _, kind = BUILT_IN[name].partition(":")
+    made: TaskKind = getattr(importlib.import_module(module), kind)()  # most specs name none, and need not wait for it
     return made

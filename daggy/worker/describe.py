@@ -20,7 +20,8 @@ import typing
 import uuid
 from collections import abc
 
-from daggy.worker.program import failed, hints_of, plain
+from daggy.worker.program import failed, hints_of
+from daggy.worker.values import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,12 +18,15 @@ from daggy.validators import one_line
 
 BOOT = """\
 import json, sys
+if sys.version_info < (3, 8):
+    sys.exit("Python %d.%d is too old: 3.8 or newer is needed" % sys.version_info[:2])
 told = json.loads(sys.stdin.buffer.read().decode())
 space = {"__name__": "daggy.worker"}
-exec(compile(told["worker"], "<daggy>", "exec"), space)
+exec(compile(told["program"], "<daggy>", "exec"), space)
+space["VALUES"] = told["values"]
 space["main"](told["call"])
 """
-"""Executes the worker's text on standard input, and has it do the call beside it."""
+"""Executes the worker's texts on standard input, and has them do the call beside them."""
 
 OR_BY_PYTHON = 'python=$1; shift; [ -x "$1" ] && exec "$@"; exec "$python" "$@"'
 """For a shell: runs a file that may be executed, any other one by an interpreter."""
@@ -77,8 +80,7 @@ class _Calling(TaskKind):
 
     def command(self, settings: Any) -> Command:
         """Return the interpreter with the worker's text and its call on standard input."""
-        told = {"worker": program(), "call": self.call(settings)}
-        return Command([settings.python, "-c", BOOT], stdin=to_json(told))
+        return Command([settings.python, "-c", BOOT], stdin=to_json({**texts(), "call": self.call(settings)}))
 
     def call(self, settings: Any) -> dict[str, Any]:
         """Return what the worker is to do."""
@@ -222,6 +224,7 @@ def shown(stdin: str) -> str:
 
 
 @functools.cache
-def program() -> str:
-    """Return the text of the worker."""
-    return (Path(__file__).parent / "program.py").read_text("utf-8")
+def texts() -> dict[str, str]:
+    """Return the texts of the worker by name."""
+    folder = Path(__file__).parent
+    return {name: (folder / f"{name}.py").read_text("utf-8") for name in ("program", "values")}

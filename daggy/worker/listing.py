@@ -27,6 +27,9 @@ AGE = 5.0
 MOST_OF_A_SCRIPT = 1 << 16
 """Bytes of a script in which its comment block is looked for."""
 
+MODULES = ("program", "values", "describe")
+"""What travels, in the order of imports."""
+
 BOOT = """\
 import json, sys, types
 told = json.loads(sys.stdin.buffer.read().decode())
@@ -126,7 +129,7 @@ def _unread(problem: str) -> Json:
 @functools.cache
 def _texts() -> dict[str, str]:
     folder = Path(__file__).parent
-    return {f"daggy.worker.{name}": (folder / f"{name}.py").read_text("utf-8") for name in ("program", "describe")}
+    return {f"daggy.worker.{name}": (folder / f"{name}.py").read_text("utf-8") for name in MODULES}
 
 
 def scripts_in(folders: Sequence[str]) -> Iterator[Json]:

@@ -22,7 +22,7 @@ from tests.bench.goals import GOALS, Measured
 from tests.bench.kept import kept, lists
 from tests.bench.machine import load, machine
 from tests.bench.plans import explicit, memory, plans
-from tests.bench.processes import chain, latency, processes
+from tests.bench.processes import calls, chain, latency, processes
 from tests.bench.reach import ssh
 from tests.bench.sizes import FULL, QUICK, Sizes
 from tests.bench.slurm import slurm
@@ -33,6 +33,7 @@ Bench = Callable[[Sizes, Path], Iterator[tuple[str, Measured]]]
 
 BENCHES: Mapping[Bench, Sequence[str]] = {
     processes: ("processes.",),
+    calls: ("calls.",),
     chain: ("chain",),
     ssh: ("ssh.",),
     agents: ("agents.1", "agents.4", "agents.64", "agents.cpu"),

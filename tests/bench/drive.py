@@ -32,6 +32,7 @@ TRACKERS: dict[str, type[Tracker]] = {"memory": MemoryTracker, "sqlite": SqliteT
 SPECS: dict[str, Callable[[int], bytes]] = {
     "flat": specs.flat,
     "diamond": specs.diamond,
+    "calls": specs.calls,
     "chain": lambda count: specs.chain(count, ["/bin/true"]),
     "naps": lambda count: specs.chain(count, ["/bin/sleep", "0.02"]),
 }

@@ -87,6 +87,7 @@ GOALS: Mapping[str, Goal] = {
     "processes.sqlite": Goal("the same, SQLite tracker", RATIO, 0.83, 0.92),
     "processes.cpu": Goal("CPU of the main process a task", MICROSECONDS, 40e-6, 25e-6),
     "processes.large": Goal("throughput with a 3 GB main process, of a small one", RATIO, 0.95, 1.0),
+    "calls.cold": Goal("calls of a Python function, of C that starts as many idle interpreters", RATIO, 0.5, 0.65),
     "ssh.rate": Goal("rate of processes on a machine over SSH, of those here", RATIO, 0.95, 1.0),
     "ssh.cpu": Goal("the same, CPU of the main process", TIMES, 1.5, 1.2),
     "ssh.4": Goal("rate of processes on four machines over SSH, of those here", RATIO, 0.95, 1.0),

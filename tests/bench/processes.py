@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -81,6 +82,24 @@ def chain(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:
         return
     ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
     yield "chain", Measured(median(ratios), f"{shown}, C {median(theirs) * 1e3:.2f} ms; {_range(ratios)}")
+
+
+def calls(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:
+    """Measure calls of a function, each in an interpreter of its own, and C that starts idle ones."""
+    count = max(2, sizes.processes // 20)
+    baseline = compiled(directory)
+    ours, theirs = [], []
+    for _ in range(sizes.rounds):
+        if baseline:
+            theirs.append(baseline.run([sys.executable, "-c", "pass"], count, SLOTS).rate)
+        ours.append(count / fresh("drive.drive", spec="calls", count=count, directory=str(directory))["run"])
+    shown = f"{median(ours):,.1f} calls/s"
+    if not theirs:
+        yield "calls.cold", Measured(None, f"{shown}; {NO_GCC}")
+        return
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    detail = f"{shown}, C {median(theirs):,.1f} interpreters/s; {_range(ratios)}"
+    yield "calls.cold", Measured(median(ratios), detail)
 
 
 def latency(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:

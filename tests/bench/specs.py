@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 
 ECHO = ["/bin/echo", "{{ N }}"]
@@ -38,6 +39,12 @@ def chain(count: int, command: list[str]) -> bytes:
         for number in range(count)
     }
     return json.dumps({"tasks": tasks}).encode()
+
+
+def calls(count: int) -> bytes:
+    """Return independent calls of a function, each with its number."""
+    call = {"function": "math:sqrt", "arguments": {"x": "{{ N }}"}, "python": sys.executable}
+    return _encode({"a": {"details": call}}, count)
 
 
 def small(count: int) -> bytes:
