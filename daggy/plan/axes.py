@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daggy.plan.blocks import Axis
+from daggy.plan.rows import once, rows_of
 from daggy.spec.model import Combination, RunSpec, Template
 from daggy.spec.parameters import PickedValues
 
@@ -37,9 +38,26 @@ def axes_of(spec: RunSpec, template: Template) -> tuple[Axis, ...]:
         ExcludeError: nothing is left of them, or nothing is left out.
     """
     groups = {name: tuple(sorted(group)) for group in spec.zip for name in group}
-    names = sorted({groups.get(name, (name,)) for name in template.uses})
-    axes = tuple(Axis(group, tuple(spec.values(template, name) for name in group)) for group in names)
-    return without(axes, template.exclude) if template.exclude else axes
+    sheets = {group for group in groups.values() if spec.is_sheet(group)} if groups else set()
+    groups |= {name: (name,) for group in sheets for name in group if name in template.parameters}
+    axes = [
+        _of_sheet(spec, template, group)
+        if group in sheets
+        else Axis(group, tuple(spec.values(template, name) for name in group))
+        for group in {groups.get(name, (name,)) for name in template.uses}
+    ]
+    axes.sort(key=lambda axis: axis.names)
+    return without(axes, template.exclude) if template.exclude else tuple(axes)
+
+
+def _of_sheet(spec: RunSpec, template: Template, group: tuple[str, ...]) -> Axis:
+    """Return the axis of the distinct rows of those columns of a sheet that a template uses, in the sheet's order."""
+    names = tuple(name for name in group if name in template.uses and name not in template.parameters)
+    columns = [(spec.parameters[name], np.arange(len(spec.parameters[name]), dtype=np.int64)) for name in names]
+    _, numbers = rows_of(columns)
+    first = np.sort(np.unique(numbers, return_index=True)[1])
+    values = tuple(PickedValues(of, places[first].astype(np.int32)) for of, places in map(once, columns))
+    return Axis(names, values, tuple((name,) for name in names))
 
 
 def without(axes: Sequence[Axis], exclude: Sequence[Combination]) -> tuple[Axis, ...]:

@@ -39,7 +39,7 @@ class Rows:
         """Return the number of each task's combination, -1 where it is none of these."""
         numbers = np.zeros(len(columns[0][1]), dtype=np.int64)
         for values, step, column in zip(self.values, self.steps, columns, strict=True):
-            here, places = _distinct(column)
+            here, places = once(column)
             found = lookup(here, values).find(places)
             keys = numbers * len(values) + found
             numbers = np.minimum(np.searchsorted(step, keys), len(step) - 1)
@@ -52,15 +52,15 @@ def rows_of(columns: Sequence[Column]) -> tuple[Rows, Indexes]:
     numbers = np.zeros(len(columns[0][1]), dtype=np.int64)
     values, steps = [], []
     for column in columns:
-        here, places = _distinct(column)
+        here, places = once(column)
         step, numbers = _numbered(numbers * len(here) + places)
         values.append(here)
         steps.append(step)
     return Rows(tuple(values), tuple(steps)), numbers
 
 
-def _distinct(column: Column) -> Column:
-    """Return a column over values that are there once."""
+def once(column: Column) -> Column:
+    """Return a column as one over values that are there once."""
     values, places = column
     return (values.of, values.places[places].astype(np.int64)) if isinstance(values, PickedValues) else column
 

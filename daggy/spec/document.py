@@ -15,6 +15,7 @@ from daggy.spec.exact import count_keys, decode
 from daggy.spec.names import bare
 from daggy.spec.numbers import Number, parse_value
 from daggy.spec.problems import Problems, join, kind, quote
+from daggy.spec.sheets import read_sheets
 from daggy.spec.source import SMALL
 
 
@@ -68,7 +69,7 @@ def load_file(
         stdin: What standard input holds, for `-`.
 
     Returns:
-        The document, files of lines read: relative to the document's directory, or the current one for `-`.
+        The document, files of lines and sheets read: relative to the document's directory, or the current one for `-`.
 
     Raises:
         SpecError: it cannot be read, or is not what its extension says.
@@ -81,8 +82,9 @@ def load_file(
         read = _reader(path.suffix.lower())
         if read is not None:
             data = encode(_object(read(data)))
-        if b'"lines"' in data or (read is None and b"\\u" in data and b"lines" not in data and len(data) <= SMALL):
-            data = _with_lines(data, Path() if from_stdin else path.parent)
+        escaped = read is None and b"\\u" in data and len(data) <= SMALL  # a key may be written in escapes
+        if b'"lines"' in data or b'"csv"' in data or escaped:
+            data = _with_files(data, Path() if from_stdin else path.parent)
         return overlay(Document(data, source, name), parameters=overrides or {})
     except SpecError as error:
         raise SpecError(error.problems, source) from None
@@ -205,7 +207,7 @@ def encode(value: object) -> bytes:
         raise SpecError([Problem("", "nested too deep")]) from None
 
 
-def _with_lines(data: bytes, directory: Path) -> bytes:
+def _with_files(data: bytes, directory: Path) -> bytes:
     document = _object(decode(data))
     problems = Problems()
     tasks = document.get("tasks")
@@ -218,6 +220,9 @@ def _with_lines(data: bytes, directory: Path) -> bytes:
         parameters = place.get("parameters") if isinstance(place, dict) else None
         if isinstance(parameters, dict):
             _read_lines(parameters, join(path, "parameters"), directory, problems)
+    groups = document.get("zip")
+    if isinstance(groups, list):
+        read_sheets(groups, directory, problems)
     problems.raise_if_any("")
     return encode(document)
 

@@ -42,6 +42,12 @@ class Values(Protocol):
         ...
 
 
+class Repeating:
+    """Marks values that may repeat: a column of a sheet, of which only whole rows are distinct."""
+
+    __slots__ = ()
+
+
 class On(enum.IntEnum):
     """What of its parent a child waits for."""
 
@@ -204,6 +210,13 @@ class RunSpec:
         """Return the values that a parameter has for a template."""
         own = template.parameters.get(parameter)
         return self.parameters[parameter] if own is None else own
+
+    def is_sheet(self, group: tuple[str, ...]) -> bool:
+        """Return whether values of some parameter of a zip group may repeat.
+
+        A template then steps through the distinct rows of those that it uses, and each is matched by itself.
+        """
+        return any(isinstance(self.parameters[name], Repeating) for name in group)
 
     def has_moved_to(self, other: RunSpec) -> bool:
         """Return whether the directory of another spec is this one's, moved with where the command line was called."""

@@ -10,7 +10,7 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-from daggy.spec.model import Value, Values
+from daggy.spec.model import Repeating, Value, Values
 from daggy.spec.numbers import DIGITS, Number
 
 MOST = 2**32 - 1
@@ -127,7 +127,7 @@ class RangeValues:
 
 
 @frozen(eq=False)
-class PickedValues:
+class PickedValues(Repeating):
     """Values of another parameter, in any order, each as often as it was picked: one column of an axis of rows.
 
     Args:
@@ -158,6 +158,18 @@ class PickedValues:
         """Return the first row with this text, or -1."""
         found = np.flatnonzero(self.places == self.of.find(text))
         return int(found[0]) if len(found) else -1
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[Value]) -> PickedValues:
+        """Return these values, each kept once; they are the same if their texts are."""
+        numbers: dict[str, int] = {}
+        first: list[Value] = []
+        places = np.empty(len(texts), dtype=np.int32)
+        for row, value in enumerate(texts):
+            places[row] = number = numbers.setdefault(str(value), len(numbers))
+            if number == len(first):
+                first.append(value)
+        return cls(ListValues(tuple(first)), places)
 
     def distinct(self) -> PickedValues:
         """Return each value that is there once, in the order of `of`."""

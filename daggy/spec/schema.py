@@ -48,11 +48,26 @@ def _values() -> _Schema:
     value = {"type": ["string", "number"]}
     numbers = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 3}
     forms = [
-        {"type": "array", "items": value, "minItems": 1, "uniqueItems": True},
+        {"type": "array", "items": value, "minItems": 1},
         {"type": "object", "properties": {"range": numbers}, "required": ["range"], "additionalProperties": False},
         {"type": "object", "properties": {"lines": _STRING}, "required": ["lines"], "additionalProperties": False},
     ]
     return _said("values: a list, a range (half open), or the lines of a file", {"anyOf": forms})
+
+
+def _groups() -> list[_Schema]:
+    headers = {"type": "object", "minProperties": 1, "additionalProperties": _STRING}
+    columns = {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/values"}}
+    return [
+        {**_STRINGS, "minItems": 2},
+        {
+            "type": "object",
+            "properties": {"csv": _STRING, "columns": _said("parameters, and the headers of their columns", headers)},
+            "required": ["csv"],
+            "additionalProperties": False,
+        },
+        {"type": "object", "properties": {"sheet": columns}, "required": ["sheet"], "additionalProperties": False},
+    ]
 
 
 def _dependency() -> _Schema:
@@ -147,9 +162,7 @@ def schema() -> _Schema:
         "description": _STRING,
         "tags": _said("for searching", {"type": "object", "additionalProperties": _STRING}),
         "parameters": {"type": "object", "additionalProperties": {"$ref": "#/$defs/values"}},
-        "zip": _said(
-            "groups of parameters that step together", {"type": "array", "items": {**_STRINGS, "minItems": 2}}
-        ),
+        "zip": _said("groups of parameters that step together", {"type": "array", "items": {"anyOf": _groups()}}),
         "tasks": {
             "anyOf": [
                 {

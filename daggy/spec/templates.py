@@ -302,7 +302,7 @@ class Reader:
 
     def _with_groups(self, names: set[str], overlay: Mapping[str, Values], path: str) -> set[str]:
         for group in self.spec.zip:
-            if not names.isdisjoint(group):
+            if not names.isdisjoint(group) and not self.spec.is_sheet(group):
                 names |= set(group)
                 if not overlay.keys().isdisjoint(group):
                     known = {**self.spec.parameters, **overlay}

@@ -19,7 +19,7 @@ from daggy.spec.source import SMALL, Source, open_source
 from daggy.spec.task import read_defaults, read_templating
 from daggy.spec.templates import Reader
 from daggy.spec.unused import check_unused
-from daggy.spec.values import Parameters, read_parameters, read_zip
+from daggy.spec.values import Parameters, read_parameters, read_zip, zipped_in
 
 VERSION = 1
 """The newest version of the format that this version of Daggy reads."""
@@ -57,15 +57,17 @@ def _parse(document: Source, source: str, directory: str | None, name: str) -> R
     )
     inherited = read_defaults(defaults.task, problems)
     literal = Templating.LITERAL in (templating, inherited.get("templating"))
-    parameters = read_parameters(data.get("parameters", {}), "parameters", problems, literal=literal)
+    zipped = zipped_in(data.get("zip"))
+    parameters = read_parameters(data.get("parameters", {}), "parameters", problems, literal=literal, zipped=zipped)
+    groups = read_zip(data.get("zip"), parameters.values, (), problems, literal=literal)
     spec = RunSpec(
         tasks=(),
         name=_given(data, "name", noun, name, problems),
         description=_given(data, "description", text, "", problems),
         tags=_tags(data.get("tags", {}), problems),
-        parameters=parameters.values,
+        parameters={**parameters.values, **groups.columns},
         spellings=parameters.spellings,
-        zip=read_zip(data.get("zip"), parameters.values, (), problems),
+        zip=groups.names,
         limits=amounts(data.get("limits", {}), "limits", problems),
         max_failures=_given(data, "max_failures", integer(1, 2**32 - 1), None, problems),
         directory=_directory(data.get("directory"), directory, data.get(CALLED_FROM), templating, problems),
@@ -183,13 +185,15 @@ def _parse_fragment(document: Source, run: RunSpec, source: str) -> RunSpec:
         problems.add(key, f"unknown key '{key}'", mend)
     inherited = read_defaults(run.defaults.task, Problems())
     literal = Templating.LITERAL in (run.defaults.templating, inherited.get("templating"))
-    own = read_parameters(data.get("parameters", {}), "parameters", problems, literal=literal)
+    zipped = zipped_in(data.get("zip"))
+    own = read_parameters(data.get("parameters", {}), "parameters", problems, literal=literal, zipped=zipped)
     values = {**run.parameters, **own.values}
+    groups = read_zip(data.get("zip"), values, run.zip, problems, literal=literal)
     spec = evolve(
         run,
-        parameters=values,
+        parameters={**values, **groups.columns},
         spellings={**run.spellings, **own.spellings},
-        zip=run.zip + read_zip(data.get("zip"), values, run.zip, problems),
+        zip=run.zip + groups.names,
         warnings=(),
     )
     return _with_tasks(document, spec, inherited, own, problems, source, empty=True)

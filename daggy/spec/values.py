@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from decimal import Decimal
 
+import numpy as np
 from attrs import field, frozen
 
 from daggy.spec.fields import items, members, text, unfit
 from daggy.spec.model import Value, Values
 from daggy.spec.names import bare, check_parameter_name
-from daggy.spec.parameters import ListValues, RangeValues
+from daggy.spec.parameters import ListValues, PickedValues, RangeValues
 from daggy.spec.problems import Problems, join, kind, quote
 
 BROKEN = ListValues(("",))
@@ -25,7 +26,9 @@ class Parameters:
     spellings: dict[str, str] = field(factory=dict)
 
 
-def read_parameters(data: object, path: str, problems: Problems, *, literal: bool) -> Parameters:
+def read_parameters(
+    data: object, path: str, problems: Problems, *, literal: bool, zipped: Container[str] = ()
+) -> Parameters:
     """Read an object of parameters.
 
     Args:
@@ -33,6 +36,7 @@ def read_parameters(data: object, path: str, problems: Problems, *, literal: boo
         path: Of the object.
         problems: Where to report.
         literal: Whether names may be any text.
+        zipped: Those whose values may repeat, because the rows of their group are what has to differ.
     """
     parameters = Parameters()
     for spelling, written in (members(data, path, problems) or {}).items():
@@ -43,15 +47,15 @@ def read_parameters(data: object, path: str, problems: Problems, *, literal: boo
         if name in parameters.values:
             problems.add(place, f"the parameter '{name}' is given twice", "with and without braces mean the same")
             continue
-        values = _read(written, place, problems)
+        values = _read(written, place, problems, may_repeat=name in zipped)
         parameters.values[name] = values if values is not None else BROKEN
         parameters.spellings[name] = spelling
     return parameters
 
 
-def _read(written: object, path: str, problems: Problems) -> Values | None:
+def _read(written: object, path: str, problems: Problems, *, may_repeat: bool) -> Values | None:
     if isinstance(written, list):
-        return _list(written, path, problems)
+        return _list(written, path, problems, may_repeat=may_repeat)
     if isinstance(written, dict):
         if list(written) == ["range"]:
             return _range(written["range"], join(path, "range"), problems)
@@ -63,7 +67,7 @@ def _read(written: object, path: str, problems: Problems) -> Values | None:
     return None
 
 
-def _list(written: list[object], path: str, problems: Problems) -> Values | None:
+def _list(written: list[object], path: str, problems: Problems, *, may_repeat: bool) -> Values | None:
     if not written:
         problems.add(path, "the list of values is empty", "give at least one")
         return None
@@ -80,6 +84,8 @@ def _list(written: list[object], path: str, problems: Problems) -> Values | None
             problems.add(join(path, f"[{position}]"), f"{kind(item)} as a value", "values are strings and numbers")
     texts = list(map(str, values))
     if len(set(texts)) != len(texts):
+        if may_repeat and before == len(problems.found) + problems.more:
+            return PickedValues.of_texts(values)
         _report_twice(texts, path, problems)
     return ListValues(tuple(values)) if before == len(problems.found) + problems.more else None
 
@@ -111,9 +117,28 @@ def _range(written: object, path: str, problems: Problems) -> Values | None:
         return None
 
 
+def zipped_in(data: object) -> set[str]:
+    """Return the parameters that groups of `zip` name, whatever else is wrong with these."""
+    groups = [group for group in data if isinstance(group, list)] if isinstance(data, list) else []
+    return {bare(name) for group in groups for name in group if isinstance(name, str)}
+
+
+@frozen
+class Groups:
+    """Groups of parameters that step together, and the columns of those that are sheets, by parameter."""
+
+    names: tuple[tuple[str, ...], ...]
+    columns: dict[str, Values]
+
+
 def read_zip(
-    data: object, known: Mapping[str, Values], earlier: tuple[tuple[str, ...], ...], problems: Problems
-) -> tuple[tuple[str, ...], ...]:
+    data: object,
+    known: Mapping[str, Values],
+    earlier: tuple[tuple[str, ...], ...],
+    problems: Problems,
+    *,
+    literal: bool = False,
+) -> Groups:
     """Read groups of parameters that step together.
 
     Args:
@@ -121,13 +146,21 @@ def read_zip(
         known: All parameters that there are.
         earlier: Groups that hold already; these are not returned.
         problems: Where to report.
+        literal: Whether names of a sheet's columns may be any text.
 
     Returns:
         Groups, each with its names sorted.
     """
     groups: list[tuple[str, ...]] = []
+    columns: dict[str, Values] = {}
     taken = {name for group in earlier for name in group}
     for place, item in items([] if data is None else data, "zip", problems):
+        if isinstance(item, dict):
+            sheet = _sheet(item, known.keys() | taken, place, problems, literal=literal)
+            taken |= sheet.keys()
+            columns |= sheet
+            groups += [tuple(sorted(sheet))] if sheet else []
+            continue
         names: list[str] = []
         for inner, written in items(item, place, problems):
             name = text(written, inner, problems)
@@ -138,8 +171,58 @@ def read_zip(
             problems.add(place, "a group with fewer than two parameters", "give two or more")
         if names:
             groups.append(tuple(sorted(names)))
-            check_lengths(groups[-1], known, place, problems)
-    return tuple(groups)
+            if check_lengths(groups[-1], known, place, problems):
+                _check_rows({name: known[name] for name in names}, place, problems)
+    return Groups(tuple(groups), columns)
+
+
+def _sheet(
+    item: Mapping[str, object], taken: Container[str], path: str, problems: Problems, *, literal: bool
+) -> dict[str, Values]:
+    """Read an object that stands for a group with its values."""
+    if "csv" in item:
+        problems.add(path, "only the command line reads sheets", 'send the columns: {"sheet": {"SAMPLE": ["a", "b"]}}')
+        return {}
+    if list(item) != ["sheet"]:
+        problems.add(path, "an object that is no sheet", 'write {"csv": "samples.csv"}, or the names of parameters')
+        return {}
+    place = join(path, "sheet")
+    written = members(item["sheet"], place, problems) or {}
+    if not written and isinstance(item["sheet"], dict):
+        problems.add(place, "a sheet without columns", "give at least one")
+    read = read_parameters(written, place, problems, literal=literal, zipped=list(map(bare, written))).values
+    for name in [name for name in read if name in taken]:
+        problems.add(join(place, name), f"the parameter '{name}' is given twice", "it is a column of this sheet")
+    columns: dict[str, Values] = {name: _column(values) for name, values in read.items()}
+    if BROKEN not in read.values() and check_lengths(tuple(sorted(columns)), columns, place, problems):
+        _check_rows(columns, place, problems)
+    return columns
+
+
+def _column(values: Values) -> Values:
+    """Return values as a column of a sheet: a template uses it without the others."""
+    if isinstance(values, PickedValues) or values is BROKEN:
+        return values
+    return PickedValues(values, np.arange(len(values), dtype=np.int32))
+
+
+def _check_rows(columns: Mapping[str, Values], path: str, problems: Problems) -> None:
+    """Report rows that are there twice; only where values of each column repeat can there be any."""
+    if not columns or not all(isinstance(values, PickedValues) for values in columns.values()):
+        return
+    places: dict[tuple[int, ...], int] = {}
+    for row, key in enumerate(zip(*_positions(columns), strict=True)):
+        first = places.setdefault(key, row)
+        if first != row:
+            message = f"rows {first + 1} and {row + 1} have the same values"
+            problems.add(path, message, "remove one of the two, or add a column that tells them apart")
+            return
+
+
+def _positions(columns: Mapping[str, Values]) -> Iterator[list[int]]:
+    for values in columns.values():
+        assert isinstance(values, PickedValues)
+        yield values.places.tolist()
 
 
 def _check_member(name: str, path: str, known: Mapping[str, Values], taken: set[str], problems: Problems) -> bool:
@@ -152,11 +235,12 @@ def _check_member(name: str, path: str, known: Mapping[str, Values], taken: set[
     return False
 
 
-def check_lengths(group: tuple[str, ...], known: Mapping[str, Values], path: str, problems: Problems) -> None:
-    """Report parameters that step together with different numbers of values."""
+def check_lengths(group: tuple[str, ...], known: Mapping[str, Values], path: str, problems: Problems) -> bool:
+    """Report parameters that step together with different numbers of values; return whether there are none."""
     lengths = {len(known[name]) for name in group if known[name] is not BROKEN}
     if len(lengths) > 1:
         found = ", ".join(f"{name} has {len(known[name])}" for name in group)
         problems.add(
             path, f"unequal numbers of values: {found}", "parameters that step together need the same number of values"
         )
+    return len(lengths) == 1

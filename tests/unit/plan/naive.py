@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from daggy.plan import Plan
 from daggy.spec.model import Combination, Dependency, Details, On, Policy, RunSpec, Template, Value, Values
-from daggy.spec.parameters import RangeValues
+from daggy.spec.parameters import PickedValues, RangeValues
 
 ECHO = Details(command=("echo",))
 
@@ -85,7 +85,17 @@ def encode(text: str) -> str:
 
 
 def group_of(spec: RunSpec, name: str) -> tuple[str, ...]:
-    return next((tuple(sorted(group)) for group in spec.zip if name in group), (name,))
+    """What a template uses or matches if it uses or matches one of them: the columns of a sheet are on their own."""
+    return next((tuple(sorted(group)) for group in spec.zip if name in group and not spec.is_sheet(group)), (name,))
+
+
+def axes_of(spec: RunSpec, template: Template) -> list[tuple[str, ...]]:
+    """What a template steps through."""
+    axes = {group_of(spec, name) for name in template.uses}
+    for group in filter(spec.is_sheet, spec.zip):
+        used = tuple(name for name in sorted(group) if name in template.uses and name not in template.parameters)
+        axes = {axis for axis in axes if axis[0] not in used} | ({used} if used else set())
+    return sorted(axes)
 
 
 def tasks_of(spec: RunSpec, template: Template, scope: str) -> list[Task]:
@@ -99,7 +109,7 @@ def tasks_of(spec: RunSpec, template: Template, scope: str) -> list[Task]:
 
 def together(spec: RunSpec, template: Template) -> list[list[tuple[str, ...]]]:
     """The axes of a template, those in one list that its combinations to exclude name together."""
-    groups = [[axis] for axis in sorted({group_of(spec, name) for name in template.uses})]
+    groups = [[axis] for axis in axes_of(spec, template)]
     for combination in template.exclude:
         names = {name for name, _ in combination}
         named = [group for group in groups if any(names & set(axis) for axis in group)]
@@ -113,7 +123,7 @@ def rows_of(spec: RunSpec, template: Template, axes: Sequence[tuple[str, ...]]) 
     for steps in product(*(range(len(spec.values(template, axis[0]))) for axis in axes)):
         pairs = zip(axes, steps, strict=True)
         texts = {name: spec.values(template, name).text(step) for axis, step in pairs for name in axis}
-        if not any(set(combination) <= set(texts.items()) for combination in template.exclude):
+        if texts not in rows and not any(set(other) <= set(texts.items()) for other in template.exclude):
             rows.append(texts)
     return rows
 
@@ -168,6 +178,7 @@ def edges_in(plan: Plan) -> list[Edge]:
 
 
 TEXTS = ["a", "b", "1", "0.30", "x.y", "p:q", "%41", " ", "\n", "é", "\u2028", "A", ""]
+SHEETS = ["E", "F", "EF", "EFG", "EG", "FD", "EFA", "FG"]
 NAMES = ["fetch", "clean", "a.b", "join", "report", "x", "tidy", "last"]
 
 
@@ -178,6 +189,12 @@ def run_parameters(draw: st.DrawFn) -> tuple[dict[str, Values], tuple[tuple[str,
     start, size = draw(st.integers(-2, 2)), draw(st.integers(1, 4))
     ranges: list[Values] = [Span(start, start + size), RangeValues.of(start, start + size)]
     parameters["N"] = draw(st.sampled_from(ranges))
+    if draw(st.booleans()):
+        rows = draw(st.lists(st.tuples(*[st.sampled_from(TEXTS[:3])] * 3), min_size=1, max_size=5, unique=True))
+        parameters |= {
+            name: PickedValues.of_texts(column) for name, column in zip("EFG", zip(*rows, strict=True), strict=True)
+        }
+        return parameters, (("G", "F", "E"),)
     if not draw(st.booleans()):
         return parameters, ()
     size = len(parameters["C"])
@@ -193,7 +210,7 @@ def overlays(draw: st.DrawFn, spec: RunSpec, uses: set[str]) -> dict[str, Values
     group = group_of(spec, draw(st.sampled_from(sorted(uses))))
     places = st.integers(0, len(spec.parameters[group[0]]) - 1)
     chosen = draw(st.lists(places, min_size=1, unique=True))
-    return {name: Words(tuple(spec.parameters[name].value(place) for place in chosen)) for name in group}
+    return {name: Words(tuple(dict.fromkeys(spec.parameters[name].value(place) for place in chosen))) for name in group}
 
 
 @st.composite
@@ -213,8 +230,7 @@ def exclusions(draw: st.DrawFn, spec: RunSpec, template: Template) -> tuple[Comb
 def fitting(spec: RunSpec, template: Template) -> Template:
     """The template without combinations that no step of its axes has, or that would leave no task."""
     whole = evolve(template, exclude=())
-    groups = sorted({group_of(spec, name) for name in template.uses})
-    rows = [rows_of(spec, whole, [group]) for group in groups]
+    rows = [rows_of(spec, whole, [axis]) for axis in axes_of(spec, template)]
     kept = tuple(
         combination
         for combination in template.exclude
@@ -254,7 +270,7 @@ def specs(
     chosen = draw(st.lists(st.sampled_from(names), min_size=2, max_size=6, unique=True))
     around = [template for template in around if template.name not in chosen]
     for name in chosen:
-        asked = draw(st.sampled_from(["", "", "A", "D", "AC", "CN", "ACD", "ADN", "DN"]))
+        asked = draw(st.sampled_from(["", "", "A", "D", "AC", "CN", "ACD", "ADN", "DN", *SHEETS * ("E" in parameters)]))
         uses = {other for used in asked for other in group_of(spec, used)}
         policy = Policy(priority=draw(st.integers(0, 1)))
         overlay = draw(overlays(spec, uses))

@@ -34,7 +34,7 @@ def edits(draw: st.DrawFn, spec: RunSpec) -> RunSpec:
                 free = [name for name in spec.parameters if not any(name in group for group in spec.zip)]
                 values = draw(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=3, unique=True))
                 spec = evolve(spec, parameters={**spec.parameters, draw(st.sampled_from(free)): Words(tuple(values))})
-            case "zip":
+            case "zip" if not any(map(spec.is_sheet, spec.zip)):
                 spec = evolve(spec, zip=())
             case "exclude":
                 tasks[place] = evolve(tasks[place], exclude=())
