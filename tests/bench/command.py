@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from tests.bench import table
 from tests.bench.agents import across, agents, idle
+from tests.bench.beam import beam
 from tests.bench.choose import choose
 from tests.bench.cli import cli
 from tests.bench.crowd import behind, follow, small
@@ -40,6 +41,7 @@ BENCHES: Mapping[Bench, Sequence[str]] = {
     across: ("agents.gap", "agents.large"),
     idle: ("agents.idle", "agents.back"),
     slurm: ("slurm.",),
+    beam: ("beam.",),
     latency: ("latency",),
     plans: ("plan.", "fan"),
     memory: ("memory.",),

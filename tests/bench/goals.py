@@ -109,6 +109,8 @@ GOALS: Mapping[str, Goal] = {
     "slurm.arrays": Goal("jobs of one task, of a bare array of `exec true`", RATIO, 0.5, 0.8, by_name=True),
     "slurm.arrays.packed": Goal("tasks of 20 a job, whole run", RATE, 250, 400, by_name=True),
     "slurm.poll": Goal("one look at Slurm's queue", MILLISECONDS, 50e-3, 20e-3, by_name=True),
+    "beam.step": Goal("a Beam program as a task, above the program by hand", SECONDS, 0.2, 0.1, by_name=True),
+    "beam.bundles": Goal("rate of `true` that FnApiRunner carries, of that here", RATIO, 0.6, 0.9, by_name=True),
     "chain": Goal("one link of a chain of `true`, of C one at a time", TIMES, 2.0, 1.3),
     "plan.1M": Goal("plan of a template diamond, 1M tasks", SECONDS, 0.1, 0.02),
     "plan.10M": Goal("the same, 10M tasks", SECONDS, 0.5, 0.2),

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+import daggy_beam
 from tests.integration.beam_rig import EMBEDDED, JobService, beam_python, job_service
 from tests.integration.serve_rig import DAGGY, PATIENCE, Server, command, environment, serving, shell, task, until
 
@@ -376,7 +377,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_a_worker_that_does_not_see_the_staging_folder_says_so(tmp_path: Path) -> None:
-    program = Path(__file__).parents[2] / "executors" / "daggy_beam" / "bundle.py"
+    program = Path(daggy_beam.__file__).parent / "bundle.py"
     ended = subprocess.run(
         [beam_python(), "-c", RUN, str(program), "/nowhere/to/be/seen/1", "1", "1", "/nowhere", "/nowhere"],
         capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path, env=environment(), check=False,

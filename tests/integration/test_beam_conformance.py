@@ -12,7 +12,7 @@ from daggy_beam.executor import BeamExecutor
 from daggy_beam.settings import BeamPoolSettings
 from tests.integration.beam_rig import beam_python
 
-pytestmark = pytest.mark.mill
+pytestmark = [pytest.mark.mill, pytest.mark.timeout(3600)]  # a Beam job for each handful of tasks
 
 
 def test_bundles_pass_the_checks(tmp_path: Path) -> None:
@@ -26,6 +26,6 @@ def test_bundles_pass_the_checks(tmp_path: Path) -> None:
             durable=True,
             linger=True,
             holds=50,
-            seconds=120,
+            seconds=600,
         )
     )

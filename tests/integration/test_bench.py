@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.goals import GOALS, MILLISECONDS, RATE, Goal
+from tests.integration.beam_rig import beam_python
 from tests.integration.slurm_rig import need_slurm
 from tests.integration.sshd_rig import PROGRAM
 
@@ -23,7 +24,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.mill
 def test_every_row_is_measured(tmp_path: Path) -> None:
-    rows = {name for name in GOALS if not name.startswith("slurm.")}
+    rows = {name for name in GOALS if not name.startswith(("beam.", "slurm."))}
     done = bench("--quick", "--dir", str(tmp_path), *rows)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
@@ -44,6 +45,15 @@ def test_every_row_of_slurm_is_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
     assert not [name for name in GOALS if name.startswith("slurm.") and " -  " in lines[name]]
+
+
+@pytest.mark.slow
+def test_every_row_of_beam_is_measured(tmp_path: Path) -> None:
+    beam_python()
+    done = bench("--quick", "--dir", str(tmp_path), "beam.")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
+    assert not [name for name in GOALS if name.startswith("beam.") and " -  " in lines[name]]
 
 
 def test_rows_are_chosen_by_the_beginnings_of_their_names() -> None:
