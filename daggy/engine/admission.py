@@ -68,6 +68,9 @@ def _check_templates(spec: RunSpec, templates: Iterable[Template], pools: Pools)
             yield Problem(f"{place}.pool", f"no pool named '{pool}'", mend)
             continue
         link = pools.links[pool]
+        if template.policy.is_source and not link.evals:  # of the policy: of many tasks one for each is looked at
+            mend = 'write a function, or have who configures the pool say "eval": true'
+            yield Problem(f"{place}.details.eval", f"the pool '{link.pool.name}' executes no Python source", mend)
         yield from _unmet(spec, template.policy, link, place)
         yield from _refused(template, link, place)
 
@@ -105,12 +108,9 @@ def _unmet(spec: RunSpec, policy: Policy, link: PoolLink, place: str) -> Iterato
 
 
 def _refused(template: Template, link: PoolLink, place: str) -> Iterator[Problem]:
-    details = template.details
-    if details.kind == "eval" and not link.evals:
-        mend = 'write a function, or have who configures the pool say "eval": true'
-        yield Problem(f"{place}.details.eval", f"the pool '{link.pool.name}' executes no Python source", mend)
     if link.executor is None:
         return
+    details = template.details
     kind = "shell" if details.shell is not None else "command"
     options = options_for(details, link.executor.name)
     policy = template.policy

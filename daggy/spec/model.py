@@ -112,6 +112,7 @@ class Policy:
     is_generator: bool = False
     result: bool = False  # whether it may leave a result
     timeout: float = 0.0  # seconds, as in the details; 0: none
+    is_source: bool = False  # whether it is source to be executed, which not every pool does
 
 
 class Written(Protocol):

@@ -217,6 +217,7 @@ def merge_policy(inherited: Given, given: Given, pool: str) -> Policy:
     said["resources"] = tuple(sorted(resources.items()))
     said.setdefault("pool", pool)
     if name := given.get("details", {}).get("kind"):
+        said["is_source"] = name == "eval"
         has_result = kind_of(name).result
         said["result"] = (has_result and name in BUILT_IN) or said.get("result", has_result)
     return Policy(**said)

@@ -41,7 +41,10 @@ def main(call: Mapping[str, Any]) -> NoReturn:
     """
     process, code = os.getpid(), 0
     sys.path[0] = os.getcwd()
-    leave("!" + UNFINISHED)
+    try:
+        leave("!" + UNFINISHED)
+    except OSError as error:
+        sys.exit("daggy: no result can be left in '%s': %s" % (error.filename, error.strerror))
     try:
         value = evaluated(call) if "eval" in call else called(call)
         text = written(value)

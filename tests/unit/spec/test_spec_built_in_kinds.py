@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ from daggy.plan.definition import definition, differences
 from daggy.spec import RunSpec, parse, recipe
 from daggy.spec.schema import schema
 from daggy.spec.templating.recipe import Rendered
-from daggy.worker.kinds import flags
+from daggy.testing import check_kind
+from daggy.worker.kinds import EvalKind, FunctionKind, ModuleKind, ScriptKind, flags
 
 FIT = {"function": "models.fit:fit", "arguments": {"alpha": 0.1}}
 
@@ -158,3 +161,11 @@ def test_what_is_called_with_what_is_what_a_task_is(new: Mapping[str, Any], chan
     old_spec, new_spec = read(FIT), read(new)
     old, now = definition(old_spec.tasks[0], old_spec), definition(new_spec.tasks[0], new_spec)
     assert differences(old, now) == changed
+
+
+def test_the_built_in_kinds_keep_the_rules_of_kinds(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("print(1)")
+    check_kind(FunctionKind, tmp_path, {"function": "time:time", "python": sys.executable})
+    check_kind(EvalKind, tmp_path, {"eval": "1 + 1", "python": sys.executable})
+    check_kind(ModuleKind, tmp_path, {"module": "this", "python": sys.executable})
+    check_kind(ScriptKind, tmp_path, {"script": "script.py", "python": sys.executable})
