@@ -57,15 +57,17 @@ def _time(ctx: click.Context, parameter: click.Parameter, text: str | None) -> f
 
 def _amounts(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, float]:
     del ctx
+    from daggy.spec.sizes import amount_of  # help must not wait for it
+
     amounts = {}
     for text in texts:
-        name, equals, value = text.partition("=")
+        name, _, value = text.partition("=")
         try:
-            amounts[name] = float(value)
+            resource, amounts[resource] = amount_of(name, value)
         except ValueError:
-            equals = ""
-        if not name or not equals or not 0 <= amounts[name] < float("inf"):
-            raise click.BadParameter(f"'{text}' is not of the form NAME=NUMBER", param=parameter)
+            name = ""
+        if not name:
+            raise click.BadParameter(f"'{text}' is not of the form NAME=NUMBER, or memory=4G", param=parameter)
     return amounts
 
 

@@ -30,7 +30,7 @@ from daggy.paths import DIRECTORY
     metavar="NAME=N",
     multiple=True,
     callback=pair,
-    help="Declare N of a resource, such as gpus=2.",
+    help="Declare N of a resource, such as gpus=2 or memory=4G.",
 )
 @click.option(
     "--output",
@@ -70,7 +70,7 @@ def run(
     from daggy.engine.configuration import read_configuration
 
     call = read_document(spec, parameters, tags, templating, max_failures=max_failures)
-    amounts = {name: _amount(name, text) for name, text in resources.items()}
+    amounts = dict(_amount(name, text) for name, text in resources.items())
     configuration = read_configuration(config, os.environ, workers=workers, resources=amounts)
     if dry_run:
         from daggy.cli.dry import dry
@@ -85,11 +85,11 @@ def run(
     return Session(wanted).run()
 
 
-def _amount(name: str, text: str) -> float:
+def _amount(name: str, text: str) -> tuple[str, float]:
+    from daggy.spec.sizes import SIZED, amount_of
+
     try:
-        amount = float(text)
+        return amount_of(name, text)
     except ValueError:
-        amount = -1.0
-    if not 0 <= amount < float("inf"):
-        raise UsageError(f"--resource {name}={text}: '{text}' is no amount; write a number from 0 on")
-    return amount
+        mend = "a size such as 4G" if name in SIZED else "a number from 0 on"
+        raise UsageError(f"--resource {name}={text}: '{text}' is no amount; write {mend}") from None

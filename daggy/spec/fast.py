@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from daggy.spec.details import Given, merge_details
 from daggy.spec.durations import LONGEST
 from daggy.spec.model import Details
+from daggy.spec.sizes import SIZED, resources_of
 
 _Integer = Annotated[int, Meta(ge=0, le=60_000)] | UnsetType
 _Length = Annotated[float, Meta(ge=0, le=LONGEST)] | UnsetType
@@ -44,7 +45,7 @@ class PlainTask(Struct, forbid_unknown_fields=True, gc=False):
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | UnsetType = UNSET
     max_parallel: Annotated[int, Meta(ge=1, le=2**32 - 1)] | UnsetType = UNSET
     pool: _Name | UnsetType = UNSET
-    resources: dict[_Name, Annotated[float, Meta(ge=0, le=1e15)]] | UnsetType = UNSET
+    resources: dict[_Name, Annotated[float, Meta(ge=0, le=1e15)] | str] | UnsetType = UNSET
     is_generator: bool | UnsetType = UNSET
     result: bool | UnsetType = UNSET
 
@@ -87,6 +88,8 @@ def plain_tasks(joined: bytes) -> list[PlainTask]:
             return []
         if details.environment is not UNSET and not _good_variables(details.environment):
             return []
+        if task.resources is not UNSET and not _good_resources(task.resources):
+            return []
     return tasks
 
 
@@ -105,6 +108,8 @@ def plain_task(raw: bytes) -> PlainTask | None:
         return None
     if details.environment is not UNSET and not _good_variables(details.environment):
         return None
+    if task.resources is not UNSET and not _good_resources(task.resources):
+        return None
     for names in (task.parents, task.children):
         if names is not UNSET and not (all(names) and _CONTROL.search("".join(names)) is None):
             return None
@@ -115,6 +120,16 @@ def _good_variables(environment: dict[str, str | None]) -> bool:
     return all(name and "=" not in name and not name.startswith("DAGGY_") for name in environment)
 
 
+def _good_resources(resources: dict[str, float | str]) -> bool:
+    if str not in map(type, resources.values()) and SIZED.keys().isdisjoint(resources):
+        return True
+    try:
+        resources_of(resources)
+    except ValueError:
+        return False
+    return True
+
+
 def policy_given(task: PlainTask) -> dict[str, Any]:
     """Return what a plain task gives of its policy."""
     *values, timeout = policy_of(task)
@@ -122,7 +137,7 @@ def policy_given(task: PlainTask) -> dict[str, Any]:
     if timeout is not UNSET:
         given["details"] = {"timeout": timeout}
     if task.resources is not UNSET:
-        given["resources"] = task.resources
+        given["resources"] = resources_of(task.resources)
     return given
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from daggy.spec.durations import seconds
 from daggy.spec.problems import Problems, join, kind, quote
+from daggy.spec.sizes import MOST, SIZED, is_size, mebibytes
 
 _UNIT_HINT = 'write seconds, or "90s", "10m", "2h"'
 
@@ -79,7 +80,7 @@ def amount(value: object, path: str, problems: Problems) -> float | None:
         return None
     number = Decimal(value)
     read = float(number) if number.adjusted() < 300 else math.inf
-    if not 0 <= read <= 1e15:
+    if not 0 <= read <= MOST:
         problems.add(path, f"{value} is out of bounds", "it is from 0 to 1e15")
         return None
     return read
@@ -135,14 +136,34 @@ def items(value: object, path: str, problems: Problems) -> Iterator[tuple[str, o
 
 
 def amounts(value: object, path: str, problems: Problems) -> dict[str, float]:
-    """Read an object of names and amounts."""
+    """Read an object of names and amounts; a size, such as `"memory": "4G"`, becomes an amount in MiB."""
     read: dict[str, float] = {}
-    for key, item in (members(value, path, problems) or {}).items():
+    given = members(value, path, problems) or {}
+    for key, item in given.items():
         place = join(path, key)
-        name, quantity = noun(key, place, problems), amount(item, place, problems)
+        name, quantity = noun(key, place, problems), _quantity(key, item, place, problems)
+        if key in SIZED and SIZED[key] in given:
+            problems.add(place, f"'{key}' and '{SIZED[key]}' mean the same", "give one of the two")
         if name is not None and quantity is not None:
-            read[name] = quantity
+            read[SIZED.get(name, name)] = quantity
     return read
+
+
+def _quantity(name: str, item: object, path: str, problems: Problems) -> float | None:
+    if name not in SIZED:
+        sized = next((key for key, amount_of in SIZED.items() if amount_of == name), None)
+        if sized is None or not isinstance(item, str):
+            return amount(item, path, problems)
+        mend = f'write "{sized}": "{item}"' if is_size(item) else f'write a number, or "{sized}": "4G"'
+        problems.add(path, f"a string where a number of MiB is expected: {quote(item)}", mend)
+    elif not isinstance(item, str):
+        shown = f"{item}M" if kind(item) == "a number" and "." not in str(item) else "512M"
+        problems.add(path, f"{kind(item)} where a size is expected", f'write "{shown}", or give MiB as "{SIZED[name]}"')
+    elif not is_size(item):
+        problems.add(path, f"{quote(item)} is not a size", 'write "512M", "4G" or "1T": powers of 1024')
+    else:
+        return mebibytes(item)
+    return None
 
 
 def nested(value: object, path: str, problems: Problems, depth: int = 0) -> bool:

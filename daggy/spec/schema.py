@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from daggy.kind import BUILT_IN, KINDS
+from daggy.spec.sizes import PATTERN as SIZE, SIZED
 from daggy.spec.task import RETRIED
 
 _Schema = dict[str, Any]
@@ -16,6 +17,7 @@ _STRINGS: _Schema = {"type": "array", "items": _STRING}
 _AMOUNTS: _Schema = {
     "type": "object",
     "propertyNames": {"minLength": 1},
+    "properties": {name: {"type": "string", "pattern": SIZE} for name in SIZED},
     "additionalProperties": {"type": "number", "minimum": 0},
 }
 _LENGTH: _Schema = {
