@@ -20,6 +20,9 @@ SOON, SOON_FOR = 2.0, 20.0
 DEAR = 50
 """After a poll the next one waits at least this many times as long as it took, unless the one before was faster."""
 
+SELDOM = 300.0
+"""Seconds until the next poll at most: a place that is always slow is asked all the same."""
+
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds without a submission after one that was of no use; doubled each time."""
@@ -43,6 +46,7 @@ class Fate:
         reason: Why what it ran ended, if it ran one task.
         words: What it said last.
         was_cancelled: Whether somebody has cancelled it.
+        is_ending: Whether it is on its way out, and something of it may still run: however long that takes.
     """
 
     said: str = ""
@@ -50,6 +54,7 @@ class Fate:
     reason: Reason = Reason.LOST
     words: str = ""
     was_cancelled: bool = False
+    is_ending: bool = False
 
 
 class PollSchedule:
@@ -79,7 +84,12 @@ class PollSchedule:
         """Take note of a poll, and when it began."""
         before, self._took, self._last = self._took, now - began, now
         pause = min(SOON, self._interval) if now < self._eager_until else self._interval
-        self.next = now + max(pause, DEAR * min(before, self._took))
+        self.next = now + max(pause, min(SELDOM, DEAR * min(before, self._took)))
+
+    def failed(self, began: float, now: float) -> None:
+        """Take note of a poll without an answer: how long that took says nothing of what an answer costs."""
+        self._last = now
+        self.next = now + max(self._interval, now - began)
 
 
 @define(eq=False)

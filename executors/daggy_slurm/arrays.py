@@ -44,7 +44,7 @@ class ArrayOptions:
     Args:
         partition, account, qos, constraint: In place of the pool's.
         time: The limit of its job, in place of one that follows from `timeout`.
-        nodes: How many nodes it has; the task runs on the first.
+        nodes: How many nodes its job has, each with what `resources` asks for; the task itself runs on the first.
         sbatch: More arguments for `sbatch`.
     """
 
@@ -97,15 +97,16 @@ class SlurmArrays(Cluster):
         """Submit a parcel as one array."""
         settings, wanted = self.settings, structure(order.options, ArrayOptions, "details.options.slurm")
         needs = dict(order.needs)
-        size = self.options(needs.pop("cores", 1.0), needs.pop("memory_mb", 0.0), needs.pop("gpus", 0.0))
+        each = needs.pop("cores", 1.0), needs.pop("memory_mb", 0.0), needs.pop("gpus", 0.0)
+        size = self.options(*each, nodes=wanted.nodes)
         said = [settings.resources[name].format(n=f"{amount:g}") for name, amount in needs.items() if amount]
         limit = seconds(wanted.time) if wanted.time else (order.seconds + SPARE if order.seconds else settings.seconds)
         own = [f"--{name}={value}" for name in NAMED if (value := getattr(wanted, name, ""))]
-        nodes = [f"--nodes={wanted.nodes}"] if wanted.nodes > 1 else []
         argv = [
             "sbatch", "--parsable", f"--array=0-{parcel.elements - 1}", f"--job-name={self.named(parcel.number)}",
-            *size, f"--time={states.minutes_of(limit)}", f"--output={parcel.folder}/{LOG}", "--open-mode=append",
-            "--chdir=/", "--export=ALL", "--no-requeue", *said, *own, *nodes, *settings.sbatch, *wanted.sbatch,
+            *size, f"--time={states.minutes_of(limit)}", f"--output={states.pattern_of(parcel.folder / LOG)}",
+            "--open-mode=append", "--chdir=/", "--export=ALL", "--no-requeue", *said, *own,
+            *settings.sbatch, *wanted.sbatch,
         ]  # fmt: skip
         text = script.element(settings, self.program, parcel.folder, parcel.each)
         try:
@@ -120,7 +121,7 @@ class SlurmArrays(Cluster):
         found = []
         for one in states.jobs_of(printed):
             name, _, batch = one.name.rpartition(".")
-            if name == self.name and batch.isdigit() and one.element is not None and one.state != states.ENDING:
+            if name == self.name and batch.isdigit() and one.element is not None:
                 found.append(Seen(int(batch), one.id, one.element, one.said))
         return found
 

@@ -85,12 +85,13 @@ class Cluster:
             f"{(error.strerror or str(error)).lower()}; name a directory that this machine and all nodes see"
         )
 
-    def options(self, cores: float, memory_mb: float, gpus: float) -> list[str]:
-        """Return what sbatch is told of a job's place and size."""
+    def options(self, cores: float, memory_mb: float, gpus: float, nodes: int = 1) -> list[str]:
+        """Return what sbatch is told of a job's place, and of its size on each of its nodes."""
         memory = [f"--mem={math.ceil(memory_mb)}"] if memory_mb else []
         graphics = [f"--gres=gpu:{math.ceil(gpus)}"] if gpus else []
         told = [f"--{name}={value}" for name in NAMED if (value := getattr(self.settings, name))]
-        return ["--nodes=1", "--ntasks=1", f"--cpus-per-task={max(1, math.ceil(cores))}", *memory, *graphics, *told]
+        tasks = "--ntasks=1" if nodes == 1 else "--ntasks-per-node=1"  # of fewer tasks than nodes it takes fewer nodes
+        return [f"--nodes={nodes}", tasks, f"--cpus-per-task={max(1, math.ceil(cores))}", *memory, *graphics, *told]
 
     def close(self) -> None:
         """Remove the pool's files, once no job is left, unless the server keeps its state and may come back."""
@@ -136,7 +137,8 @@ class Cluster:
         memory = states.ran_out(found, words)
         reason = Reason.MEMORY if memory else Reason.LOST
         said, is_over = states.meaning_of(found, memory=memory), found.state in states.OVER
-        return Fate(said, is_over, reason, "" if memory else last, found.state == "CANCELLED")
+        is_ending = found.state == states.ENDING
+        return Fate(said, is_over, reason, "" if memory else last, found.state == "CANCELLED", is_ending)
 
 
 def end_of(log: Path) -> str:

@@ -71,8 +71,9 @@ class SlurmQueue(Cluster):
         order = [
             "sbatch", "--parsable", f"--array={elements}", f"--job-name={self.name}",
             *self.options(settings.cores, settings.memory_mb, settings.gpus),
-            f"--time={states.minutes_of(settings.seconds)}", f"--output={self.folder}/%A_%a.log", "--open-mode=append",
-            "--chdir=/", "--export=ALL", "--no-requeue", f"--signal=B:TERM@{LAST:.0f}", *settings.sbatch,
+            f"--time={states.minutes_of(settings.seconds)}", f"--output={states.pattern_of(self.folder)}/%A_%a.log",
+            "--open-mode=append", "--chdir=/", "--export=ALL", "--no-requeue", f"--signal=B:TERM@{LAST:.0f}",
+            *settings.sbatch,
         ]  # fmt: skip
         try:
             printed = await self.client.call(*order, stdin=self._script())

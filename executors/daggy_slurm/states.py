@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 from attrs import frozen
 
@@ -29,7 +30,7 @@ OVER = frozenset(
 """States in which nothing of a job runs any more."""
 
 ENDING = "COMPLETING"
-"""The state of a job that takes no more part in anything, of which something may still run; it may last."""
+"""The state of a job that is on its way out, of which something may still run; it may last."""
 
 STUCK = frozenset({"PartitionConfig", "BadConstraints", "JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied"})
 """Reasons for which a job waits until somebody does something."""
@@ -171,6 +172,11 @@ def span_of(printed: str) -> float:
         parts += [0.0]
     hours, minutes, seconds = [0.0] * (3 - len(parts)) + parts
     return day * 86400 + hours * 3600 + minutes * 60 + seconds
+
+
+def pattern_of(path: Path) -> str:
+    """Return a path as Slurm takes it where it expands `%`."""
+    return str(path).replace("%", "%%")
 
 
 def minutes_of(seconds: float) -> str:

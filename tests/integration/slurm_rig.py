@@ -231,9 +231,10 @@ class Site:
     def __init__(self, slurm: Slurm, place: Path, port: int, **settings: Any) -> None:
         self.slurm, self.place, self.state = slurm, place, place / "state"
         pool = {"executor": "slurm", "shared": str(place / "shared"), "time": "10m", "cores": 4, "most": 4, **settings}
+        name = pool.pop("name", POOL)
         self.config = place / "daggy.json"
         self.config.write_text(
-            json.dumps({"agents": {"ip": "127.0.0.1", "port": port}, "pools": {POOL: {"idle": "10s", **pool}}})
+            json.dumps({"agents": {"ip": "127.0.0.1", "port": port}, "pools": {name: {"idle": "10s", **pool}}})
         )
 
     @contextlib.contextmanager

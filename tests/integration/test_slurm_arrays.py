@@ -236,6 +236,16 @@ def test_daggy_run_leaves_nothing_behind(slurm: Slurm, tmp_path: Path) -> None:
     assert not list((tmp_path / "shared").iterdir())
 
 
+def test_a_task_has_the_nodes_that_it_asks_for_in_a_pool_of_any_name(slurm: Slurm, tmp_path: Path) -> None:
+    task = {"details": {"shell": "echo $SLURM_JOB_NUM_NODES", "options": {"slurm": {"nodes": 3}}}}
+    with arrays(slurm, tmp_path, name="größe: 50%j") as one:
+        spec = tmp_path / "spec.json"
+        spec.write_text(json.dumps({"tasks": {"a": task}}))
+        done = command("run", str(spec), "--config", str(one.config), "--output", "all", cwd=tmp_path, **one.variables)
+    assert done.returncode == 0, done.stderr
+    assert "3" in done.stdout.split()
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

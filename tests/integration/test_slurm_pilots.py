@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
 import re
 import signal
@@ -242,6 +243,15 @@ def test_a_pilot_that_cannot_start_says_why(slurm: Slurm, tmp_path: Path) -> Non
         server.until(lambda: words in command("explain", str(run), "--dir", str(one.state), cwd=tmp_path).stdout)
         assert server.api("POST", f"/runs/{run}/kill").status_code < 300
         assert server.ended(run)["state"] == "killed"
+
+
+def test_a_pool_may_have_any_name(slurm: Slurm, tmp_path: Path) -> None:
+    with site(slurm, tmp_path, name="größe: 50%j") as one:
+        spec = tmp_path / "spec.json"
+        spec.write_text(json.dumps({"tasks": {"a": shell("echo it ran")}}))
+        done = command("run", str(spec), "--config", str(one.config), "--output", "all", cwd=tmp_path, **one.variables)
+    assert done.returncode == 0, done.stderr
+    assert "it ran" in done.stdout
 
 
 def test_daggy_run_uses_a_cluster_by_itself(slurm: Slurm, tmp_path: Path) -> None:

@@ -56,8 +56,10 @@ class Watcher:
         known = dict(active.parcels)
         try:
             listed = await active.place.look()
-        finally:
-            self._polls.polled(began, trio.current_time())
+        except QueueError:
+            self._polls.failed(began, trio.current_time())
+            raise
+        self._polls.polled(began, trio.current_time())
         self._seen = {(one.batch, one.element): one for one in listed}
         if not any(parcel.job == "" for parcel in active.parcels.values()):
             active.complaints.clear()
@@ -88,6 +90,8 @@ class Watcher:
                 self._gone.pop(place, None)
             elif now - self._gone.setdefault(place, now) >= self._settle:
                 fate = await self._active.place.fate(parcel.number, f"{parcel.job}_{element}")
+                if fate.is_ending:
+                    continue
                 await self._bury(parcel, numbers, fate, element)
                 del self._gone[place]
 

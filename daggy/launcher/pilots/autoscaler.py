@@ -200,9 +200,11 @@ class Autoscaler:
         before = dict(self.plan.pilots)
         try:
             listed = await self.queue.look()
-        finally:
-            now = trio.current_time()
-            self._polls.polled(began, now)
+        except QueueError:
+            self._polls.failed(began, trio.current_time())
+            raise
+        now = trio.current_time()
+        self._polls.polled(began, now)
         if not self.plan.backoff.failures:
             self.complaints.clear()
         for job, ended in self._ended.items():
@@ -244,7 +246,7 @@ class Autoscaler:
                 if not ended.fate.is_over or now - ended.at < LINGERS:
                     continue  # the place may have forgotten it, or it is on its way out
                 self._machines.end(remote)
-            elif not ended.fate.is_over and now - ended.at < SILENT:
+            elif ended.fate.is_ending or (not ended.fate.is_over and now - ended.at < SILENT):
                 continue
             else:
                 said = ended.fate.said or "its place does not know it any more"

@@ -143,9 +143,13 @@ def test_nothing_is_asked_of_a_place_while_nothing_is_there(tmp_path: Path, cloc
 
 
 class Completing(Place):
-    """A place whose pilots end while they run: no more listed, yet not over the first time that somebody asks."""
+    """A place whose pilots end while they run: no more listed, yet not over the first times that somebody asks."""
 
     asked = 0
+
+    def __init__(self, ending: int = 1, *, is_ending: bool = False) -> None:
+        super().__init__()
+        self.ending, self.is_ending = ending, is_ending
 
     async def look(self) -> list[Pilot]:
         await trio.sleep(0.01)
@@ -154,7 +158,9 @@ class Completing(Place):
     async def fate(self, pilot: Pilot) -> Fate:
         await trio.lowlevel.checkpoint()
         self.asked += 1
-        return Fate("COMPLETING" if self.asked == 1 else "CANCELLED", is_over=self.asked > 1)
+        if self.asked <= self.ending:
+            return Fate("COMPLETING", is_ending=self.is_ending)
+        return Fate("CANCELLED", is_over=True)
 
 
 class Silent:
@@ -185,22 +191,27 @@ class Silent:
         """Nobody looks."""
 
 
-def test_a_pilot_that_was_still_ending_is_given_up_once_it_is_over(clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize(("place", "least"), [(Completing(), 0.0), (Completing(30, is_ending=True), 2 * MINUTES)])
+def test_a_pilot_that_was_still_ending_is_given_up_once_it_is_over(
+    clock: trio.testing.MockClock, place: Completing, least: float
+) -> None:
     machines: Any = Silent()
 
     async def scenario() -> None:
-        scaler = Autoscaler("hpc", Completing(), Size(1, {"cores": 4.0}, 3600.0, 120.0), 10.0, machines)
+        scaler = Autoscaler("hpc", place, Size(1, {"cores": 4.0}, 3600.0, 120.0), 10.0, machines)
         scaler.want(Wanted([Demand({"cores": 1.0}, 1, 0.0)]))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(scaler.run)
             await trio.sleep(3)
             scaler.join("1_0")
             scaler.want(Wanted([]))
-            await trio.sleep(MINUTES / 2)
+            await trio.sleep(MINUTES / 2 + 5 * least)
             nursery.cancel_scope.cancel()
 
     trio.run(scenario, clock=clock)
-    assert [message for _, message in machines.given_up] == ["job 1_0: CANCELLED"]
+    ((at, message),) = machines.given_up
+    assert at >= least
+    assert message == "job 1_0: CANCELLED"
 
 
 class Visitor(Visit):
