@@ -10,10 +10,22 @@ from daggy.cli.options import document_options, json_option
 
 @click.command()
 @document_options
+@click.option("--functions", is_flag=True, help="Import the modules whose functions are called; check their arguments.")
 @json_option
-def check(spec: str, parameters: dict[str, str], tags: dict[str, str], templating: str | None, as_json: bool) -> None:
-    """Validate SPEC, a file or '-' for standard input, and show its templates with their tasks and edges."""
-    from daggy.cli.document import read_document  # help must not wait for these
+def check(
+    spec: str,
+    parameters: dict[str, str],
+    tags: dict[str, str],
+    templating: str | None,
+    functions: bool,
+    as_json: bool,
+) -> None:
+    """Validate SPEC, a file or '-' for standard input, and show its templates with their tasks and edges.
+
+    With --functions it also says whether calls of Python functions that are found here have the arguments that these
+    take.
+    """
+    from daggy.cli.document import plan_of, read_document  # help must not wait for these
     from daggy.cli.planned import show_plan
     from daggy.plan import plan_as_json
 
@@ -23,3 +35,8 @@ def check(spec: str, parameters: dict[str, str], tags: dict[str, str], templatin
         text.print_json(plan_as_json(made))
     else:
         show_plan(made, call.document.source)
+    if functions:
+        from daggy.cli.signatures import misfits
+
+        for line in misfits(plan_of(call.spec()[0], call.document.source)):
+            click.echo(f"{call.document.source}: warning: {line}", err=True)

@@ -415,3 +415,26 @@ def test_the_api_shows_a_task_as_its_call(tmp_path: Path) -> None:
         details = server.get(f"/runs/{run}/tasks/0")["details"]
         assert (details["call"], details["stdin"]) == ("models.fit:later(n=1)", None)
         assert server.get("/runs/last/tasks/0")["details"]["command"][0] == "python3"
+
+
+def test_check_says_which_arguments_do_not_fit_and_imports_nothing_unasked(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text("open('imported', 'w').close()\ndef f(alpha, beta=1): ...\ndef g(**more): ...\n")
+    calls = {
+        "good": {"function": "m:f", "arguments": {"alpha": "{{ N }}"}},
+        "bad": {"function": "m:f", "arguments": {"alhpa": 1, "gamma": 2}},
+        "any": {"function": "m:g", "arguments": {"x": 1}},
+        "elsewhere": {"function": "nowhere:f", "arguments": {"x": 1}},
+        "varying": {"function": "m{{ N }}:f"},
+    }
+    tasks = {name: {"details": details} for name, details in calls.items()}
+    (tmp_path / "s.json").write_text(json.dumps({"parameters": {"N": [1]}, "tasks": tasks}))
+    assert "warning" not in command("check", "s.json", cwd=tmp_path).stderr
+    assert not (tmp_path / "imported").exists()
+    done = command("check", "--functions", "s.json", cwd=tmp_path)
+    assert done.returncode == 0
+    place = "s.json: warning: tasks.bad.details.arguments"
+    assert done.stderr.splitlines() == [
+        f"{place}.alhpa: f() has no parameter 'alhpa'; did you mean 'alpha'?",
+        f"{place}.gamma: f() has no parameter 'gamma'; it has: alpha, beta",
+        f"{place}: f() needs 'alpha'; give it",
+    ]
