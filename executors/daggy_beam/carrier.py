@@ -129,6 +129,12 @@ class Carrier:
         return noted_before(str(self.folder / "note"))
 
     @property
+    def has_submitted(self) -> bool:
+        """Whether a runner has, or had, its job; what has failed without an id never came so far."""
+        note = self.note
+        return bool(note.get("job_id")) or note.get("state", "STARTING") not in ("STARTING", "unreachable", "FAILED")
+
+    @property
     def has_left(self) -> bool:
         """Whether its job goes on without it, as far as it has told, and may be given another one."""
         note = self.note

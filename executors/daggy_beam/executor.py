@@ -22,7 +22,7 @@ from daggy.launcher.parcels.executor import ParcelExecutor
 from daggy.launcher.parcels.folder import Parcel
 from daggy.launcher.parcels.place import Order, Seen
 from daggy.launcher.program.store import OVER_NETWORK, filesystem
-from daggy.launcher.queues import Fate, QueueError
+from daggy.launcher.queues import Fate, QueueError, RefusedError
 from daggy_beam.carrier import Carrier, run
 from daggy_beam.kind import BOOT
 from daggy_beam.settings import BeamPoolSettings
@@ -113,7 +113,10 @@ class BeamRunner:
         return sum(carrier.is_out for carrier in list(self._carriers.values()))
 
     async def submit(self, parcel: Parcel, order: Order) -> str:
-        """Start a carrier for a parcel, once there are not too many: what comes meanwhile goes out together."""
+        """Start a carrier for a parcel, once there are not too many: what comes meanwhile goes out together.
+
+        Returns when the runner has the job.
+        """
         del order  # a runner's workers are all alike
         number, job = parcel.number, f"b{parcel.number}"
         while await trio.to_thread.run_sync(self._out) >= self.settings.jobs:  # noqa: ASYNC110 - of others' children there is no event
@@ -128,6 +131,10 @@ class BeamRunner:
             raise QueueError(f"'{folder}' cannot be written: {error.strerror or error}") from None
         self._carriers[number] = carrier
         await trio.to_thread.run_sync(carrier.start, self.settings.interpreter, self._session(carrier))
+        while not carrier.has_submitted:
+            if not carrier.is_out and not carrier.has_submitted:
+                raise RefusedError(carrier.last_words() or f"job {job} was not submitted; see '{folder}/log'")
+            await trio.sleep(ROOM)
         return job
 
     def _session(self, carrier: Carrier) -> str:

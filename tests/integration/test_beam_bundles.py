@@ -282,6 +282,18 @@ def test_a_job_that_goes_on_without_its_carrier_is_taken_up(service: JobService,
     assert len(service.jobs()) == 1
 
 
+def test_a_job_service_that_is_away_costs_time_and_no_attempt(service: JobService, tmp_path: Path) -> None:
+    with portable(service, tmp_path) as one, one.serving() as server:
+        service.stop()
+        run = server.submit({"a": one.marked()})
+        server.until(lambda: "no job service answers at" in server.errors.read_text())
+        explained = command("explain", str(run), "--dir", str(one.state), cwd=tmp_path).stdout
+        service.start()
+        assert server.ended(run)["state"] == "completed"
+        assert [attempt["reason"] for attempt in server.get(f"/runs/{run}/tasks/0")["attempts"]] == ["ok"]
+    assert "no job service answers at" in explained
+
+
 def test_what_ends_with_its_job_service_is_lost_and_runs_again(service: JobService, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with portable(service, tmp_path) as one, one.serving() as server:

@@ -75,6 +75,22 @@ def test_a_job_is_taken_up_that_outlives_its_carrier(
     assert one.has_left is expected
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, False),
+        ({"state": "STARTING"}, False),
+        ({"state": "FAILED", "job_id": ""}, False),
+        ({"state": "RUNNING"}, True),
+        ({"state": "FAILED", "job_id": "j"}, True),
+    ],
+)
+def test_a_job_is_submitted_once_its_runner_has_it(tmp_path: Path, told: dict[str, str], expected: bool) -> None:
+    one = carrier(tmp_path)
+    noted(one, **told)
+    assert one.has_submitted is expected
+
+
 def test_what_a_job_says_last_is_the_last_line_of_the_log(tmp_path: Path) -> None:
     one = carrier(tmp_path)
     assert (one.said(), one.last_words()) == ("STARTING", "")
