@@ -48,6 +48,7 @@ class Reason(enum.IntEnum):
     LOST = 9
     MEMORY = 10  # killed for want of memory, by whoever can tell: a scheduler, a cgroup
     RESULT = 11  # what it wrote to `$DAGGY_RESULT` is no JSON value, or too large
+    MISSING = 12  # one of its inputs is not there
 
 
 class Kind(enum.IntEnum):

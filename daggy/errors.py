@@ -84,6 +84,10 @@ class TemplateError(DaggyError):
     """A value cannot be rendered for one task. The spec author's fault; ends the attempt with reason `template`."""
 
 
+class MissingInputError(DaggyError):
+    """An input of one task is not there. The task's that should have left it; ends the attempt with `missing`."""
+
+
 class DirectoryError(DaggyError):
     """A state directory cannot be used: in use, unreadable, of another version. The operator fixes that."""
 

@@ -313,6 +313,9 @@ class Executor(abc.ABC):
     name: str = ""
     """What it is registered as, set when it is made: its part of `details.options` has this name."""
 
+    reads_state: bool = False
+    """Whether its tasks can read files in the state directory, such as lists of results."""
+
     @abc.abstractmethod
     def __init__(self, settings: Any, site: Site) -> None:
         """Keep what is given; start nothing."""

@@ -29,6 +29,12 @@ class Command:
     stdin: str | None = None
 
 
+class Listing(str):
+    """The path of a file with one JSON value a line: what an input is that takes many results."""
+
+    __slots__ = ()
+
+
 class TaskKind(abc.ABC):
     """Turns what stands under its name in `details` into a command.
 
@@ -60,6 +66,21 @@ class TaskKind(abc.ABC):
         Raises:
             ValueError: these settings of this task make no sense; its text says why, with the mend.
         """
+
+    def command_with(self, settings: Any, inputs: Mapping[str, Any]) -> Command:
+        """Return what is executed for one task that has inputs.
+
+        The default is for kinds whose tasks use them in the strings of their settings, and in no other way.
+
+        Args:
+            settings: As for `command`.
+            inputs: By name, JSON data; a `Listing` stands for a list.
+
+        Raises:
+            ValueError: as `command`.
+        """
+        del inputs
+        return self.command(settings)
 
 
 KINDS = Group("daggy.kinds", "kind", TaskKind)

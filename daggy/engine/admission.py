@@ -14,6 +14,7 @@ from daggy.engine.render import options_for
 from daggy.errors import Problem, SpecError
 from daggy.executor import Work
 from daggy.plan import Block, Plan
+from daggy.plan.inputs import source
 from daggy.spec.model import Policy, RunSpec, Template
 
 MOST_TEMPLATES = 10_000
@@ -37,6 +38,7 @@ def check_needs(plan: Plan, pools: Pools) -> None:
         SpecError: with a problem for each such template.
     """
     problems = [problem for block in plan.blocks for problem in _check_block(plan.spec, block, pools)]
+    problems += [problem for block in plan.current if block.takes_inputs for problem in _unreadable(plan, block, pools)]
     if problems:
         raise SpecError(problems)
 
@@ -56,6 +58,20 @@ def check_generated(fragment: RunSpec, pools: Pools) -> None:
 
 def _check_block(spec: RunSpec, block: Block, pools: Pools) -> Iterator[Problem]:
     yield from _check_templates(spec, _samples(block), pools)
+
+
+def _unreadable(plan: Plan, block: Block, pools: Pools) -> Iterator[Problem]:
+    """Yield a problem for each input that is a file where tasks of a pool may not see it."""
+    for row, template in enumerate(block.templates):
+        pool = template.policy.pool or pools.default_pool
+        link = pools.links.get(pool)
+        if link is None or link.executor is None or link.executor.reads_state:
+            continue
+        for name, one in template.inputs.items():
+            if one.task and not source(plan, block, block.start + row, one.task).is_one:
+                message = f"it is a file on the server's machine, which tasks in pool '{pool}' cannot read"
+                mend = f"match all parameters of '{one.task}', or use a pool of this machine"
+                yield Problem(f"tasks.{template.name}.inputs.{name}", message, mend)
 
 
 def _check_templates(spec: RunSpec, templates: Iterable[Template], pools: Pools) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from daggy.engine.commits import Commits
 from daggy.engine.dispatch import PoolLink
 from daggy.engine.runs import UNENDED, Runs
 from daggy.engine.state import EngineState
-from daggy.errors import ConflictError
+from daggy.errors import ConflictError, Problem, SpecError
 from daggy.plan import Difference, Plan, difference, plan
 from daggy.run import commands, edit
 from daggy.run.indexes import Indexes
@@ -120,6 +120,12 @@ class Commands:
         """Return a run, and what leads from its present plan to that of another spec."""
         while True:
             run = await self.runs.find(run_id)
+            if run.ledger.dropped and base.takes_inputs:
+                if not run.is_ended or self.runs.is_busy(run):
+                    mend = "wait for its end, or kill it; then edit it"
+                    raise SpecError([Problem("tasks", "results of the run that it takes are not in memory", mend)])
+                self.runs.drop(run_id)
+                continue
             compare = partial(difference, run.plan, edit.replan(run, base.spec, base))
             changes = await trio.to_thread.run_sync(compare) if self.state.threads else compare()
             if self.runs.get(run_id) is run and run.plan is changes.old:  # else a generator has answered meanwhile

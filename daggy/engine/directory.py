@@ -93,6 +93,10 @@ class StateDirectory:
                 found[name] = status.st_dev, status.st_ino
         return found
 
+    def lists(self, run: int) -> Path:
+        """Return the folder of the lists of results that a run's tasks take; it is made with the first."""
+        return self.path / "runs" / str(run) / "inputs"
+
     def make_packs(self, run: int) -> None:
         """Make the folder of a run's outputs, `runs/<run>/packs`, readable by its owner only.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import trio
@@ -78,6 +79,7 @@ class Dispatcher:
         places: Where attempts run.
         epoch: The engine's.
         failed: Takes reports about tasks that could not be rendered.
+        folder: Gives the folder of a run's lists of results.
         is_cut: Whether the last turn handed out as much as a turn may, so that there may be room for more at once.
     """
 
@@ -87,6 +89,7 @@ class Dispatcher:
     places: Places
     epoch: int
     failed: Callable[[Reports], None]
+    folder: Callable[[int], Path]
     is_cut: bool = False
     renderers: dict[int, Renderer] = field(factory=dict)
     _slots: dict[int, Slot] = field(factory=dict)
@@ -175,7 +178,7 @@ class Dispatcher:
         """Return the renderer of a run's present spec."""
         renderer = self.renderers.get(run.id)
         if renderer is None or renderer.spec is not run.plan.spec:
-            renderer = self.renderers[run.id] = Renderer(run)
+            renderer = self.renderers[run.id] = Renderer(run, self.folder(run.id))
         return renderer
 
     def _unrendered(self, run: Run, failures: list[Failure], place: int, now: Now) -> Reports:
@@ -183,12 +186,13 @@ class Dispatcher:
         rows = np.zeros(len(failures), REPORT)
         rows["kind"], rows["run"], rows["version"], rows["epoch"] = Kind.FINISHED, run.id, run.version, self.epoch
         attempts = np.zeros(len(failures), ATTEMPT)
-        attempts["index"] = [index for index, _ in failures]
+        attempts["index"] = [index for index, _, _ in failures]
         attempts["attempt"] = run.frontier.attempt[attempts["index"]]
-        attempts["reason"], attempts["place"] = Reason.TEMPLATE, place
+        attempts["reason"] = [reason for _, _, reason in failures]
+        attempts["place"] = place
         attempts["ended"] = now.wall
         rows["row"] = attempts
-        return Reports(rows, {position: message for position, (_, message) in enumerate(failures)})
+        return Reports(rows, {position: message for position, (_, message, _) in enumerate(failures)})
 
     def _recall_stuck(self, link: PoolLink, wanting: list[Candidate], now: Now) -> None:
         """Ask back what waits behind something long while other needs, or other runs, find no room.

@@ -81,7 +81,7 @@ class Engine:
         self.news = News(tracker.last_told(), self.writer.give, self.writer.kept, self.reader, clock)
         flights, places = Flights(), Places.of(tracker.places(), lambda place: self.writer.give([place]))
         links = {name: PoolLink(Pool(name), evals=name in evals) for name in pools}
-        dispatcher = Dispatcher(links, default_pool, flights, places, self.epoch, self._on_unrendered)
+        dispatcher = Dispatcher(links, default_pool, flights, places, self.epoch, self._on_unrendered, directory.lists)
         self.state = EngineState(
             tracker, directory, clock, self.epoch, self.reader, self.writer, self.news, dispatcher, flights,
             follow, threads, places,

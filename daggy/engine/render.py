@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from daggy.errors import TemplateError
+from daggy.attempt import Reason
+from daggy.engine.inputs import Inputs
+from daggy.errors import MissingInputError, TemplateError
 from daggy.executor import Launch
 from daggy.plan import Block
 from daggy.plan.names import quote_all, quote_key
 from daggy.run.indexes import Indexes
 from daggy.run.run import Run
 from daggy.spec import Builtins, Recipe, recipe
-from daggy.spec.model import Details, Template, Value
+from daggy.spec.model import Details, Template
 
-Failure = tuple[int, str]
+Failure = tuple[int, str, Reason]
 """A task that cannot be rendered, and why."""
 
 
 _launch = tuple.__new__  # a named tuple's own constructor costs as much as the rest of a plain task
 
 
-_Task = tuple[int, int, str, dict[str, Value], dict[str, str | None]]
+_Task = tuple[int, int, str, dict[str, object], dict[str, str | None]]
 """What rendering one task starts from: index, attempt, name, values, and an environment that is its own to change."""
 
 
 class Renderer:
     """Renders the tasks of one run under its present spec; compiles a template with parameters once."""
 
-    def __init__(self, run: Run) -> None:
-        """Start with nothing compiled."""
+    def __init__(self, run: Run, folder: Path = Path()) -> None:
+        """Start with nothing compiled; `folder` is where lists of results are written."""
         self.run = run
         self.spec = run.plan.spec
+        self._inputs = Inputs(run, folder)
         self._recipes: dict[int, Recipe] = {}
 
     def launches(self, block: Block, indexes: Indexes, executor: str = "") -> tuple[list[Launch], list[Failure]]:
@@ -52,7 +56,7 @@ class Renderer:
         for index, attempt in zip(indexes.tolist(), attempts, strict=True):
             template = block.template(index)
             task: _Task = (index, attempt, block.full(template.name), {}, {})
-            launches += self._render(recipe(template, self.spec), template, (task,), executor, failures)
+            launches += self._render(recipe(template, self.spec), block, template, (task,), executor, failures)
         return launches, failures
 
     def one(self, index: int) -> Launch:
@@ -94,10 +98,16 @@ class Renderer:
             (index, attempt, form % label, dict(zip(names, row)), dict(zip(variables, text)))  # noqa: B905 - equal, and hot
             for index, attempt, row, text, label in rows
         )
-        return self._render(compiled, template, tasks, executor, failures)
+        return self._render(compiled, block, template, tasks, executor, failures)
 
     def _render(
-        self, compiled: Recipe, template: Template, tasks: Iterable[_Task], executor: str, failures: list[Failure]
+        self,
+        compiled: Recipe,
+        block: Block,
+        template: Template,
+        tasks: Iterable[_Task],
+        executor: str,
+        failures: list[Failure],
     ) -> list[Launch]:
         """Return one template's tasks as launches; add those that have no value somewhere to `failures`."""
         details = compiled.details
@@ -111,9 +121,14 @@ class Renderer:
             if uses_builtins:
                 builtins = Builtins(self.run.id, self.spec.tags, name, index, attempt)
             try:
+                if template.inputs:
+                    values.update(self._inputs.of(block, template, index))
                 argv, own, directory, stdin = compiled.render(values, builtins)
+            except MissingInputError as error:
+                failures.append((index, str(error), Reason.MISSING))
+                continue
             except TemplateError as error:
-                failures.append((index, str(error)))
+                failures.append((index, str(error), Reason.TEMPLATE))
                 continue
             environment["DAGGY_TASK"] = name
             if own:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from daggy.spec.columns import number_policies
 from daggy.spec.model import Policy, Template, Value, Values
-from daggy.spec.packed import PackedTemplates
+from daggy.spec.packed import PackedTemplates, has_inputs
 from daggy.spec.parameters import PickedValues
 
 Indexes = NDArray[np.int64]
@@ -144,6 +144,11 @@ class Block:
             for name, values in zip(axis.names, axis.values, strict=True)
         ]
         return tuple(sorted(columns, key=itemgetter(0)))
+
+    @cached_property
+    def takes_inputs(self) -> bool:
+        """Return whether any of its tasks has inputs."""
+        return has_inputs(self.templates)
 
     def axis_of(self, parameter: str) -> int:
         """Return the position of the axis that a parameter is on, or -1."""

@@ -15,6 +15,7 @@ from daggy.plan.digest import digest
 from daggy.plan.edges import Edges, resolve
 from daggy.plan.gates import GateArray
 from daggy.plan.generated_names import OuterNames, wait_for_own_generator
+from daggy.plan.inputs import unfit_inputs
 from daggy.plan.levels import find_cycles, levels
 from daggy.plan.plans import PLAN_FORMAT, Plan
 from daggy.plan.scopes import Scope, scope_of
@@ -135,7 +136,10 @@ def _extend(plan: Plan, scope: str, origin: int, spec: RunSpec) -> Plan:
     arrays, mismatches = wire(len(plan.arrays), every, layout.vertices(blocks, outer), edges)
     if problems or mismatches:
         raise SpecError(problems + mismatches)
-    return _assemble(plan, scope, origin, blocks, arrays, size)
+    made = _assemble(plan, scope, origin, blocks, arrays, size)
+    if unfit := unfit_inputs(made, blocks):
+        raise SpecError(unfit)
+    return made
 
 
 def _axes(spec: RunSpec) -> tuple[dict[int, tuple[Axis, ...]], list[Problem]]:

@@ -36,6 +36,7 @@ class Definition:
     templating: Templating
     spelling: Pairs
     tags: Pairs
+    inputs: Pairs
 
 
 def definition(template: Template, spec: RunSpec) -> Definition:
@@ -66,6 +67,7 @@ def definition(template: Template, spec: RunSpec) -> Definition:
         templating,
         tuple((name, spelling[name]) for name in template.uses if name in spelling),
         _tags(template, spec) if templating is Templating.JINJA else (),
+        tuple(sorted((name, f"{one.task} {one.key} {one.value}") for name, one in template.inputs.items())),
     )
 
 
@@ -107,7 +109,13 @@ def differences(old: Definition, new: Definition) -> str:
     return ", ".join(parts)
 
 
-_BY_NAME = {"settings": "setting", "environment": "environment", "tags": "tag", "spelling": "spelling of"}
+_BY_NAME = {
+    "settings": "setting",
+    "environment": "environment",
+    "tags": "tag",
+    "spelling": "spelling of",
+    "inputs": "input",
+}
 
 
 @frozen
@@ -134,6 +142,7 @@ class Similar:
             self.same_run
             and old.templating is new.templating
             and (old.policy.is_generator, old.policy.result) == (new.policy.is_generator, new.policy.result)
+            and old.inputs == new.inputs
             and (new.templating is not Templating.LITERAL or not (old.uses or new.uses))
             and _written_alike(old, new)
         )

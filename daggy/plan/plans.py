@@ -68,6 +68,11 @@ class Plan:
         return tuple(block for block in self.blocks if block.number not in replaced) if replaced else self.blocks
 
     @cached_property
+    def takes_inputs(self) -> bool:
+        """Return whether any task of the run has inputs."""
+        return any(block.takes_inputs for block in self.current)
+
+    @cached_property
     def starts(self) -> list[int]:
         """Return the index of each block's first task."""
         return [block.start for block in self.blocks]

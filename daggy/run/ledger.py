@@ -40,10 +40,23 @@ class Ledger:
     """Ended attempts of one run in the order in which they ended.
 
     Rows are written once. `pending` of them have not been given to a tracker yet. A row's index belongs to the version
-    of the spec that was current when it was appended: `versions` holds (first row, version).
+    of the spec that was current when it was appended: `versions` holds (first row, version). Results of the rows before
+    `dropped` are not here any more.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_given", "_room", "_rows", "_size", "_tails", "messages", "results", "versions")
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_given",
+        "_room",
+        "_rows",
+        "_size",
+        "_tails",
+        "dropped",
+        "messages",
+        "results",
+        "versions",
+    )
 
     def __init__(self, version: int = 1) -> None:
         """Start empty."""
@@ -53,7 +66,8 @@ class Ledger:
         self._size = self._room = 0
         self._given = 0
         self.messages = TextColumn()
-        self.results: dict[int, str] = {}  # of pending rows: nothing here needs them once they are kept
+        self.results = TextColumn()
+        self.dropped = 0
         self.versions: list[tuple[int, int]] = [(0, version)]
 
     def __len__(self) -> int:
@@ -106,15 +120,11 @@ class Ledger:
     def add_texts(self, number: int, texts: Texts) -> None:
         """Keep what the attempt of a row, the last one that has any, left beside it."""
         self.messages.add(number, texts.message)
-        if texts.result:
-            self.results[number] = texts.result
+        self.results.add(number, texts.result)
 
-    def take_results(self, first: int, last: int) -> dict[int, str]:
-        """Take the results of pending rows from `first` to before `last`, by position counted from `first`."""
-        found = {number - first: text for number, text in self.results.items() if first <= number < last}
-        for position in found:
-            del self.results[first + position]
-        return found
+    def drop_results(self) -> None:
+        """Forget the results of all rows, none of which is pending."""
+        self.results, self.dropped = TextColumn(), self._size
 
     def _make_room(self) -> None:
         """Add a chunk; or make the first one larger, until it is as large as the others."""

@@ -169,6 +169,8 @@ def _apply_attempts(run: Run, entry: Attempts) -> None:
         run.superseded.pop(index, None)
     for position in sorted(entry.messages):
         run.ledger.messages.add(int(numbers[position]) - 1, entry.messages[position])
+    for position in sorted(entry.results):
+        run.ledger.results.add(int(numbers[position]) - 1, entry.results[position])
     for position in np.flatnonzero(stays & ((rows["failures"] > 0) | (rows["crashes"] > 0))).tolist():
         run.failures[int(there[position])] = int(rows["failures"][position])
         run.crashes[int(there[position])] = int(rows["crashes"][position])

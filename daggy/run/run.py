@@ -33,6 +33,9 @@ class Doom(enum.IntEnum):
     DISCARD = 4  # it is killed, whatever its outcome: it was to wait again, and then was killed
 
 
+SPARE = 64 << 20
+"""Bytes of results that are kept in memory though no task takes them: an edit may add one that does."""
+
 KILLING = (Doom.KILL, Doom.DISCARD)
 """What leaves a task killed, so that a resume includes it."""
 
@@ -160,12 +163,14 @@ class Run:
         """Take the entries for the tracker, in order, ended attempts included."""
         self._journal_attempts()
         entries, self.outbox.entries = self.outbox.entries, []
+        if self.ledger.results.weight > SPARE and not self.plan.takes_inputs:
+            self.ledger.drop_results()
         return entries
 
     def _journal_attempts(self) -> None:
         for first, rows in self.ledger.take_pending():
             last = first + len(rows)
-            messages, results = self.ledger.messages.between(first, last), self.ledger.take_results(first, last)
+            messages, results = self.ledger.messages.between(first, last), self.ledger.results.between(first, last)
             self.outbox.entries.append(Attempts(self.id, self.version, rows, messages, results))
 
     def record(self, entry: Entry) -> None:

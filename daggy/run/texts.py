@@ -5,6 +5,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class TextColumn:
     """Texts by the numbers of their rows, which ascend; most rows have none. About 16 bytes beside each text."""
@@ -16,6 +19,11 @@ class TextColumn:
         self._numbers = array("Q")
         self._ends = array("Q")
         self._bytes = bytearray()
+
+    @property
+    def weight(self) -> int:
+        """Return the bytes of all texts."""
+        return len(self._bytes)
 
     def __len__(self) -> int:
         """Return how many rows have one."""
@@ -32,6 +40,18 @@ class TextColumn:
         """Return the text of a row; empty: it has none."""
         place = bisect_left(self._numbers, number)
         return self._text(place) if place < len(self._numbers) and self._numbers[place] == number else ""
+
+    def written(self, numbers: NDArray[np.int64]) -> list[bytes]:
+        """Return the texts of these rows, UTF-8; empty: it has none."""
+        if not self._numbers:
+            return [b""] * len(numbers)
+        own, ends = np.frombuffer(self._numbers, np.uint64), np.frombuffer(self._ends, np.uint64)
+        wanted = numbers.astype(np.uint64)
+        places = np.minimum(np.searchsorted(own, wanted), len(own) - 1)
+        begins = np.where(places > 0, ends[places - 1], 0)
+        bounds = zip(begins.tolist(), ends[places].tolist(), (own[places] == wanted).tolist(), strict=True)
+        with memoryview(self._bytes) as texts:
+            return [bytes(texts[begin:end]) if is_there else b"" for begin, end, is_there in bounds]
 
     def between(self, first: int, last: int) -> dict[int, str]:
         """Return the texts of the rows from `first` to before `last`, by position counted from `first`."""

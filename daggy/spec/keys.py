@@ -18,16 +18,21 @@ POLICY = (
     "max_parallel", "pool", "resources",
 )
 # fmt: on
-TASK = ["details", "description", "parents", "children", "parameters", "expand", "exclude", *POLICY, "templating"]
 # fmt: off
+TASK = [
+    "details", "description", "parents", "children", "inputs", "parameters", "expand", "exclude", *POLICY, "templating",
+]
 DETAILS = [
     "command", "shell", "function", "module", "script", "eval", "arguments", "python", "environment", "directory",
     "timeout", "grace", "stdin", "options",
 ]
 # fmt: on
-DEFAULTS = [key for key in TASK if key not in ("parents", "children")]
+OWN = ("parents", "children", "inputs")
+"""Keys of a task that have no default."""
+DEFAULTS = [key for key in TASK if key not in OWN]
 FRAGMENT = ["tasks", "parameters", "zip"]
 DEPENDENCY = ["task", "match", "on"]
+INPUT = ["task", "match", "key", "value"]
 
 _MEANT = {
     "env": "environment",
@@ -79,6 +84,7 @@ _PLACES = {
     "task": (TASK, "beside `details`"),
     "details": (DETAILS, "inside `details`"),
     "dependency": (DEPENDENCY, "in an entry of `parents`"),
+    "input": (INPUT, "in an entry of `inputs`"),
 }
 
 
@@ -93,7 +99,7 @@ def check_keys(data: Mapping[str, object], known: Iterable[str], place: str, pat
     Args:
         data: The object as written.
         known: Its keys.
-        place: "top", "task", "details" or "dependency": where the object stands.
+        place: "top", "task", "details", "dependency" or "input": where the object stands.
         path: Of the object.
         problems: Where to report.
     """
@@ -122,6 +128,6 @@ def _mend(key: str, known: list[str], place: str) -> str:
 def _where(key: str, place: str) -> str:
     """Return where a key belongs, if that is another place than this one."""
     for other, (keys, where) in _PLACES.items():
-        if key in keys and other not in (place, "dependency"):
+        if key in keys and other not in (place, "dependency", "input"):
             return f"it belongs {where}"
     return ""

@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 
 _NONE: Mapping[str, Values] = MappingProxyType({})  # one for a million templates without parameters of their own
 _NO_TEXT: Mapping[str, str] = MappingProxyType({})
+_NO_INPUTS: Mapping[str, Input] = MappingProxyType({})
 
 Value = str | int | Decimal
 """One parameter value. Numbers keep their JSON text: `Decimal("0.30")` prints as written."""
@@ -73,6 +74,23 @@ class Dependency:
     task: str
     match: tuple[str, ...] | None = ()
     on: On = On.COMPLETED
+
+
+@frozen
+class Input:
+    """One entry of `inputs`: a value, or results of the tasks of a template.
+
+    Args:
+        task: Whose results are taken; empty: it is a value.
+        match: As that of a `Dependency`.
+        key: What is taken of each result, an object; empty: all of it.
+        value: JSON text.
+    """
+
+    task: str = ""
+    match: tuple[str, ...] | None = ()
+    key: str = ""
+    value: str = ""
 
 
 @frozen
@@ -146,6 +164,7 @@ class Draft:
     description: str = ""
     spellings: Mapping[str, str] = _NO_TEXT
     exclude: tuple[Combination, ...] = ()
+    inputs: Mapping[str, Input] = _NO_INPUTS
 
 
 @frozen
@@ -154,7 +173,7 @@ class Template(Draft):
 
     `uses` are the run's parameters that apply to it, sorted: those that its strings mention, and `expand`; a zip group
     is in it whole. `parameters` are only those that overlay the run's, `spellings` the text that literal mode replaces
-    for them. No task has all values of one of `exclude`.
+    for them. No task has all values of one of `exclude`. Each template named in `inputs` is one of `parents`, too.
     """
 
     @property

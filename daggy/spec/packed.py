@@ -31,7 +31,9 @@ LARGE = 4096
 """Templates without parameters from which on they are packed."""
 
 _details = attrgetter("_details")  # the bytes in which they are written, not what they mean
-_given = attrgetter("parents", "children", "parameters", "uses", "templating", "description", "spellings")
+_given = attrgetter(
+    "parents", "children", "parameters", "uses", "templating", "description", "spellings", "exclude", "inputs"
+)
 
 
 @frozen(eq=False)
@@ -63,6 +65,7 @@ class PackedTemplates(Sequence[Template]):
         described: The `description` of `defaults`.
         templating: Of all that are not unusual.
         links: Of templates that have just been read; None of those that came from another process.
+        has_inputs: Whether any of them has inputs.
     """
 
     names: Texts
@@ -74,6 +77,7 @@ class PackedTemplates(Sequence[Template]):
     described: str
     templating: Templating
     links: Links | None = None
+    has_inputs: bool = False
 
     @overload
     def __getitem__(self, row: int) -> Template: ...
@@ -143,6 +147,13 @@ def _same_templates(mine: Sequence[Template], theirs: object) -> bool:
     return all(one == other for one, other in zip(mine, theirs, strict=True))
 
 
+def has_inputs(templates: Sequence[Template]) -> bool:
+    """Return whether any template has inputs; packed ones are not made for that."""
+    if isinstance(templates, PackedTemplates):
+        return templates.has_inputs
+    return any(map(attrgetter("inputs"), templates))
+
+
 def names_of(templates: Sequence[Template]) -> Iterable[str]:
     """Return the names of templates; packed ones are not made for that."""
     if isinstance(templates, PackedTemplates):
@@ -184,6 +195,7 @@ def pack_templates(
         plain.inherited,
         str(spec.defaults.task.get("description", "")),
         templates[first].templating,
+        has_inputs=has_inputs(templates),
     )
 
 

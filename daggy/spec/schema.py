@@ -85,6 +85,19 @@ def _dependency() -> _Schema:
     return {"anyOf": [_NAME, entry]}
 
 
+def _input() -> _Schema:
+    match = _dependency()["anyOf"][1]["properties"]["match"]
+    entry = _object(
+        {
+            "task": _said("whose results it is", _NAME),
+            "match": match,
+            "key": _said("what is taken of each result, an object", _STRING),
+            "value": _said("a JSON value", {}),
+        }
+    )
+    return {**entry, "oneOf": [{"required": ["task"]}, {"required": ["value"]}]}
+
+
 def _details(*, default: bool) -> _Schema:
     said: _Schema = {
         "environment": _said(
@@ -144,7 +157,9 @@ def _task(*, default: bool) -> _Schema:
     if default:
         return _object(properties)
     edges = {"type": "array", "items": {"$ref": "#/$defs/dependency"}}
-    return _object({**properties, "parents": edges, "children": edges}, required=["details"])
+    inputs = {"type": "object", "additionalProperties": {"$ref": "#/$defs/input"}}
+    own = {"parents": edges, "children": edges, "inputs": _said("what it takes, by name", inputs)}
+    return _object({**properties, **own}, required=["details"])
 
 
 def _listed() -> _Schema:
@@ -183,7 +198,13 @@ def schema() -> _Schema:
         "limits": _said("totals of resources for this run", _AMOUNTS),
         "max_failures": _said("stop starting work after so many errored tasks", _COUNT),
     }
-    definitions = {"values": _values(), "dependency": _dependency(), "task": _task(default=False), "listed": _listed()}
+    definitions = {
+        "values": _values(),
+        "dependency": _dependency(),
+        "input": _input(),
+        "task": _task(default=False),
+        "listed": _listed(),
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Daggy run spec",

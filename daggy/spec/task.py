@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from daggy.attempt import Reason
 from daggy.kind import BUILT_IN, kind_of
+from daggy.spec.dependencies import read_dependencies, read_names
 from daggy.spec.details import Given, read_details
 from daggy.spec.exclude import read_exclude
 from daggy.spec.fields import amounts, backoff, boolean, integer, items, length, noun, text
-from daggy.spec.keys import DEFAULTS, DEPENDENCY, POLICY, TASK, check_keys
-from daggy.spec.model import Dependency, On, Policy, Templating
-from daggy.spec.names import bare
-from daggy.spec.problems import Problems, did_you_mean, join, kind, quote
+from daggy.spec.inputs import read_inputs
+from daggy.spec.keys import DEFAULTS, OWN, POLICY, TASK, check_keys
+from daggy.spec.model import Policy, Templating
+from daggy.spec.problems import Problems, join, kind, quote
 
 RETRIED = ("exit", "signal", "timeout", "spawn", "generator", "memory", "result")
 """Reasons that `retry_on` may name."""
@@ -50,10 +50,10 @@ def read_task(
 
 def read_defaults(data: Mapping[str, object], problems: Problems) -> dict[str, Any]:
     """Read `defaults`: the keys of a task but `parents`, `children` and what it runs."""
-    for key in ("parents", "children"):
+    for key in OWN:
         if key in data:
             problems.add(join("defaults", key), f"a default '{key}'", "each task names its own")
-    known = [*DEFAULTS, "parents", "children"]
+    known = [*DEFAULTS, *OWN]
     check_keys(data, known, "task", "defaults", problems)
     return _read_known(data, "defaults", problems, DEFAULTS)
 
@@ -83,61 +83,8 @@ def _join_resources(given: dict[str, Any], path: str, problems: Problems) -> Non
         given["resources"] = {**beside, **inside}
 
 
-def _dependencies(value: object, path: str, problems: Problems) -> tuple[Dependency, ...]:
-    read = [_dependency(item, place, problems) for place, item in items(value, path, problems)]
-    return tuple(dependency for dependency in read if dependency is not None)
-
-
-def _dependency(value: object, path: str, problems: Problems) -> Dependency | None:
-    if isinstance(value, str):
-        name = noun(value, path, problems)
-        return None if name is None else Dependency(name)
-    if not isinstance(value, dict):
-        problems.add(path, f"{kind(value)} where a task's name or an object is expected")
-        return None
-    check_keys(value, DEPENDENCY, "dependency", path, problems)
-    if "task" not in value:
-        problems.add(path, "no 'task'", "name the task that is meant")
-        return None
-    name = noun(value["task"], join(path, "task"), problems)
-    match = _match(value.get("match", ()), join(path, "match"), problems)
-    on = _on(value.get("on", "completed"), join(path, "on"), problems)
-    return None if name is None or on is None else Dependency(name, match, on)
-
-
-def _match(value: object, path: str, problems: Problems) -> tuple[str, ...] | None:
-    if value is True:
-        return None
-    if value == ():
-        return ()
-    if value == [] or value is False or value is None:
-        problems.add(path, "nothing to match", "leave `match` out to wait for all")
-        return ()
-    names = _names(value, path, problems)
-    for name, times in Counter(names).items():
-        if times > 1:
-            problems.add(path, f"'{name}' is given twice")
-    return tuple(sorted(set(names)))
-
-
-def _on(value: object, path: str, problems: Problems) -> On | None:
-    known = {"completed": On.COMPLETED, "ended": On.ENDED}
-    if isinstance(value, str) and value in known:
-        return known[value]
-    shown = quote(value) if isinstance(value, str) else kind(value)
-    mend = "waiting for skipped tasks is not supported yet" if value == "skipped" else ""
-    near = did_you_mean(value, known) if isinstance(value, str) else ""
-    problems.add(path, f"{shown} is not a condition to wait for", mend or near or "'completed' or 'ended'")
-    return None
-
-
-def _names(value: object, path: str, problems: Problems) -> list[str]:
-    read = [text(item, place, problems) for place, item in items(value, path, problems)]
-    return [bare(name) for name in read if name is not None]
-
-
 def _expand(value: object, path: str, problems: Problems) -> tuple[str, ...]:
-    return tuple(_names(value, path, problems))
+    return tuple(read_names(value, path, problems))
 
 
 def _retry_on(value: object, path: str, problems: Problems) -> frozenset[str | int]:
@@ -179,8 +126,9 @@ def _as_written(value: object, path: str, problems: Problems) -> object:
 
 _READERS: Mapping[str, _Reader] = {
     "description": text,
-    "parents": _dependencies,
-    "children": _dependencies,
+    "parents": read_dependencies,
+    "children": read_dependencies,
+    "inputs": read_inputs,
     "parameters": _as_written,
     "expand": _expand,
     "exclude": read_exclude,

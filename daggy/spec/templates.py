@@ -15,6 +15,7 @@ from daggy.spec.details import Given, merge_details
 from daggy.spec.exclude import applies, check_combinations
 from daggy.spec.fast import NO_POLICY, PlainTask, Written, policy_given, policy_of
 from daggy.spec.fields import noun
+from daggy.spec.inputs import with_parents
 from daggy.spec.model import Combination, Dependency, Draft, Policy, RunSpec, Template, Templating, Values, freeze
 from daggy.spec.names import BAD, check_template_name
 from daggy.spec.packed import LARGE, PackedTemplates
@@ -211,16 +212,18 @@ class Reader:
         policy = merge_policy(self._inherited, given, self.spec.defaults.pool)
         policy = self._policies.setdefault(policy, policy)
         self._check_limits(policy, path)
+        parents, inputs = with_parents(given.get("parents", ()), given.get("inputs", {}), path, self._problems)
         template = Template(
             name=name,
             details=details,
             policy=policy,
-            parents=given.get("parents", ()),
+            parents=parents,
             children=given.get("children", ()),
             parameters=overlay,
             templating=templating,
             description=given.get("description", self._described),
             spellings={**self.defaults.spellings, **own.spellings},
+            inputs=inputs,
         )
         known = {**self.spec.parameters, **overlay}
         names = self._names_in(template, given.get("details", {}), known, path)
@@ -265,7 +268,9 @@ class Reader:
                 self.complete = False
                 self._tell(where, [(problem.message, problem.mend) for problem in error.problems])
                 continue
-            names |= {name for name in text.names if self._is_parameter(name, where, known)}
+            own = {name for name in text.names if name.startswith("inputs.")}
+            self._check_inputs(own, template, where)
+            names |= {name for name in text.names - own if self._is_parameter(name, where, known)}
         if template.templating is Templating.JINJA and _has_braces(details.options):
             mend = "nothing is substituted there: give the value in `environment`"
             self._problems.add(join(path, "details.options"), "a substitution in options", mend)
@@ -289,6 +294,12 @@ class Reader:
             mend = self._problems.suggest(name, chain(known, BUILTINS)) or "give it in `parameters`"
             self._tell(path, [(f"no parameter named '{name}'", mend)])
         return False
+
+    def _check_inputs(self, names: Iterable[str], template: Template, path: str) -> None:
+        for name in sorted(own.removeprefix("inputs.") for own in names):
+            if name not in template.inputs:
+                mend = self._problems.suggest(name, template.inputs) or "give it in the task's `inputs`"
+                self._tell(path, [(f"no input named '{name}'", mend)])
 
     def _add_expanded(self, names: set[str], given: Given, known: Mapping[str, Values], path: str) -> None:
         source = path if "expand" in given else "defaults"

@@ -12,6 +12,7 @@ from daggy.errors import SpecError
 from daggy.spec.collector import quiet_collector
 from daggy.spec.document import CALLED_FROM
 from daggy.spec.fields import amounts, integer, members, noun, text
+from daggy.spec.inputs import let_leave_results, taken
 from daggy.spec.keys import FRAGMENT, TOP, check_keys, ignored
 from daggy.spec.model import Defaults, RunSpec, Templating
 from daggy.spec.problems import Problems, join, kind
@@ -97,6 +98,8 @@ def _with_tasks(
     if not reader.read and not problems and not empty:
         problems.add("tasks", "there are no tasks", "name at least one")
     tasks = reader.tasks
+    if reader.packed is None and (names := taken(tasks)):
+        let_leave_results(tasks, names)
     if reader.complete:
         check_unused(declared, reader, problems)
         for position, combination in enumerate(() if empty else inherited.get("exclude", ())):

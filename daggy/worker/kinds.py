@@ -13,7 +13,7 @@ import msgspec
 from attrs import field, frozen
 
 from daggy.errors import Problem
-from daggy.kind import Command, TaskKind
+from daggy.kind import Command, Listing, TaskKind
 from daggy.validators import one_line
 
 BOOT = """\
@@ -80,7 +80,14 @@ class _Calling(TaskKind):
 
     def command(self, settings: Any) -> Command:
         """Return the interpreter with the worker's text and its call on standard input."""
-        return Command([settings.python, "-c", BOOT], stdin=to_json({**texts(), "call": self.call(settings)}))
+        return self.command_with(settings, {})
+
+    def command_with(self, settings: Any, inputs: Mapping[str, Any]) -> Command:
+        """Return the same for a call that has inputs beside its arguments."""
+        lists = {name: str(value) for name, value in inputs.items() if isinstance(value, Listing)}
+        given = {name: value for name, value in inputs.items() if name not in lists}
+        call = {**self.call(settings), "inputs": given, "lists": lists}
+        return Command([settings.python, "-c", BOOT], stdin=to_json({**texts(), "call": call}))
 
     def call(self, settings: Any) -> dict[str, Any]:
         """Return what the worker is to do."""
@@ -103,7 +110,7 @@ class FunctionKind(_Calling):
         """Return what the worker is to do."""
         if not _is_place(settings.function):
             raise ValueError(f"'{settings.function}' is no function's place; write package.module:name")
-        return {"function": settings.function, "arguments": settings.arguments, "inputs": {}}
+        return {"function": settings.function, "arguments": settings.arguments}
 
 
 class EvalKind(_Calling):
@@ -120,7 +127,7 @@ class EvalKind(_Calling):
 
     def call(self, settings: EvalSettings) -> dict[str, Any]:
         """Return what the worker is to do."""
-        return {"eval": settings.eval, "arguments": settings.arguments, "inputs": {}}
+        return {"eval": settings.eval, "arguments": settings.arguments}
 
 
 class ModuleKind(TaskKind):
@@ -218,7 +225,7 @@ def to_json(value: object) -> str:
 def shown(stdin: str) -> str:
     """Return the call on a worker's standard input as people write one: `models.fit:fit(alpha=0.1)`."""
     call = msgspec.json.decode(stdin)["call"]
-    given = {**call["arguments"], **call["inputs"]}
+    given = {**call["arguments"], **call["inputs"], **call["lists"]}
     listed = ", ".join(f"{name}={to_json(value)}" for name, value in given.items())
     return f"{call['function']}({listed})" if "function" in call else f"eval({listed}): {call['eval']}"
 

@@ -37,7 +37,8 @@ def main(call: Mapping[str, Any]) -> NoReturn:
     """Do what a call says, leave the result, and exit.
 
     Args:
-        call: `function`, as "package.module:name", or `eval`, a source; `arguments` and `inputs`, by name.
+        call: `function`, as "package.module:name", or `eval`, a source; `arguments` and `inputs`, by name; `lists`,
+            by name the paths of files with one value a line, as JSON.
     """
     process, code = os.getpid(), 0
     sys.path[0] = os.getcwd()
@@ -142,7 +143,10 @@ def called(call: Mapping[str, Any]) -> Any:
 
 def given_in(call: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the arguments of a call with its inputs, by name."""
-    arguments, inputs = call.get("arguments", {}), call.get("inputs", {})
+    arguments, inputs = call.get("arguments", {}), dict(call.get("inputs", {}))
+    for name, path in call.get("lists", {}).items():
+        with open(path, encoding="utf-8") as file:
+            inputs[name] = [json.loads(line) for line in file]
     for name in arguments:
         if name in inputs:
             raise CallError("'%s' is an argument and an input; give it once" % name)

@@ -20,6 +20,7 @@ class ForkExecutor(Fleet):
     """Runs tasks as processes on this machine, each in a session of its own."""
 
     Settings: ClassVar[type] = ForkSettings
+    reads_state = True
 
     def __init__(self, settings: ForkSettings, site: Site) -> None:
         """Keep what is given; start nothing."""

@@ -16,7 +16,12 @@ from tests.chaos.specs import Json
 
 OK, EXIT, KILLED, GENERATOR, LOST = 0, 1, 4, 8, 9
 """Reasons, as they are stored."""
-REASONS = ("ok", "exit", "signal", "timeout", "killed", "spawn", "template", "output", "generator", "lost", "memory")
+# fmt: off
+REASONS = (
+    "ok", "exit", "signal", "timeout", "killed", "spawn", "template", "output", "generator", "lost", "memory", "result",
+    "missing",
+)
+# fmt: on
 QUEUED, COMPLETED, ERRORED = 1, 3, 4
 """Outcomes, as they are stored."""
 

@@ -80,7 +80,7 @@ def _names(node: nodes.Node, shown: str) -> Iterator[str]:
         for child in node.iter_child_nodes():
             yield from _names(child, shown)
         return
-    yield _builtin(path, shown) if path[0] in ("run", "task") else path[0]
+    yield _builtin(path, shown) if path[0] in ("run", "task", "inputs") else path[0]
     for item in (node, *node.find_all(nodes.Getitem)):
         if isinstance(item, nodes.Getitem):
             yield from _names(item.arg, shown)
@@ -103,6 +103,8 @@ def _path(node: nodes.Node) -> list[str] | None:
 
 def _builtin(path: list[str], shown: str) -> str:
     name = ".".join(path[:2])
+    if path[0] == "inputs" and len(path) > 1 and path[1]:
+        return name
     if name not in BUILTINS:
         raise _wrong(
             f"{shown}: there is no '{name}'", did_you_mean(name, BUILTINS) or f"there are {', '.join(BUILTINS)}"

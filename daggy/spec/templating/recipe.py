@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from attrs import frozen
 
@@ -170,6 +170,8 @@ class KindRecipe(Recipe):
     def render(self, values: Mapping[str, object], builtins: Builtins | None = None) -> Rendered:
         """Return what is executed for one task; most of the time goes into making and checking its settings.
 
+        The kind is given those inputs that no string uses.
+
         Raises:
             TemplateError: a string cannot be rendered, or the settings are wrong; the message names it.
         """
@@ -181,7 +183,10 @@ class KindRecipe(Recipe):
         )
         place = f"details.{self._name}"
         try:
-            command = self._kind.command(structured(self._kind, with_leaves(self._settings, strings), place))
+            settings = structured(self._kind, with_leaves(self._settings, strings), place)
+            given = cast("Mapping[str, Any]", values.get("inputs", _NOTHING))
+            inputs = {name: value for name, value in given.items() if f"inputs.{name}" not in self.names}
+            command = self._kind.command_with(settings, inputs) if inputs else self._kind.command(settings)
         except PluginError as error:
             raise TemplateError(str(error)) from error
         except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
+from typing import cast
 
 from attrs import field, frozen
 
@@ -95,6 +96,9 @@ class Text:
             if isinstance(piece, Expression):
                 return piece.value(values)
             assert isinstance(piece, Variable)
+            family, _, name = piece.name.partition(".")
+            if family == "inputs" and name:
+                return cast("Mapping[str, object]", values["inputs"])[name]
             return values[piece.name]
         except KeyError as error:
             raise TemplateError(f"'{error.args[0]}' has no value here") from None
@@ -176,10 +180,13 @@ def _substitution(source: str) -> Piece:
     if plain is None or plain[1] in expression.KEYWORDS:
         return _parse(source)
     name = plain[1]
-    if "." not in name or name in BUILTINS[:-1] or (name.startswith("run.tags.") and name.count(".") == 2):
-        if name in ("run", "task", "run.tags"):
+    is_member = (name.startswith("run.tags.") and name.count(".") == 2) or (
+        name.startswith("inputs.") and name.count(".") == 1
+    )
+    if "." not in name or name in BUILTINS[:-1] or is_member:
+        if name in ("run", "task", "run.tags", "inputs"):
             raise SpecError(
-                [Problem("", f"'{name}' is no text", f"there are {', '.join(BUILTINS)}, and run.tags.NAME")]
+                [Problem("", f"'{name}' is no text", f"there are {', '.join(BUILTINS)}, run.tags.X and inputs.X")]
             )
         return Variable(name, raw=plain[2] is not None)
     return _parse(source)

@@ -76,7 +76,7 @@ def test_what_is_substituted_in_shell_is_quoted(text: str, expected: str) -> Non
         ("{{-A-}}", "'{{-A-}}' has a sign next to its braces; put a space between them; white space is never removed"),
         (
             "{{ run }}",
-            "'run' is no text; there are run.id, run.tags, task.name, task.index, attempt, and run.tags.NAME",
+            "'run' is no text; there are run.id, run.tags, task.name, task.index, attempt, run.tags.X and inputs.X",
         ),
         ("{{ run.foo }}", "'{{ run.foo }}': there is no 'run.foo'; did you mean 'run.id'?"),
         ("{{ A | uper }}", "'{{ A | uper }}': no filter named 'uper'; did you mean 'upper'?"),
