@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from urllib.parse import quote
@@ -26,7 +27,7 @@ from daggy.executor import (
     Site,
     Stop,
 )
-from daggy.launcher import frames
+from daggy.launcher import frames, logs
 from daggy.launcher.far_host import FarHost
 from daggy.launcher.host import Found, Host
 from daggy.launcher.launchers import Launchers
@@ -41,6 +42,9 @@ LOOK = 1.0
 
 AT_ONCE = 8
 """Connecting costs this machine a process each, and some tenths of a second of its time."""
+
+AFTER_ITS_END = 120.0
+"""Seconds after the time at which a machine was to go away, in which it may still be there."""
 
 
 class Fleet(Executor):
@@ -286,9 +290,20 @@ class Fleet(Executor):
             except FileNotFoundError:
                 continue
             except UnavailableError as error:
-                if place not in self._remotes or self._remotes[place].lease_left > 0:
+                if self._may_return(place):
                     away = error
-        raise away or FileNotFoundError("the output is gone, or the machine that has it has been away for long")
+        try:
+            return await trio.to_thread.run_sync(logs.read_end, self._site.directory, run, row, stream, offset, limit)
+        except FileNotFoundError as error:
+            gone = "the machine that had it has left, or has been away for long" if error.errno else str(error)
+        raise away or FileNotFoundError(gone)
+
+    def _may_return(self, place: int) -> bool:
+        """Return whether a machine that does not answer may do so later."""
+        host, remote = self._hosts[place], self._remotes.get(place)
+        if host.machine.until is not None and host.machine.until + AFTER_ITS_END < time.time():
+            return False
+        return remote is None or not (remote.lease_left <= 0 or (remote.host.way.calls_in and remote.gone.is_set()))
 
     def _may_have(self, row: Rows) -> Sequence[int]:
         """Return the places of the hosts on which a launcher may have kept output: all, if it is of an earlier life."""

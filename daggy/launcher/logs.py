@@ -72,14 +72,44 @@ def wanted(run: int, version: int, row: Rows, stream: str, offset: int, limit: i
             return Wanted(Part(path, offset, limit), row, 0, limit, is_packed=False)
         stream = "stdout"
     limit = max(0, min(limit, int(row[stream]) - offset))
-    stem = f"{home}/{int(row['launcher'])}.{int(row['pack'])}"
     if not limit:
         return None
+    part = place_of(run, row, stream, offset, limit)
     if flags & LINKED:  # it has no crc: only a missing end shows
-        return Wanted(Part(f"{stem}.{stream}", offset, limit, int(row[stream])), row, 0, limit, is_packed=False)
+        return Wanted(part, row, 0, limit, is_packed=False)
     before = int(row["stdout"]) if stream == "stderr" else 0
-    whole = Part(stem, int(row["offset"]), int(row["stdout"]) + int(row["stderr"]))
+    whole = Part(part.path, int(row["offset"]), int(row["stdout"]) + int(row["stderr"]))
     return Wanted(whole, row, before + offset, limit, is_packed=True)
+
+
+def place_of(run: int, row: Rows, stream: str, offset: int, limit: int) -> Part:
+    """Return where a part of an ended attempt's "stdout" or "stderr" lies."""
+    stem = f"runs/{run}/packs/{int(row['launcher'])}.{int(row['pack'])}"
+    if int(row["flags"]) & LINKED:
+        return Part(f"{stem}.{stream}", offset, limit, int(row[stream]))
+    before = int(row["stdout"]) if stream == "stderr" else 0
+    return Part(stem, int(row["offset"]) + before + offset, limit)
+
+
+def end_of(run: int, row: Rows, stream: str) -> str:
+    """Return the file that has the end of a stream which is elsewhere, if it was copied."""
+    return f"runs/{run}/packs/{int(row['launcher'])}.{int(row['pack'])}.{int(row['offset'])}.{stream}.end"
+
+
+def read_end(directory: Path, run: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:
+    """Return what `read` does, from the copy of the end of a stream.
+
+    Raises:
+        FileNotFoundError: there is no copy, or it begins later.
+    """
+    data = (directory / end_of(run, row, stream)).read_bytes()
+    start = int(row[stream]) - len(data)
+    if offset < start:
+        raise FileNotFoundError(
+            f"of the {int(row[stream])} bytes of {stream} only the last {len(data)} were copied from the machine "
+            "that had them; daggy logs --tail 100 shows the end"
+        )
+    return data[offset - start : offset - start + limit]
 
 
 def read(directory: Path, run: int, version: int, row: Rows, stream: str, offset: int, limit: int) -> bytes:

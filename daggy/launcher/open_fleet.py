@@ -134,7 +134,8 @@ class OpenFleet(Fleet):
 
     async def _run_remote(self, remote: Remote) -> None:
         await super()._run_remote(remote)
-        if not self._stopped.is_set() and not remote.sent.tasks:  # it has left, or was forgotten
+        has_left = remote.is_leaving or not self._stopped.is_set()
+        if has_left and not remote.sent.tasks:  # or was forgotten
             self._register.remove(remote.host.machine.name)
             self._changed()
 

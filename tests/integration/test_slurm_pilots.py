@@ -245,6 +245,24 @@ def test_a_pilot_that_cannot_start_says_why(slurm: Slurm, tmp_path: Path) -> Non
         assert server.ended(run)["state"] == "killed"
 
 
+def test_the_end_of_a_large_output_outlives_the_allocation(slurm: Slurm, tmp_path: Path) -> None:
+    spec, state = tmp_path / "spec.json", tmp_path / "kept"
+    script = "seq 1 200000; echo because >&2; exit 3"
+    spec.write_text(json.dumps({"tasks": {"bad": shell(script), "good": shell("seq 1 200000")}}))
+    with site(slurm, tmp_path) as one:
+        order = ("run", str(spec), "--config", str(one.config), "--dir", str(state))
+        assert command(*order, cwd=tmp_path, **one.variables).returncode == 1
+    of = ("logs", "last", "--dir", str(state))
+    end = command(*of, "bad", "--tail", "2", cwd=tmp_path)
+    assert end.returncode == 0
+    assert end.stdout.splitlines() == ["199999", "200000", "because"]
+    whole = command(*of, "bad", cwd=tmp_path)
+    assert "daggy logs --tail 100 shows the end" in whole.stderr
+    gone = command(*of, "good", cwd=tmp_path)
+    assert gone.returncode == 1
+    assert "the machine that had it has left" in gone.stderr
+
+
 def test_a_pool_may_have_any_name(slurm: Slurm, tmp_path: Path) -> None:
     with site(slurm, tmp_path, name="größe: 50%j") as one:
         spec = tmp_path / "spec.json"
