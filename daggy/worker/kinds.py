@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import keyword
+import zlib
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -17,12 +19,12 @@ from daggy.kind import Command, Listing, TaskKind
 from daggy.validators import one_line
 
 BOOT = """\
-import json, sys
+import binascii, json, sys, zlib
 if sys.version_info < (3, 8):
     sys.exit("Python %d.%d is too old: 3.8 or newer is needed" % sys.version_info[:2])
 told = json.loads(sys.stdin.buffer.read().decode())
 space = {"__name__": "daggy.worker"}
-exec(compile(told["program"], "<daggy>", "exec"), space)
+exec(compile(zlib.decompress(binascii.a2b_base64(told["program"])), "<daggy>", "exec"), space)
 space["VALUES"] = told["values"]
 space["main"](told["call"])
 """
@@ -232,6 +234,6 @@ def shown(stdin: str) -> str:
 
 @functools.cache
 def texts() -> dict[str, str]:
-    """Return the texts of the worker by name."""
-    folder = Path(__file__).parent
-    return {name: (folder / f"{name}.py").read_text("utf-8") for name in ("program", "values")}
+    """Return the texts of the worker by name, compressed: they are written down with each call."""
+    files = {name: Path(__file__).parent / f"{name}.py" for name in ("program", "values")}
+    return {name: b64encode(zlib.compress(file.read_bytes(), 9)).decode() for name, file in files.items()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Mapping, NoReturn, Tuple
 
 VALUES = ""
-"""The text of the conversions, which has come with the call."""
+"""The text of the conversions, compressed and in base64, which has come with the call."""
 
 PLAIN = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict, "object": object}
 """Types that JSON has, by how hints are written."""
@@ -240,12 +240,15 @@ def values() -> Any:
         from daggy.worker import values as module  # this text has not travelled
 
         return module
+    import binascii
     import types
+    import zlib
 
     name = "<daggy.worker.values>"
     if name not in sys.modules:
         sys.modules[name] = types.ModuleType(name)
-        exec(compile(VALUES, "<daggy>", "exec"), vars(sys.modules[name]))  # noqa: S102 - it is ours
+        text = zlib.decompress(binascii.a2b_base64(VALUES))
+        exec(compile(text, "<daggy>", "exec"), vars(sys.modules[name]))  # noqa: S102 - it is ours
     return sys.modules[name]
 
 
