@@ -12,6 +12,7 @@ import trio
 
 from daggy.plan import Plan
 from daggy.spec.model import Template
+from daggy.spec.templating.recipe import texts_of
 from daggy.worker.listing import Module, functions_of
 
 MOST = 1000
@@ -67,14 +68,16 @@ def _misfits(templates: Sequence[Template], functions: Mapping[str, Any]) -> Ite
 
 
 def _misfit(template: Template, name: str, schema: Mapping[str, Any]) -> Iterator[str]:
-    given: Any = template.details.settings.get("arguments", {})
+    arguments: Any = template.details.settings.get("arguments", {})
+    texts = [text for _, text, _ in texts_of(template.details)]
+    inputs = [one for one in template.inputs if not any(f"inputs.{one}" in text for text in texts)]
+    given = {one: f"details.arguments.{one}" for one in arguments} | {one: f"inputs.{one}" for one in inputs}
     known = schema["properties"]
-    place = f"tasks.{template.name}.details.arguments"
-    for argument in given if not schema["additionalProperties"] else ():
-        if argument not in known:
-            close = difflib.get_close_matches(argument, known, 1)
+    for one, place in given.items() if not schema["additionalProperties"] else ():
+        if one not in known:
+            close = difflib.get_close_matches(one, known, 1)
             mend = f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(known) or 'none'}"
-            yield f"{place}.{argument}: {name}() has no parameter '{argument}'; {mend}"
+            yield f"tasks.{template.name}.{place}: {name}() has no parameter '{one}'; {mend}"
     for parameter in schema["required"]:
         if parameter not in given:
-            yield f"{place}: {name}() needs '{parameter}'; give it"
+            yield f"tasks.{template.name}.details.arguments: {name}() needs '{parameter}'; give it"

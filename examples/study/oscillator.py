@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Sequence
 
 DURATION = 10.0
 
@@ -17,6 +18,8 @@ class Method(Enum):
 
 @dataclass
 class Outcome:
+    method: Method
+    step: float
     steps: int
     drift: float
 
@@ -36,7 +39,12 @@ def drift(method: Method, step: float) -> Outcome:
     for _ in range(steps):
         x, v = advance(x, v, step)
         most = max(most, abs((x * x + v * v) / 2 - 0.5))
-    return Outcome(steps, most)
+    return Outcome(method, step, steps, most)
+
+
+def cheapest(outcomes: Sequence[Outcome], tolerance: float) -> Outcome:
+    """Return the outcome of the fewest steps among those with a drift that can be tolerated."""
+    return min((one for one in outcomes if one.drift <= tolerance), key=lambda one: one.steps)
 
 
 def euler(x: float, v: float, step: float) -> tuple[float, float]:

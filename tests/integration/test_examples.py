@@ -105,7 +105,9 @@ def test_study_finds_the_order_of_each_method(daggy: Daggy, checkout: Path) -> N
     assert ended.returncode == 0, ended.stderr
     told = json.loads(daggy("result", "--json", "--dir", "study-state", "last", cwd=checkout).stdout)
     drifts = {one["name"]: one["result"]["drift"] for one in told}
-    assert len(drifts) == 9
+    assert len(drifts) == 10
+    best = {"method": "runge-kutta", "step": 0.1, "steps": 100, "drift": drifts["drift.METHOD:runge-kutta.STEP:0.1"]}
+    assert told[-1]["result"] == best
     falls = {
         method: drifts[f"drift.METHOD:{method}.STEP:0.05"] / drifts[f"drift.METHOD:{method}.STEP:0.025"]
         for method in ("euler", "leapfrog", "runge-kutta")

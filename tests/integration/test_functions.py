@@ -426,7 +426,11 @@ def test_check_says_which_arguments_do_not_fit_and_imports_nothing_unasked(tmp_p
         "elsewhere": {"function": "nowhere:f", "arguments": {"x": 1}},
         "varying": {"function": "m{{ N }}:f"},
     }
-    tasks = {name: {"details": details} for name, details in calls.items()}
+    tasks: dict[str, Any] = {name: {"details": details} for name, details in calls.items()}
+    tasks["taking"] = {
+        "inputs": {"alpha": {"task": "good"}, "other": {"value": 1}, "used": {"value": 2}},
+        "details": {"function": "m:f", "arguments": {"beta": "{{ inputs.used }}"}},
+    }
     (tmp_path / "s.json").write_text(json.dumps({"parameters": {"N": [1]}, "tasks": tasks}))
     assert "warning" not in command("check", "s.json", cwd=tmp_path).stderr
     assert not (tmp_path / "imported").exists()
@@ -437,4 +441,5 @@ def test_check_says_which_arguments_do_not_fit_and_imports_nothing_unasked(tmp_p
         f"{place}.alhpa: f() has no parameter 'alhpa'; did you mean 'alpha'?",
         f"{place}.gamma: f() has no parameter 'gamma'; it has: alpha, beta",
         f"{place}: f() needs 'alpha'; give it",
+        "s.json: warning: tasks.taking.inputs.other: f() has no parameter 'other'; it has: alpha, beta",
     ]
