@@ -40,6 +40,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "run": Entry("daggy.cli.run:run", "Run a spec until it has ended."),
+    "each": Entry("daggy.cli.each:each", "Run a command for each line of a file."),
     "serve": Entry("daggy.cli.serve:serve", "Start the server."),
     "submit": Entry("daggy.cli.submit:submit", "Submit a spec to a server."),
     "check": Entry("daggy.cli.check:check", "Validate a spec and show its plan."),
