@@ -44,8 +44,6 @@ class RunShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types here
         """
         import os
         import socket
-        import subprocess
-        import sys
 
         home = os.path.dirname(self.folder)
         if not os.path.isdir(home):
@@ -53,6 +51,17 @@ class RunShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types here
                 "worker %s does not see '%s'; let `staging` of the pool be a directory that the server and all "
                 "workers see" % (socket.gethostname(), home)
             )
+        for _ in range(int(self.each)):  # one that is killed takes the task with it that it runs, and no other
+            if not self.is_killed(element):
+                break
+        yield element
+
+    def is_killed(self, element: int) -> bool:
+        """Run what is unclaimed of an element; return whether its process was ended by a signal."""
+        import os
+        import subprocess
+        import sys
+
         command = [sys.executable, "-I", "-S", "-E", "-X", "utf8", "-c", self.boot]
         rest = [str(os.getpid()), self.program, self.folder, str(element), self.each]
         held = self.hold()
@@ -60,12 +69,12 @@ class RunShard(beam.DoFn):  # type: ignore[misc]  # Beam has no types here
             child = subprocess.Popen(command + rest, pass_fds=held)
         except OSError as error:  # a bundle that fails is run again, and others with it
             sys.stderr.write("daggy: no process can be started: %s\n" % error)
-            return
+            return False
         finally:
             for lock in held:
                 os.close(lock)
         self.follow(child)
-        yield element
+        return child.returncode < 0
 
     def hold(self) -> Tuple[int, ...]:
         """Return what an element and its tasks are to hold, if they run on the machine of the engine."""

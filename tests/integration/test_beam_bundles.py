@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 import daggy_beam
-from tests.integration.beam_rig import EMBEDDED, JobService, beam_python, job_service
+from tests.integration.beam_rig import EMBEDDED, JobService, beam_python, job_service, until as patiently
 from tests.integration.serve_rig import DAGGY, PATIENCE, Server, command, environment, serving, shell, task, until
 
 pytestmark = pytest.mark.slow
@@ -253,6 +253,19 @@ def test_what_ends_with_its_carrier_is_lost_and_runs_again(one: Site) -> None:
         assert "Beam job" in attempts[0]["message"]
 
 
+def test_an_element_that_is_killed_takes_one_task_with_it(one: Site) -> None:
+    script = '[ "$DAGGY_TASK_INDEX$DAGGY_ATTEMPT" != 11 ] || kill -9 $PPID'
+    with one.serving() as server:
+        run = server.submit({"a": one.marked(script, expand=["I"])}, parameters={"I": {"range": [0, 6]}})
+        assert server.ended(run)["state"] == "completed"
+        reasons = [
+            [attempt["reason"] for attempt in server.get(f"/runs/{run}/tasks/{index}")["attempts"]]
+            for index in range(6)
+        ]
+        assert reasons == [["ok"], ["lost", "ok"], ["ok"], ["ok"], ["ok"], ["ok"]]
+        assert collections.Counter(one.lines()) == {**{str(index): 1 for index in range(6)}, "1": 2}
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[JobService]:
     beam_python()
@@ -289,6 +302,7 @@ def test_a_job_service_that_is_away_costs_time_and_no_attempt(service: JobServic
         server.until(lambda: "no job service answers at" in server.errors.read_text())
         explained = command("explain", str(run), "--dir", str(one.state), cwd=tmp_path).stdout
         service.start()
+        patiently(lambda: server.get(f"/runs/{run}")["ended"])  # it may be tried in vain once more
         assert server.ended(run)["state"] == "completed"
         assert [attempt["reason"] for attempt in server.get(f"/runs/{run}/tasks/0")["attempts"]] == ["ok"]
     assert "no job service answers at" in explained
@@ -353,7 +367,7 @@ def without_beam(place: Path) -> str:
 def test_what_cannot_work_is_said_when_the_server_starts(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     found = {name: value(tmp_path) if callable(value) else value for name, value in settings.items()}
     with site(tmp_path, **found) as one:
-        ended = command("serve", "--dir", str(one.state), "--config", str(one.config), cwd=tmp_path)
+        ended = command("serve", "--port", "0", "--dir", str(one.state), "--config", str(one.config), cwd=tmp_path)
     assert ended.returncode == 2, ended.stderr
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr

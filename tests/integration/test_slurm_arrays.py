@@ -269,6 +269,8 @@ def test_what_no_job_can_do_is_refused_when_it_is_submitted(
 
 def test_a_directory_that_nodes_cannot_see_is_refused(slurm: Slurm, tmp_path: Path) -> None:
     with arrays(slurm, tmp_path, shared_is_local=False) as one:
-        ended = command("serve", "--dir", str(one.state), "--config", str(one.config), cwd=tmp_path, **one.variables)
+        ended = command(
+            "serve", "--port", "0", "--dir", str(one.state), "--config", str(one.config), cwd=tmp_path, **one.variables
+        )
     assert ended.returncode == 2
     assert 'say "shared_is_local": true for a cluster of one machine' in ended.stderr

@@ -221,7 +221,9 @@ def test_what_the_site_cannot_serve_is_refused(
     slurm: Slurm, tmp_path: Path, settings: dict[str, object], words: str
 ) -> None:
     with site(slurm, tmp_path, **settings) as one:
-        ended = command("serve", "--dir", str(one.state), "--config", str(one.config), cwd=tmp_path, **one.variables)
+        ended = command(
+            "serve", "--port", "0", "--dir", str(one.state), "--config", str(one.config), cwd=tmp_path, **one.variables
+        )
     assert ended.returncode == 2
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -231,7 +233,9 @@ def test_pilots_need_an_address_that_nodes_reach(slurm: Slurm, tmp_path: Path) -
     config = tmp_path / "plain.json"
     config.write_text('{"pools": {"hpc": {"executor": "slurm"}}}')
     with site(slurm, tmp_path) as one:
-        ended = command("serve", "--dir", str(one.state), "--config", str(config), cwd=tmp_path, **one.variables)
+        ended = command(
+            "serve", "--port", "0", "--dir", str(one.state), "--config", str(config), cwd=tmp_path, **one.variables
+        )
     assert ended.returncode == 2
     assert "set agents.ip to an address that nodes see" in ended.stderr
 
