@@ -123,6 +123,16 @@ def test_a_stopped_task_is_told_so_and_its_next_attempt_gets_its_note(tmp_path: 
         assert [output(server, run, attempt) for attempt in (1, 2)] == ["stopped", '{"job":7}']
 
 
+def test_a_pipe_where_a_task_is_told_of_its_end_holds_nothing_up(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    script = f"mkfifo $DAGGY_NOTE.end; touch {begun}; sleep 1000"
+    with serving(tmp_path / "state") as server:
+        run = server.submit({"a": telling('{"job": 7}', script), "b": shell("sleep 1000")})
+        server.until(begun.exists)
+        assert command("kill", "last", "--dir", "state", cwd=tmp_path).returncode == 0
+        assert server.ended(run)["counts"]["killed"] == 2
+
+
 def test_notes_follow_their_tasks_through_edits(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)

@@ -53,10 +53,13 @@ class Notes:
         path = self.path(task.key)
         if task.before or os.path.exists(path):
             try:
-                with open(path + ".end", "w") as file:
-                    file.write(word)
+                end = os.open(path + ".end", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o600)
+                try:
+                    os.write(end, word.encode())
+                finally:
+                    os.close(end)
             except OSError:
-                pass  # no room: it is ended nevertheless
+                pass  # no room, or the task has put a pipe there: it is ended nevertheless
 
     def look(self, tasks: Mapping[Key, Task]) -> list[Task]:
         """Return the tasks, of all that there are, whose notes have changed since they were looked at."""
