@@ -104,6 +104,11 @@ class BeamRunner:
                 return f"python: '{python}' cannot be started: {(error.strerror or str(error)).lower()}"
             return trial.last_words() or f"python: '{python}' ends with {code}" if code else ""
 
+    def each(self, order: Order) -> int:
+        """Return how many tasks a shard has."""
+        del order
+        return self.settings.tasks_per_shard
+
     @property
     def largest(self) -> int:
         """Return how many elements a pipeline may have."""
@@ -206,7 +211,6 @@ class BeamExecutor(ParcelExecutor):
             runner,
             runner.folder,
             most=settings.most,
-            each=settings.tasks_per_shard,
             interval=LOOK,
             settle=SETTLE if filesystem(str(settings.place)) in OVER_NETWORK else SETTLE_LOCAL,
             machine="beam",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class ArrayOptions:
 
     Args:
         partition, account, qos, constraint: In place of the pool's.
-        time: The limit of its job, in place of one that follows from `timeout`.
+        time: Its limit, in place of one that follows from `timeout`; a job of several tasks has as many times that.
         nodes: How many nodes its job has, each with what `resources` asks for; the task itself runs on the first.
         sbatch: More arguments for `sbatch`.
     """
@@ -58,7 +59,7 @@ class ArrayOptions:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what Daggy says itself."""
-        refuse_own(self.sbatch)
+        refuse_own(self.sbatch, "sbatch")
         if self.time:
             duration(self, fields(ArrayOptions).time, self.time)
 
@@ -93,6 +94,20 @@ class SlurmArrays(Cluster):
         """Return how many elements an array may have."""
         return int(min(self.limits.array, LARGEST))
 
+    def longest(self, order: Order) -> tuple[float, float]:
+        """Return for how long a task of an order may run, and what a job has beyond that: seconds."""
+        wanted = structure(order.options, ArrayOptions, "details.options.slurm")
+        if wanted.time:
+            return seconds(wanted.time), 0.0
+        return (order.seconds, SPARE) if order.seconds else (self.settings.seconds, 0.0)
+
+    def each(self, order: Order) -> int:
+        """Return how many tasks a job runs: as many as the pool says, if the partition allows their time."""
+        each, spare = self.longest(order)
+        allowed = self.limits_in(order.options.get("partition", "")).seconds
+        most = self.settings.tasks_per_job
+        return max(1, int(min(most, (allowed - spare) // each))) if allowed < math.inf else most
+
     async def submit(self, parcel: Parcel, order: Order) -> str:
         """Submit a parcel as one array."""
         settings, wanted = self.settings, structure(order.options, ArrayOptions, "details.options.slurm")
@@ -100,7 +115,8 @@ class SlurmArrays(Cluster):
         each = needs.pop("cores", 1.0), needs.pop("memory_mb", 0.0), needs.pop("gpus", 0.0)
         size = self.options(*each, nodes=wanted.nodes)
         said = [settings.resources[name].format(n=f"{amount:g}") for name, amount in needs.items() if amount]
-        limit = seconds(wanted.time) if wanted.time else (order.seconds + SPARE if order.seconds else settings.seconds)
+        each_takes, spare = self.longest(order)
+        limit = min(each_takes * parcel.each + spare, self.limits_in(wanted.partition).seconds)
         own = [f"--{name}={value}" for name in NAMED if (value := getattr(wanted, name, ""))]
         argv = [
             "sbatch", "--parsable", f"--array=0-{parcel.elements - 1}", f"--job-name={self.named(parcel.number)}",
@@ -151,7 +167,6 @@ class SlurmArrayExecutor(ParcelExecutor):
             self._cluster,
             self._cluster.folder,
             most=settings.at_once,
-            each=settings.tasks_per_job,
             interval=seconds(settings.interval),
             settle=SETTLE_LOCAL if settings.shared_is_local else SETTLE,
             machine=settings.partition or "slurm",
@@ -159,13 +174,23 @@ class SlurmArrayExecutor(ParcelExecutor):
 
     def check(self, work: Work) -> Iterable[Problem]:
         """Return what no job of the pool can do."""
-        limits = self._cluster.limits
         try:
             options = structure(work.options or {}, ArrayOptions, "details.options.slurm")
         except PluginError as error:
             yield Problem("details.options.slurm", str(error).removeprefix("details.options.slurm: "))
             return
         yield from only_processes(work, "slurm")
+        limits = self._cluster.limits_in(options.partition)
+        if limits.others and not limits.partition:
+            there = f"there are: {', '.join(limits.others)}"
+            yield Problem("details.options.slurm.partition", f"there is no '{options.partition}'", there)
+            return
+        if options.nodes > limits.nodes:
+            yield Problem(
+                "details.options.slurm.nodes",
+                f"needs {options.nodes}, '{limits.partition}' has {limits.nodes:.0f}",
+                "ask for fewer, or name another partition",
+            )
         known = {"cores": limits.cores, "memory_mb": limits.memory_mb, "gpus": float("inf")}
         for name, amount in work.resources.items():
             if name not in known and name not in self._settings.resources:
@@ -174,16 +199,16 @@ class SlurmArrayExecutor(ParcelExecutor):
                     f"this pool does not know how to ask Slurm for '{name}'",
                     f'say so in its "resources", such as {{"{name}": "--licenses={name}:{{n}}"}}',
                 )
-            elif amount > known.get(name, float("inf")) and options.nodes == 1:
+            elif amount > known.get(name, float("inf")):
                 yield Problem(
                     f"resources.{name}",
                     f"needs {amount:g}, no node of '{limits.partition}' has more than {known[name]:g}",
                     "ask for less, or name another partition",
                 )
-        asked = seconds(options.time) if options.time else work.timeout * self._settings.tasks_per_job
-        if asked > limits.seconds and not options.partition:
+        asked = seconds(options.time) if options.time else work.timeout
+        if asked > limits.seconds:
             yield Problem(
-                "details.timeout",
+                "details.options.slurm.time" if options.time else "details.timeout",
                 f"{asked:.0f} s is more than partition '{limits.partition}' allows ({limits.printed})",
                 "shorten it, or name another partition",
             )

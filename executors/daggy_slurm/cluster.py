@@ -45,6 +45,8 @@ class Cluster:
     noun: str = "Slurm job"
     limits: states.Limits = field(factory=states.Limits)
     _has_accounting: bool = False
+    _said: tuple[str, str, str] = ("", "", "")  # partitions, nodes, configuration, as Slurm prints them
+    _others: dict[str, states.Limits] = field(factory=dict)  # of other partitions
 
     def __attrs_post_init__(self) -> None:
         """Have jobs started in the environment of the pool."""
@@ -69,14 +71,25 @@ class Cluster:
         """
         try:
             await self.client.call("sbatch", "--version")
-            partitions = await self.client.call("sinfo", "-h", "-o", "%P|%l|%c|%m|%a")
+            partitions = await self.client.call("sinfo", "-h", "-o", "%P|%l")
+            nodes = await self.client.call("sinfo", "-h", "-N", "-o", "%P|%c|%m")
             configured = await self.client.call("scontrol", "show", "config")
         except MissingError as error:
             raise PluginError(f"pool '{self.site.pool}': {error}") from None
         self._has_accounting = "AccountingStorageType" in configured and "accounting_storage/none" not in configured
-        self.limits = states.limits_of(partitions, configured, self.settings.partition)
+        self._said = partitions, nodes, configured
+        self._others.clear()
+        self.limits = states.limits_of(*self._said, self.settings.partition)
         if wrong := unfit(self.settings, self.limits):
             raise PluginError(f"pool '{self.site.pool}': {wrong}")
+
+    def limits_in(self, partition: str) -> states.Limits:
+        """Return the limits of a task that names its partition; empty: it does not."""
+        if not partition or not self._said[0]:
+            return self.limits
+        if partition not in self._others:
+            self._others[partition] = states.limits_of(*self._said, partition)
+        return self._others[partition]
 
     def unusable(self, error: OSError) -> PluginError:
         """Return the error that the shared directory cannot be used."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from attrs import define
 
@@ -19,17 +21,27 @@ from daggy_slurm.client import FailedError
 from daggy_slurm.cluster import Cluster
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a name or address leads back to the machine that uses it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @define(eq=False)
 class SlurmQueue(Cluster):
     """Starts pilots as elements of Slurm's arrays."""
 
     def _entrance(self) -> Entrance:
-        if self.site.entrance is None:
+        entrance = self.site.entrance
+        host = urlsplit(entrance.url).hostname or "" if entrance is not None else "this machine"
+        if entrance is None or (is_loopback(host) and not self.settings.shared_is_local):
             raise PluginError(
-                f"pool '{self.site.pool}': pilots cannot reach this machine; set agents.ip to an address that nodes "
-                'see, or "mode": "arrays" in the pool'
+                f"pool '{self.site.pool}': pilots cannot reach {host}; set agents.ip to an address that nodes see, or "
+                '"mode": "arrays" in the pool'
             )
-        return self.site.entrance
+        return entrance
 
     async def open(self) -> None:
         """Find out whether this site can serve the pool; as `Cluster.open`."""
@@ -42,13 +54,13 @@ class SlurmQueue(Cluster):
         Raises:
             PluginError: that cannot be done.
         """
-        path = self.folder / "token"
+        path, entrance = self.folder / "token", self._entrance()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             before = path.read_text().strip() if path.exists() else ""
-            token = self._entrance().token(self.site.pool, before)
+            token = entrance.token(self.site.pool, before)
             files.replace(path, f"{token}\n".encode())
-            if (certificate := self._entrance().certificate) is not None:
+            if (certificate := entrance.certificate) is not None:
                 self._certificate.write_bytes(certificate.read_bytes())
         except OSError as error:
             raise self.unusable(error) from None

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from string import Formatter
 
 from attrs import field, frozen
 
@@ -16,7 +17,8 @@ from daggy.validators import absolute, duration, least, one_line, one_of, second
 OWN = (
     "array", "chdir", "D", "cpus-per-task", "c", "error", "e", "export", "gres", "job-name", "J", "mem", "mem-per-cpu",
     "nodes", "N", "ntasks", "n", "no-requeue", "requeue", "open-mode", "output", "o", "parsable", "signal", "time", "t",
-    "wait", "W", "wrap", "a", "input", "i", "test-only", "dependency", "d", "quiet", "Q",
+    "wait", "W", "wrap", "a", "input", "i", "test-only", "dependency", "d", "quiet", "Q", "clusters", "M", "help", "h",
+    "usage", "version", "V",
 )  # fmt: skip
 """Options of sbatch that Daggy gives itself, or that would break what it does."""
 
@@ -40,9 +42,10 @@ class SlurmSettings:
             1,000 of arrays.
         idle: How long one without a task is kept.
         task_time: What a task is taken to need of which nothing is known; empty: a tenth of `time`.
-        tasks_per_job: Of arrays, how many tasks one job runs, one after the other.
+        tasks_per_job: Of arrays, how many tasks one job runs at most, one after the other: fewer where the limit of so
+            many is more than the partition allows.
         resources: Of arrays, how sbatch is told of other needs: {"licences": "--licenses=lic:{n}"}.
-        shared_is_local: Of arrays, that nodes see `shared` though it is on this machine's own disk: they are this one.
+        shared_is_local: That nodes are this machine: they see its own disk, and reach 127.0.0.1.
         setup: Lines of shell that each allocation begins with, such as "module load gcc".
         environment: Variables of every task, under those of its spec.
         inherit: Whether tasks get the environment of their allocation (less DAGGY_*) too.
@@ -85,7 +88,9 @@ class SlurmSettings:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what Daggy says itself, and times that leave none for tasks."""
-        refuse_own(self.sbatch)
+        refuse_own(self.sbatch, "sbatch")
+        for name, text in self.resources.items():
+            refuse_need(name, text)
         if self.mode == "arrays":
             return
         if self.seconds <= LAST:
@@ -124,13 +129,35 @@ class SlurmSettings:
         return Path(os.path.expanduser(self.shared))  # noqa: PTH111 - without a home it stays as it is
 
 
-def refuse_own(arguments: Iterable[str]) -> None:
-    """Refuse arguments of sbatch that Daggy gives itself; ValueError."""
+def refuse_own(arguments: Iterable[str], place: str) -> None:
+    """Refuse arguments of sbatch that Daggy gives itself, also in short; ValueError."""
     for argument in arguments:
         name = option_of(argument)
+        dashes = "--" if argument.startswith("--") else "-"
         if name in OWN:
-            dashes = "-" if len(name) == 1 else "--"
-            raise ValueError(f"sbatch: {dashes}{name} is Daggy's own; remove it")
+            raise ValueError(f"{place}: {dashes}{name} is Daggy's own; remove it")
+        meant = [one for one in OWN if len(one) > 1 and one.startswith(name)] if name and dashes == "--" else []
+        if meant:
+            raise ValueError(f"{place}: --{name} is short for --{meant[0]}, which is Daggy's own; remove it")
+
+
+def refuse_need(name: str, text: str) -> None:
+    """Refuse what does not tell sbatch of a need: anything but an option with `{n}` for the amount; ValueError."""
+    place = f"resources.{name}"
+    if name in ("cores", "memory_mb", "gpus"):
+        raise ValueError(f"{place}: Daggy asks for {name} itself; remove it")
+    try:
+        fields = [one for _, one, *rest in Formatter().parse(text) if one is not None or any(rest)]
+        is_plain = set(fields) <= {"n"} and text.format(n="1") is not None
+    except (ValueError, LookupError):
+        is_plain = False
+    if not is_plain:
+        raise ValueError(
+            f"{place}: {text!r} must have {{n}} for the amount, and no other braces (as text: {{{{ and }}}})"
+        )
+    if not option_of(text):
+        raise ValueError(f"{place}: {text!r} is no option of sbatch; write one such as '--licenses={name}:{{n}}'")
+    refuse_own([text], place)
 
 
 def option_of(argument: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ class Limits:
         seconds: Its time.
         cores: Of the largest node.
         memory_mb: Of the largest node, MiB.
+        nodes: How many nodes the one with the most has.
         array: The most elements of an array.
         others: All partitions of the cluster.
     """
@@ -55,38 +57,41 @@ class Limits:
     seconds: float = math.inf
     cores: float = math.inf
     memory_mb: float = math.inf
+    nodes: float = math.inf
     array: float = math.inf
     others: tuple[str, ...] = ()
 
 
-def limits_of(partitions: str, configured: str, wanted: str) -> Limits:
-    """Return the limits of a pool.
+def limits_of(partitions: str, nodes: str, configured: str, wanted: str) -> Limits:
+    """Return the limits of a pool, or of a task.
 
     Args:
-        partitions: What sinfo prints: "partition|limit|cores|megabytes|state" a line, `*` after the default's name.
+        partitions: What sinfo prints: "partition|limit" a line, `*` after the default's name.
+        nodes: What it prints of nodes: "partition|cores|megabytes" a line, one for each node and partition.
         configured: What scontrol prints of the configuration.
-        wanted: The partitions of the pool, with commas; empty: the default.
+        wanted: Its partitions, with commas; empty: the default.
     """
-    found: list[tuple[str, str, float, float]] = []
-    names: set[str] = set()
-    for line in partitions.splitlines():
-        name, limit, on_node, memory, _ = line.strip().split("|")
-        is_default = name.endswith("*")
-        name = name.rstrip("*")
-        names.add(name)
-        if name in wanted.split(",") or (is_default and not wanted):
-            found.append((name, limit, _number(on_node), _number(memory)))
+    listed = [line.strip().split("|") for line in partitions.splitlines()]
+    times = {name.rstrip("*"): limit for name, limit in listed}
+    default = [name[:-1] for name, _ in listed if name.endswith("*")]
+    found = [name for name in times if name in (wanted.split(",") if wanted else default)]
     longest = re.search(r"^MaxArraySize\s*=\s*(\d+)", configured, re.MULTILINE)
     array = float(longest[1]) - 1 if longest else math.inf
+    others = tuple(sorted(times))
     if not found:
-        return Limits(array=array, others=tuple(sorted(names)))
-    name, printed, _, _ = max(found, key=lambda one: span_of(one[1]))
-    cores, memory_mb = max(one[2] for one in found), max(one[3] for one in found)
-    return Limits(name, printed, span_of(printed), cores, memory_mb, array, tuple(sorted(names)))
+        return Limits(array=array, others=others)
+    there = [line.strip().split("|") for line in nodes.splitlines()]
+    there = [one for one in there if one[0].rstrip("*") in found]
+    count = Counter(one[0] for one in there)
+    cores = max((_number(one[1]) for one in there), default=math.inf)
+    memory_mb = max((_number(one[2]) for one in there), default=math.inf)
+    most = max(count.values(), default=math.inf)
+    name = max(found, key=lambda one: span_of(times[one]))
+    return Limits(name, times[name], span_of(times[name]), cores, memory_mb, most, array, others)
 
 
 def _number(printed: str) -> float:
-    """Return a number of sinfo's, of which "+" says that some nodes have more."""
+    """Return a number of sinfo's; infinite if it says that there may be more."""
     return math.inf if printed.endswith("+") else float(printed)
 
 

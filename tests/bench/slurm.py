@@ -48,7 +48,7 @@ def _cluster() -> Iterator[Slurm]:
 @contextlib.contextmanager
 def _serving(directory: Path, **settings: Any) -> Iterator[Asker]:
     directory.mkdir()
-    slurm = {"executor": "slurm", "shared": str(directory / "shared"), **settings}
+    slurm = {"executor": "slurm", "shared": str(directory / "shared"), "shared_is_local": True, **settings}
     pools = {"here": {"executor": "fork", "workers": 2}, "hpc": slurm}
     agents = {"ip": "127.0.0.1", "port": free_port()}
     config = directory / "daggy.json"
@@ -82,7 +82,7 @@ def _pilots(sizes: Sizes, directory: Path) -> Iterator[tuple[str, Measured]]:
 def _arrays(sizes: Sizes, directory: Path, cluster: Slurm) -> Iterator[tuple[str, Measured]]:
     few = sizes.processes < JOBS
     jobs, packed = (10, 40) if few else (JOBS, PACKED)
-    settings = {"mode": "arrays", "shared_is_local": True, "most": 10_000, "interval": "2s", "python": sys.executable}
+    settings = {"mode": "arrays", "most": 10_000, "interval": "2s", "python": sys.executable}
     bare = [_bare(cluster, jobs) for _ in range(sizes.rounds)]
     with _serving(directory / "arrays", **settings) as asker:
         own = [run(asker, flat(jobs, "hpc"))[1] for _ in range(sizes.rounds)]

@@ -230,7 +230,15 @@ class Site:
 
     def __init__(self, slurm: Slurm, place: Path, port: int, **settings: Any) -> None:
         self.slurm, self.place, self.state = slurm, place, place / "state"
-        pool = {"executor": "slurm", "shared": str(place / "shared"), "time": "10m", "cores": 4, "most": 4, **settings}
+        pool = {
+            "executor": "slurm",
+            "shared": str(place / "shared"),
+            "time": "10m",
+            "cores": 4,
+            "most": 4,
+            "shared_is_local": True,
+        }
+        pool |= settings
         name = pool.pop("name", POOL)
         self.config = place / "daggy.json"
         self.config.write_text(

@@ -67,5 +67,5 @@ class Desk:
 def test_pilots_pass_the_checks(slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", str(slurm.configuration))
     shared = str(tmp_path / "shared")
-    settings = SlurmSettings(shared=shared, cores=2, most=2, time="10m", idle="2s", interval="1s")
+    settings = SlurmSettings(shared=shared, shared_is_local=True, cores=2, most=2, time="10m", idle="2s", interval="1s")
     trio.run(Desk(tmp_path).check, settings)

@@ -237,6 +237,7 @@ def test_pilots_need_an_address_that_nodes_reach(slurm: Slurm, tmp_path: Path) -
             "serve", "--port", "0", "--dir", str(one.state), "--config", str(config), cwd=tmp_path, **one.variables
         )
     assert ended.returncode == 2
+    assert ended.stderr.count("pool 'hpc'") == 1
     assert "set agents.ip to an address that nodes see" in ended.stderr
 
 

@@ -36,7 +36,7 @@ class ParcelExecutor(Executor, abc.ABC):
     """Runs tasks as elements of arrays. A subclass has the settings and the place."""
 
     def __init__(
-        self, site: Site, terms: Terms, place: Place, home: Path, *, most: int, each: int, interval: float,
+        self, site: Site, terms: Terms, place: Place, home: Path, *, most: int, interval: float,
         settle: float, machine: str,
     ) -> None:  # fmt: skip
         """Keep what is given; nothing is submitted.
@@ -47,7 +47,6 @@ class ParcelExecutor(Executor, abc.ABC):
             place: Where they run.
             home: The directory for parcels, which the place sees.
             most: How many tasks may be there at once.
-            each: How many tasks an element runs, one after the other.
             interval: Seconds between two looks at the place.
             settle: Seconds after which a file that is not seen is not there.
             machine: What the place is called.
@@ -58,7 +57,7 @@ class ParcelExecutor(Executor, abc.ABC):
         shelf = Shelf(site.directory, site.directory / "parcels" / quote(site.pool, ""))
         self._active = ActiveParcels(site, place, shelf, Complaints(site.pool))
         polls = PollSchedule(interval)
-        self._sender = Sender(self._active, polls, terms, home, each)
+        self._sender = Sender(self._active, polls, terms, home)
         self._watcher = Watcher(self._active, polls, settle)
 
     def capacity(self) -> Sequence[Machine]:

@@ -34,7 +34,7 @@ class Order:
 
     Args:
         needs: Of each of its elements.
-        seconds: The most that an element takes; 0: that is not known.
+        seconds: The most that each of its tasks takes; 0: that is not known.
         options: What `details.options` has for this executor.
     """
 
@@ -55,6 +55,9 @@ class Place(Protocol):
     @property
     def largest(self) -> int:
         """Return how many elements an array may have."""
+
+    def each(self, order: Order) -> int:
+        """Return how many tasks an element runs, one after the other."""
 
     async def submit(self, parcel: Parcel, order: Order) -> str:
         """Submit a parcel; return the array's id."""

@@ -27,7 +27,7 @@ GATHER = 0.5
 class Sender:
     """Sends launches as parcels. `run` must run while it is used."""
 
-    def __init__(self, active: ActiveParcels, polls: PollSchedule, terms: Terms, home: Path, each: int) -> None:
+    def __init__(self, active: ActiveParcels, polls: PollSchedule, terms: Terms, home: Path) -> None:
         """Begin with nothing to send.
 
         Args:
@@ -35,9 +35,8 @@ class Sender:
             polls: When the place is polled: more often after a submission.
             terms: What tasks have in common.
             home: The directory for parcels, which the place sees.
-            each: How many tasks an element runs, one after the other.
         """
-        self._active, self._polls, self._terms, self._home, self._each = active, polls, terms, home, each
+        self._active, self._polls, self._terms, self._home = active, polls, terms, home
         self._waiting: dict[Key, tuple[Launches, Launch]] = {}
         self._widths: dict[int, int] = {}  # by lane
         self._out: Counter[int] = Counter()  # by lane, how many tasks are there
@@ -95,8 +94,8 @@ class Sender:
                 kind = (tuple(sorted(batch.needs.items())), seconds, repr(one.options))
                 groups.setdefault(kind, (one.options or {}, []))[1].append(key)
             for (needs, seconds, _), (options, keys) in groups.items():
-                order = Order(dict(needs), seconds * self._each, options)
-                most = self._active.place.largest * self._each
+                order = Order(dict(needs), seconds, options)
+                most = self._active.place.largest * self._active.place.each(order)
                 for first in range(0, len(keys), most):
                     await self._send(keys[first : first + most], order)
             if self.is_paused:
@@ -110,7 +109,7 @@ class Sender:
             self.recall(keys)
             return
         try:
-            parcel = await self._written(keys)
+            parcel = await self._written(keys, active.place.each(order))
         except OSError as error:
             self._pause_for(f"a parcel cannot be written: {error.strerror or error}")
             self.recall(keys)
@@ -139,11 +138,11 @@ class Sender:
             await active.take_back(parcel, range(len(parcel.items)))
         active.rest()
 
-    async def _written(self, keys: Sequence[Key]) -> Parcel:
+    async def _written(self, keys: Sequence[Key], each: int) -> Parcel:
         active = self._active
         number = reserve(active.site.directory)
         items = [Item(key) for key in keys]
-        parcel = Parcel(self._home / str(number), active.site.directory, number, items, self._each, made=time.time())
+        parcel = Parcel(self._home / str(number), active.site.directory, number, items, each, made=time.time())
         order = [(self._waiting[key][0], [self._waiting[key][1]]) for key in keys]
         common = self._common()
 

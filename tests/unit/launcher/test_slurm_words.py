@@ -15,7 +15,8 @@ from daggy_slurm import script, states
 from daggy_slurm.cluster import unfit
 from daggy_slurm.settings import SlurmSettings, option_of
 
-PARTITIONS = "main*|4:00:00|8|4000|up\nbig|infinite|8+|4000+|up\nbig|1-00:00:00|64|512000|up\n"
+PARTITIONS = "main*|4:00:00\nbig|infinite\n"
+NODES = "main*|8|4000\nbig|8|4000\nbig|64|512000\nbig|16|64000\n"
 CONFIG = "AccountingStorageType   = accounting_storage/none\nMaxArraySize            = 1001\n"
 
 
@@ -99,18 +100,19 @@ def test_an_end_is_told_with_slurms_own_word(state: str) -> None:
         (SlurmSettings(time="5h", partition="big"), ""),
         (SlurmSettings(time="5h", partition="main,big"), ""),
         (SlurmSettings(cores=9), "cores: 9 is more than any node of 'main' has (8)"),
-        (SlurmSettings(cores=9, partition="big"), ""),
+        (SlurmSettings(cores=64, partition="big"), ""),
+        (SlurmSettings(cores=65, partition="main,big"), "cores: 65 is more than any node of 'big' has (64)"),
         (SlurmSettings(memory_mb=4001), "memory_mb: 4001 is more than any node of 'main' has (4000)"),
         (SlurmSettings(partition="no"), "partition: there is no 'no'; there are: big, main"),
         (SlurmSettings(most=1001), "most: 1001 is more than arrays of this cluster may have (MaxArraySize 1001)"),
     ],
 )
 def test_what_a_site_cannot_serve_is_said(settings: SlurmSettings, words: str) -> None:
-    assert unfit(settings, states.limits_of(PARTITIONS, CONFIG, settings.partition)) == words
+    assert unfit(settings, states.limits_of(PARTITIONS, NODES, CONFIG, settings.partition)) == words
 
 
 def test_a_cluster_without_a_default_partition_wants_one_named() -> None:
-    found = states.limits_of(PARTITIONS.replace("*", ""), CONFIG, "")
+    found = states.limits_of(PARTITIONS.replace("*", ""), NODES, CONFIG, "")
     assert unfit(SlurmSettings(), found) == "partition: the cluster has no default; name one of: big, main"
 
 
@@ -121,10 +123,44 @@ def test_options_are_known_by_their_names(argument: str, name: str) -> None:
     assert option_of(argument) == name
 
 
-@pytest.mark.parametrize("argument", ["--array=1-3", "--wrap=true", "-a0", "--time=5", "-o/dev/null", "--export=NONE"])
+@pytest.mark.parametrize(
+    "argument",
+    ["--array=1-3", "--wrap=true", "-a0", "--time=5", "-o/dev/null", "--export=NONE", "--arr=1-3", "--out=x"],
+)
 def test_what_daggy_says_itself_is_refused(argument: str) -> None:
-    with pytest.raises(ValueError, match="is Daggy's own; remove it"):
+    with pytest.raises(ValueError, match="Daggy's own; remove it"):
         SlurmSettings(sbatch=(argument,))
+
+
+@pytest.mark.parametrize(
+    "argument", ["--nice=100", "--nodelist=n1", "--time-min=5", "--ntasks-per-node=8", "--exclusive"]
+)
+def test_other_options_are_taken(argument: str) -> None:
+    assert SlurmSettings(sbatch=(argument,)).sbatch == (argument,)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("lic", "--licenses=lic:{m}", "resources.lic: '--licenses=lic:{m}' must have {n} for the amount"),
+        ("lic", "--licenses=lic:{", "resources.lic: .* no other braces"),
+        ("lic", "--licenses=lic:{}", "must have {n}"),
+        ("lic", "--licenses=lic:{n.x}", "must have {n}"),
+        ("lic", "--licenses=lic:{n:d}", "must have {n}"),
+        ("lic", "licenses=lic:{n}", "is no option of sbatch; write one such as '--licenses=lic:{n}'"),
+        ("lic", "--array={n}", "resources.lic: --array is Daggy's own; remove it"),
+        ("lic", "--outp={n}", "resources.lic: --outp is short for --output, which is Daggy's own; remove it"),
+        ("gpus", "--gpus={n}", "resources.gpus: Daggy asks for gpus itself; remove it"),
+    ],
+)
+def test_a_need_of_which_sbatch_cannot_be_told_is_refused(name: str, text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SlurmSettings(mode="arrays", resources={name: text})
+
+
+@pytest.mark.parametrize("text", ["--licenses=lic:{n}", "--exclusive", "-Llic:{n}", "--comment={{{n}}}"])
+def test_a_need_may_be_any_other_option(text: str) -> None:
+    assert SlurmSettings(mode="arrays", resources={"lic": text}).resources == {"lic": text}
 
 
 @pytest.mark.parametrize("settings", [{"time": "60s"}, {"time": "2m", "task_time": "61s"}])
