@@ -46,7 +46,7 @@ def test_a_call_is_on_standard_input_and_no_value_of_it_in_argv() -> None:
     assert "alpha" not in " ".join(argv)
     assert "models" not in " ".join(argv)
     assert (environment, directory) == ({"A": "1"}, "/work/sub")
-    assert call(spec) == {"function": "models.fit:fit", "arguments": {"alpha": 0.1}, "inputs": {}}
+    assert call(spec) == {"function": "models.fit:fit", "arguments": {"alpha": 0.1}, "inputs": {}, "lists": {}}
     assert spec.tasks[0].policy.result
 
 
@@ -109,7 +109,7 @@ def test_literal_templating_keeps_types_too() -> None:
 
 def test_a_source_is_executed_as_it_is_written() -> None:
     spec = read({"eval": "N * x", "arguments": {"x": "N"}}, parameters={"N": [3]}, templating="literal")
-    assert call(spec, N=3) == {"eval": "N * x", "arguments": {"x": 3}, "inputs": {}}
+    assert call(spec, N=3) == {"eval": "N * x", "arguments": {"x": 3}, "inputs": {}, "lists": {}}
 
 
 def test_flags() -> None:
