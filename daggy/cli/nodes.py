@@ -86,7 +86,7 @@ def _print(items: list[Any], *, as_json: bool) -> None:
             text.print_json(one)
         return
     text.print_columns(
-        ("POOL", "NODE", "STATE", "SINCE", "TASKS", "CORES", "MEMORY", "LEFT", "LOST IN", "WHY"),
+        ("POOL", "NODE", "STATE", "SINCE", "TASKS", "CORES", "MEMORY (GiB)", "LEFT", "LOST IN", "WHY"),
         (
             (
                 one["pool"], one["name"], one["state"], text.when(one["since"]), one["running"] + one["waiting"],
@@ -110,7 +110,7 @@ def _span(seconds: float | None) -> str:
 
 
 def _use(node: Any) -> Iterator[str]:
-    """Yield what of cores and of memory (GB) is in use."""
+    """Yield what of cores and of memory (GiB) is in use."""
     for name, unit in (("cores", 1), ("memory_mb", 1024)):
         total = node["totals"].get(name)
         yield "" if total is None else f"{node['used'].get(name, 0) / unit:.4g}/{total / unit:.4g}"

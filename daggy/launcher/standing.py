@@ -52,7 +52,7 @@ class Standing:
             return
         if state != self.state:
             self.since = time.time()
-            level = logging.INFO if state == NodeState.UP else logging.WARNING
+            level = logging.INFO if state in (NodeState.UP, NodeState.DRAINING) else logging.WARNING
             LOG.log(level, "%s is %s%s", self.name, state.value, f": {why}" if why else "")
         self.state, self.why = state, why
         self.changed()

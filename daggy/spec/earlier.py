@@ -35,7 +35,7 @@ def translated(written: Mapping[str, object], path: str, problems: Problems) -> 
         return written
     if SECRET in written:
         problems.add(join(path, SECRET), "a secret in a spec", "remove it; jobs belong to who runs the server")
-    for key in UNUSED.keys() & written.keys():
+    for key in (one for one in UNUSED if one in written):
         problems.warn(join(path, key), f"has no use here; {UNUSED[key]}")
     kept = {key: value for key, value in written.items() if key not in known}
     if TIME in written:

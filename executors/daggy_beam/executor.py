@@ -52,6 +52,7 @@ class BeamRunner:
     settings: BeamPoolSettings
     site: Site
     noun: str = "Beam job"
+    mend: str = ""
     program: Path = field(init=False)  # the folder of the program of elements, as workers see it
     _carriers: dict[int, Carrier] = field(factory=dict)
 

@@ -17,11 +17,10 @@ from daggy.launcher.parcels.executor import ParcelExecutor
 from daggy.launcher.parcels.folder import LOG, Parcel
 from daggy.launcher.parcels.place import Order, Seen
 from daggy.launcher.program.store import OVER_NETWORK, filesystem
-from daggy.launcher.queues import Fate, RefusedError
+from daggy.launcher.queues import Fate
 from daggy.settings import structure
 from daggy.validators import duration, least, one_line, seconds
 from daggy_slurm import script, states
-from daggy_slurm.client import FailedError
 from daggy_slurm.cluster import NAMED, Cluster
 from daggy_slurm.settings import SlurmSettings, refuse_own
 
@@ -68,6 +67,7 @@ class ArrayOptions:
 class SlurmArrays(Cluster):
     """Runs parcels as Slurm's arrays."""
 
+    mend: str = "see that nodes find the pool's 'python', can run its 'setup', and see 'shared'"
     program: Path = field(init=False)  # the folder of the program of elements, as nodes see it
 
     async def open(self) -> None:
@@ -119,17 +119,13 @@ class SlurmArrays(Cluster):
         limit = min(each_takes * parcel.each + spare, self.limits_in(wanted.partition).seconds)
         own = [f"--{name}={value}" for name in NAMED if (value := getattr(wanted, name, ""))]
         argv = [
-            "sbatch", "--parsable", f"--array=0-{parcel.elements - 1}", f"--job-name={self.named(parcel.number)}",
+            "--parsable", f"--array=0-{parcel.elements - 1}", f"--job-name={self.named(parcel.number)}",
             *size, f"--time={states.minutes_of(limit)}", f"--output={states.pattern_of(parcel.folder / LOG)}",
             "--open-mode=append", "--chdir=/", "--export=ALL", "--no-requeue", *said, *own,
             *settings.sbatch, *wanted.sbatch,
         ]  # fmt: skip
         text = script.element(settings, self.program, parcel.folder, parcel.each)
-        try:
-            printed = await self.client.call(*argv, stdin=text)
-        except FailedError as error:
-            raise RefusedError(str(error)) from None
-        return printed.strip().splitlines()[-1].partition(";")[0]
+        return await self.ask(argv, text)
 
     async def look(self) -> list[Seen]:
         """Return the elements of this pool that wait or run."""
@@ -138,7 +134,7 @@ class SlurmArrays(Cluster):
         for one in states.jobs_of(printed):
             name, _, batch = one.name.rpartition(".")
             if name == self.name and batch.isdigit() and one.element is not None:
-                found.append(Seen(int(batch), one.id, one.element, one.said))
+                found.append(Seen(int(batch), one.id, one.element, one.said, one.stuck))
         return found
 
     async def cancel(self, batch: int, jobs: Sequence[str]) -> None:
@@ -191,7 +187,7 @@ class SlurmArrayExecutor(ParcelExecutor):
                 f"needs {options.nodes}, '{limits.partition}' has {limits.nodes:.0f}",
                 "ask for fewer, or name another partition",
             )
-        known = {"cores": limits.cores, "memory_mb": limits.memory_mb, "gpus": float("inf")}
+        known = {"cores": limits.cores, "memory_mb": limits.memory_mb - self._settings.own_mb, "gpus": float("inf")}
         for name, amount in work.resources.items():
             if name not in known and name not in self._settings.resources:
                 yield Problem(

@@ -15,7 +15,7 @@ from attrs import define, field
 from daggy.attempt import Reason
 from daggy.errors import PluginError
 from daggy.executor import Site
-from daggy.launcher.queues import Fate, QueueError
+from daggy.launcher.queues import Fate, QueueError, RefusedError
 from daggy.validators import seconds
 from daggy_slurm import states
 from daggy_slurm.client import Client, FailedError, MissingError
@@ -100,7 +100,7 @@ class Cluster:
 
     def options(self, cores: float, memory_mb: float, gpus: float, nodes: int = 1) -> list[str]:
         """Return what sbatch is told of a job's place, and of its size on each of its nodes."""
-        memory = [f"--mem={math.ceil(memory_mb)}"] if memory_mb else []
+        memory = [f"--mem={math.ceil(memory_mb) + self.settings.own_mb}"] if memory_mb else []
         graphics = [f"--gres=gpu:{math.ceil(gpus)}"] if gpus else []
         told = [f"--{name}={value}" for name in NAMED if (value := getattr(self.settings, name))]
         tasks = "--ntasks=1" if nodes == 1 else "--ntasks-per-node=1"  # of fewer tasks than nodes it takes fewer nodes
@@ -110,6 +110,19 @@ class Cluster:
         """Remove the pool's files, once no job is left, unless the server keeps its state and may come back."""
         if not self.site.durable:
             shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+    async def ask(self, order: Sequence[str], text: str) -> str:
+        """Submit a script by an order of sbatch; return the job's id.
+
+        Raises:
+            RefusedError: nothing of it was started.
+            QueueError: that is not certain.
+        """
+        try:
+            printed = await self.client.call("sbatch", *order, stdin=text)
+        except FailedError as error:
+            raise (QueueError if states.is_uncertain(str(error)) else RefusedError)(str(error)) from None
+        return printed.strip().splitlines()[-1].partition(";")[0]
 
     async def signal(self, jobs: Sequence[str], name: str, *how: str) -> None:
         """Cancel or signal jobs, arrays or elements of arrays; those of these ids with other names are left alone.
@@ -176,10 +189,11 @@ def unfit(settings: SlurmSettings, limits: states.Limits) -> str:
         return f"time: {settings.time} is more than partition '{name}' allows ({limits.printed})"
     for key, asked, most in (
         ("cores", settings.cores, limits.cores),
-        ("memory_mb", settings.memory_mb, limits.memory_mb),
+        ("memory_mb", settings.memory_mb, limits.memory_mb - settings.own_mb),
     ):
         if asked > most:
-            return f"{key}: {asked} is more than any node of '{name}' has ({most:.0f})"
+            beside = f", beside {settings.own_mb} for Daggy's own processes" if key == "memory_mb" else ""
+            return f"{key}: {asked} is more than any node of '{name}' has ({most:.0f}{beside})"
     if settings.mode == "pilots" and settings.at_once > limits.array:
         return (
             f"most: {settings.most} is more than arrays of this cluster may have (MaxArraySize {limits.array + 1:.0f})"

@@ -15,9 +15,8 @@ from daggy.errors import DaggyError, PluginError
 from daggy.executor import Entrance
 from daggy.launcher.pilots.autoscaler import LAST
 from daggy.launcher.pilots.plan import Pilot
-from daggy.launcher.queues import Fate, RefusedError
+from daggy.launcher.queues import Fate
 from daggy_slurm import script, states
-from daggy_slurm.client import FailedError
 from daggy_slurm.cluster import Cluster
 
 
@@ -81,24 +80,20 @@ class SlurmQueue(Cluster):
         settings = self.settings
         elements = ",".join(map(str, slots))
         order = [
-            "sbatch", "--parsable", f"--array={elements}", f"--job-name={self.name}",
+            "--parsable", f"--array={elements}", f"--job-name={self.name}",
             *self.options(settings.cores, settings.memory_mb, settings.gpus),
             f"--time={states.minutes_of(settings.seconds)}", f"--output={states.pattern_of(self.folder)}/%A_%a.log",
             "--open-mode=append", "--chdir=/", "--export=ALL", "--no-requeue", f"--signal=B:TERM@{LAST:.0f}",
             *settings.sbatch,
         ]  # fmt: skip
-        try:
-            printed = await self.client.call(*order, stdin=self._script())
-        except FailedError as error:
-            raise RefusedError(str(error)) from None
-        job = printed.strip().splitlines()[-1].partition(";")[0]
+        job = await self.ask(order, self._script())
         return [Pilot(f"{job}_{slot}", slot, is_queued=True, said="PENDING") for slot in slots]
 
     async def look(self) -> list[Pilot]:
         """Return the pilots of this pool that wait or run."""
         printed = await self.client.call("squeue", "--me", "-h", f"--name={self.name}", "-o", states.FORMAT)
         return [
-            Pilot(one.id, one.element, one.state in states.QUEUED, one.said, one.nodes, one.end)
+            Pilot(one.id, one.element, one.state in states.QUEUED, one.said, one.nodes, one.end, one.stuck)
             for one in states.jobs_of(printed)
             if one.name == self.name and one.element is not None and one.state != states.ENDING
         ]

@@ -22,6 +22,10 @@ OWN = (
 )  # fmt: skip
 """Options of sbatch that Daggy gives itself, or that would break what it does."""
 
+OWN_MB = {"pilots": 128, "arrays": 32}
+"""MiB that jobs are asked for beyond what tasks have, by mode: an agent, its relay and its launcher take 72 when they
+have little to do; what runs elements of arrays takes 11."""
+
 
 @frozen
 class SlurmSettings:
@@ -36,7 +40,7 @@ class SlurmSettings:
         reservation: What was reserved.
         time: How long an allocation lasts, such as "4h".
         cores: Of each allocation, for tasks.
-        memory_mb: Of each allocation, MiB; 0: tasks cannot ask for any.
+        memory_mb: Of each allocation, for tasks, MiB; 0: tasks cannot ask for any.
         gpus: Of each allocation.
         most: How many allocations there may be at once, waiting ones included; of arrays how many tasks. 0: 10, or
             1,000 of arrays.
@@ -112,6 +116,11 @@ class SlurmSettings:
     def totals(self) -> dict[str, float]:
         """What an allocation has for tasks."""
         return {"cores": float(self.cores), "memory_mb": float(self.memory_mb), "gpus": float(self.gpus)}
+
+    @property
+    def own_mb(self) -> int:
+        """MiB of a job for Daggy's own processes."""
+        return OWN_MB[self.mode]
 
     @property
     def interpreter(self) -> str:

@@ -33,8 +33,24 @@ OVER = frozenset(
 ENDING = "COMPLETING"
 """The state of a job that is on its way out, of which something may still run; it may last."""
 
-STUCK = frozenset({"PartitionConfig", "BadConstraints", "JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied"})
-"""Reasons for which a job waits until somebody does something."""
+STUCK = {
+    "PartitionConfig": "the partition does not allow what it asks for; change it, or cancel it and ask for less",
+    "PartitionNodeLimit": "it asks for more nodes than the partition allows; cancel it and ask for fewer",
+    "PartitionTimeLimit": "it asks for more time than the partition allows; cancel it and ask for less",
+    "BadConstraints": "no node has what it must have; change 'constraint', or cancel it and ask for less",
+    "JobHeldUser": "it is held; release it with 'scontrol release'",
+    "JobHeldAdmin": "an administrator holds it; ask for its release",
+    "DependencyNeverSatisfied": "what it depends on has failed; cancel it",
+}
+"""Reasons for which a job waits until somebody does something, and what."""
+
+HELD = {"REQUEUE_HOLD": "JobHeldUser", "SPECIAL_EXIT": "JobHeldUser", "RESV_DEL_HOLD": "JobHeldAdmin"}
+"""States that mean the same, and with which reason."""
+
+
+def is_uncertain(said: str) -> bool:
+    """Return whether sbatch has failed in a way in which what it submitted may have arrived."""
+    return re.search(r"timed out|send/recv|transmitted or received", said, re.IGNORECASE) is not None
 
 
 @frozen
@@ -125,6 +141,11 @@ class Job:
         """Its number in its array; None: it is in none."""
         _, mark, number = self.id.partition("_")
         return int(number) if mark and number.isdigit() else None
+
+    @property
+    def stuck(self) -> str:
+        """What somebody has to do before it begins; empty: nothing."""
+        return STUCK.get(HELD.get(self.state, self.reason), "") if self.state in QUEUED else ""
 
     @property
     def said(self) -> str:

@@ -180,6 +180,10 @@ class Slurm:
         printed = self.call("squeue", "-h", "-r", "-o", "%i|%T|%j")
         return [(one.split("|")[0], one.split("|")[1], one.split("|")[2]) for one in printed.splitlines()]
 
+    def failed(self) -> list[str]:
+        """The names of jobs that have failed."""
+        return self.call("squeue", "-h", "-t", "FAILED", "-o", "%j").split()
+
     def node_of(self, job: str) -> int:
         """The number of the node on which a job runs."""
         return int(self.call("squeue", "-h", "-j", job, "-o", "%N").strip().removeprefix("n"))
@@ -257,8 +261,12 @@ class Site:
 
     def jobs(self, state: str = "") -> list[str]:
         """Ids of this pool's jobs, or of those in a state."""
-        instance = (self.state / "instance").read_text().split()[0]
-        return [job for job, found, name in self.slurm.jobs() if instance in name and state in ("", found)]
+        return [job for job, found, name in self.slurm.jobs() if self.instance in name and state in ("", found)]
+
+    @property
+    def instance(self) -> str:
+        """What the names of all jobs of its server have in common."""
+        return (self.state / "instance").read_text().split()[0]
 
 
 @contextlib.contextmanager

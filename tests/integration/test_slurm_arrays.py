@@ -204,6 +204,29 @@ def test_slurms_own_reason_explains_a_wait(slurm: Slurm, tmp_path: Path) -> None
         assert server.ended(run)["state"] == "completed"
 
 
+def test_what_is_held_says_what_to_do(slurm: Slurm, tmp_path: Path) -> None:
+    with arrays(slurm, tmp_path, sbatch=["--hold"]) as one, one.serving() as server:
+        run = server.submit({"a": shell("true")})
+        place = ("--dir", str(one.state))
+        words = "it is held; release it with 'scontrol release'"
+        server.until(lambda: words in command("explain", str(run), *place, cwd=tmp_path).stdout)
+        slurm.call("scontrol", "release", one.jobs()[0].partition("_")[0])
+        assert server.ended(run)["state"] == "completed"
+
+
+def test_jobs_that_cannot_begin_say_why_and_cost_no_attempt(slurm: Slurm, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with arrays(slurm, tmp_path, interval="1s", setup=[f"[ -e {gate} ] || exit 9"]) as one, one.serving() as server:
+        run = server.submit({"a": shell("true")})
+        server.until(lambda: len({job for job in slurm.failed() if one.instance in job}) >= 3)
+        said = server.errors.read_text()
+        assert "it began no task: see that nodes find the pool's 'python', can run its 'setup'" in said
+        assert "can start tasks again" not in said
+        gate.touch()
+        assert server.ended(run)["state"] == "completed"
+        assert [one["reason"] for one in server.get(f"/runs/{run}/tasks/0")["attempts"]] == ["ok"]
+
+
 def test_want_of_memory_is_told_apart(slurm: Slurm, tmp_path: Path) -> None:
     script = "exec python3 -c 'import time; data = bytearray(400_000_000); time.sleep(1000)'"
     with arrays(slurm, tmp_path) as one, one.serving() as server:

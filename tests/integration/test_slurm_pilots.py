@@ -250,6 +250,15 @@ def test_a_pilot_that_cannot_start_says_why(slurm: Slurm, tmp_path: Path) -> Non
         assert server.ended(run)["state"] == "killed"
 
 
+def test_what_is_held_says_what_to_do(slurm: Slurm, tmp_path: Path) -> None:
+    with site(slurm, tmp_path, most=1, interval="1s", sbatch=["--hold"]) as one, one.serving() as server:
+        run = server.submit({"a": shell("true")})
+        words = "it is held; release it with 'scontrol release'"
+        server.until(lambda: words in command("explain", str(run), "--dir", str(one.state), cwd=tmp_path).stdout)
+        slurm.call("scontrol", "release", one.jobs()[0])
+        assert server.ended(run)["state"] == "completed"
+
+
 def test_the_end_of_a_large_output_outlives_the_allocation(slurm: Slurm, tmp_path: Path) -> None:
     spec, state = tmp_path / "spec.json", tmp_path / "kept"
     script = "seq 1 200000; echo because >&2; exit 3"

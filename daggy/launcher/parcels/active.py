@@ -16,7 +16,7 @@ from daggy.launcher.frames import Key
 from daggy.launcher.parcels.folder import Parcel, Shelf, Stage, Told
 from daggy.launcher.parcels.place import Place
 from daggy.launcher.preemption import as_lost, stopped
-from daggy.launcher.queues import Complaints, QueueError
+from daggy.launcher.queues import Backoff, Complaints, QueueError
 
 STOPPED_MESSAGE = "daggy stopped"
 
@@ -37,6 +37,8 @@ class ActiveParcels:
         report: Takes reports.
         changed: Called when the place takes more, or less.
         freed: Called with each task that is not there any more.
+        starts: Holds back after elements that ended before they began a task.
+        pause: Called when nothing is to be sent for a while.
     """
 
     site: Site
@@ -50,6 +52,8 @@ class ActiveParcels:
     report: Callable[[Reports], None] = field(default=lambda _: None)
     changed: Callable[[], None] = field(default=lambda: None)
     freed: Callable[[Key], None] = field(default=lambda _: None)
+    starts: Backoff = field(factory=Backoff)
+    pause: Callable[[], None] = field(default=lambda: None)
     _acked: dict[int, int] = field(factory=dict)
 
     async def attempt(self, act: Callable[[int, Sequence[str]], Any], batch: int, jobs: Sequence[str]) -> None:
@@ -83,21 +87,39 @@ class ActiveParcels:
             item = parcel.items[one.number]
             if item.stage is Stage.ENDED:
                 self.drop(item.key)
+            if item.began:
+                self.starts.succeeded()
         if told and all(parcel.items[one.number].doom is None for one in told):
-            self.report(self._as_lost(reports_of(told)))
+            self.report(self._as_lost(parcel, told))
         elif told:
             self.report(joined([self._as_meant(parcel, one) for one in told]))
 
-    def _as_lost(self, reports: Reports) -> Reports:
-        """Return reports in which tasks were lost that ended with their job, and not by our wish."""
-        return as_lost(reports, f"its {self.place.noun} was ended", stopped(reports.rows))
+    def fail(self, trouble: str) -> None:
+        """Take note of an element that ended before it began a task."""
+        self.starts.failed(trio.current_time())
+        self.complaints.add(trouble)
+        self.pause()
+        self.changed()
+
+    def _as_lost(self, parcel: Parcel, told: Sequence[Told]) -> Reports:
+        """Return what files tell; tasks that ended with their job, and not by our wish, were lost."""
+        reports = reports_of(told)
+        which = stopped(reports.rows)
+        lost = as_lost(reports, "", which)
+        said = {at: self._end_of(parcel, told[at].number) for at in np.flatnonzero(which).tolist()}
+        return evolve(lost, messages={**lost.messages, **said}) if said else lost
+
+    def _end_of(self, parcel: Parcel, number: int) -> str:
+        host = parcel.items[number].host
+        where = f" on {host}" if host else ""
+        return f"its {self.place.noun} {parcel.job}_{number // parcel.each}{where} was ended"
 
     def _as_meant(self, parcel: Parcel, told: Told) -> Reports:
         """Return what a task's file tells, in the light of why it was ended."""
         reports, doom = reports_of([told]), parcel.items[told.number].doom
         attempt = reports.rows["row"]
         if doom is None:
-            return self._as_lost(reports)
+            return self._as_lost(parcel, [told])
         if attempt["reason"][0] != Reason.KILLED:
             return reports
         if doom == STOPPED_MESSAGE:

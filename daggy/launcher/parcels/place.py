@@ -20,12 +20,14 @@ class Seen:
         job: Its id there.
         element: Its number in the array.
         said: Its state, and why it waits.
+        stuck: What somebody has to do before it begins; empty: nothing.
     """
 
     batch: int
     job: str
     element: int
     said: str
+    stuck: str = ""
 
 
 @frozen
@@ -48,6 +50,9 @@ class Place(Protocol):
 
     noun: str
     """What the place calls an element, such as "Slurm job"."""
+
+    mend: str
+    """What to do if elements end before they begin a task, which then goes out again; empty: it is lost."""
 
     async def open(self) -> None:
         """Find out whether it can run any."""

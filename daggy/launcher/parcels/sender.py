@@ -43,6 +43,7 @@ class Sender:
         self._lanes: dict[Key, int] = {}  # of those
         active.freed = self._on_freed
         self._bell = trio.Event()
+        active.pause = lambda: self._bell.set()  # noqa: PLW0108 - there is another one each time
         self._backoff = Backoff()
 
     def __contains__(self, key: Key) -> bool:
@@ -52,7 +53,11 @@ class Sender:
     @property
     def is_paused(self) -> bool:
         """Whether nothing is sent at this moment: the place has refused something."""
-        return trio.current_time() < self._backoff.until
+        return trio.current_time() < self._until
+
+    @property
+    def _until(self) -> float:
+        return max(self._backoff.until, self._active.starts.until)
 
     def put(self, batch: Launches) -> None:
         """Send these in a moment."""
@@ -99,7 +104,7 @@ class Sender:
                 for first in range(0, len(keys), most):
                     await self._send(keys[first : first + most], order)
             if self.is_paused:
-                await trio.sleep_until(self._backoff.until)
+                await trio.sleep_until(self._until)
                 self._active.changed()
 
     async def _send(self, keys: Sequence[Key], order: Order) -> None:
@@ -131,7 +136,8 @@ class Sender:
             await active.take_back(parcel, range(len(parcel.items)))
         else:
             self._backoff.succeeded()
-            active.complaints.clear()
+            if not active.starts.failures:
+                active.complaints.clear()
             await trio.to_thread.run_sync(parcel.name_job, parcel.job)
         self._polls.soon(trio.current_time())
         if active.stop is not None:

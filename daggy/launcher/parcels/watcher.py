@@ -38,7 +38,7 @@ class Watcher:
         parcel, number = active.of[key]
         seen = self._seen.get((parcel.number, number // parcel.each))
         if seen is not None:
-            return f"{active.place.noun} {seen.job}: {seen.said}"
+            return f"{active.place.noun} {seen.job}: {seen.said}" + (f"; {seen.stuck}" if seen.stuck else "")
         return f"{active.place.noun} {parcel.job}: submitted" if parcel.job else "it is being submitted"
 
     async def run(self) -> None:
@@ -61,7 +61,10 @@ class Watcher:
             raise
         self._polls.polled(began, trio.current_time())
         self._seen = {(one.batch, one.element): one for one in listed}
-        if not any(parcel.job == "" for parcel in active.parcels.values()):
+        ours = [one for one in listed if one.batch in active.parcels]
+        if ours and all(one.stuck for one in ours):
+            active.complaints.add(f"{active.place.noun} {ours[0].job} does not begin ({ours[0].said}): {ours[0].stuck}")
+        elif not active.starts.failures and all(parcel.job for parcel in active.parcels.values()):
             active.complaints.clear()
         for one in listed:
             parcel = active.parcels.get(one.batch)
@@ -101,11 +104,15 @@ class Watcher:
         said = fate.said or "the place does not know it any more"
         message = f"{active.place.noun} {parcel.job}_{element}: {said}" + (f": {fate.words}" if fate.words else "")
         has_begun = any(parcel.items[at].began for at in parcel.of_element(element))
+        is_its_own = fate.is_over and not fate.was_cancelled and fate.reason is Reason.LOST
+        has_failed = bool(active.place.mend) and is_its_own and not has_begun
+        if has_failed and any(parcel.items[at].stage is Stage.QUEUED for at in numbers):
+            active.fail(f"{message}; it began no task: {active.place.mend}")
         for number in numbers:
             active.take(parcel, await trio.to_thread.run_sync(parcel.look_closely, number))
             item = parcel.items[number]
             row, why = ended(item, parcel.number, fate), item.doom or message
-            if item.stage is Stage.QUEUED and has_begun:  # those before it have: it has only not had its turn
+            if item.stage is Stage.QUEUED and (has_begun or has_failed):  # it has not had its turn, or nothing has
                 await active.take_back(parcel, [number])
             elif item.stage is Stage.QUEUED:
                 told = await trio.to_thread.run_sync(parcel.give_up, number, row, why)

@@ -119,6 +119,7 @@ class Autoscaler:
         self._polls = PollSchedule(interval)
         self._ended: dict[str, Ended] = {}
         self._has_polled = False
+        self._is_failing = False  # the last pilots ended before their agents had joined
 
     async def open(self) -> None:
         """Find out whether the place can start pilots; PluginError: it never can, as configured."""
@@ -137,6 +138,7 @@ class Autoscaler:
         self.plan.join(job, now)
         if (pilot := self.plan.pilots.get(job)) is None or not pilot.host:
             self._polls.again(now)  # where it runs is not known yet
+        self._is_failing = False
         self.complaints.clear()
 
     async def run(self) -> None:
@@ -191,7 +193,8 @@ class Autoscaler:
             raise QueueError(f"{error}; trying again") from None
         finally:
             self._polls.soon(trio.current_time())
-        self.complaints.clear()
+        if not self._is_failing:
+            self.complaints.clear()
         self.plan.see([*self.plan.pilots.values(), *made], trio.current_time())
         self._machines.changed()
 
@@ -205,7 +208,10 @@ class Autoscaler:
             raise
         now = trio.current_time()
         self._polls.polled(began, now)
-        if not self.plan.backoff.failures:
+        if listed and all(one.stuck for one in listed):
+            one = listed[0]
+            self.complaints.add(f"{self.queue.noun} {one.job} does not begin ({one.said}): {one.stuck}")
+        elif not self.plan.backoff.failures:
             self.complaints.clear()
         for job, ended in self._ended.items():
             if not ended.fate.is_over:
@@ -262,6 +268,7 @@ class Autoscaler:
             self.queue.forget(pilot)
         elif not fate.was_cancelled and (fate.said or fate.words or not pilot.is_queued):
             self.plan.failed(trio.current_time())
+            self._is_failing = True
             said = f"{self.queue.noun} {pilot.job} ended before its agent had joined"
             why = "; ".join(one for one in (fate.said, fate.words) if one)
             mend = "see that nodes find the pool's 'python', can run its 'setup', and reach agents.ip"

@@ -140,7 +140,10 @@ class PilotFleet(OpenFleet, abc.ABC):
 
     def _on_leaving(self, remote: Remote) -> None:
         job = self._arrivals[remote.host.machine.name].job
-        remote.preemption.begin(f"its {self._autoscaler.queue.noun} {job} ended" if job else "its machine went away")
+        pilot = self._autoscaler.plan.pilots.get(job)
+        where = f" on {pilot.host}" if pilot is not None and pilot.host else ""
+        said = f"its {self._autoscaler.queue.noun} {job}{where} ended" if job else "its machine went away"
+        remote.preemption.begin(said)
 
     # What the autoscaler asks for.
 

@@ -13,8 +13,10 @@ from daggy.errors import PluginError
 from daggy.executor import Entrance, Site, Work
 from daggy.launcher.parcels.folder import Item, Parcel
 from daggy.launcher.parcels.place import Order, Seen
+from daggy.launcher.queues import QueueError, RefusedError
 from daggy_slurm import states
 from daggy_slurm.arrays import SlurmArrayExecutor, SlurmArrays
+from daggy_slurm.client import FailedError
 from daggy_slurm.pilots import SlurmQueue
 from daggy_slurm.settings import SlurmSettings
 
@@ -174,3 +176,24 @@ def test_pilots_are_not_sent_to_an_address_of_their_own(tmp_path: Path, host: st
             trio.run(queue.open)
     else:
         trio.run(queue.open)
+
+
+class Failing(Words):
+    """A client whose programs fail."""
+
+    async def call(self, *argv: str, stdin: str = "") -> str:
+        await super().call(*argv, stdin=stdin)
+        raise FailedError(self.printed)
+
+
+@pytest.mark.parametrize(("said_", "is_refused"), [("Socket timed out on send/recv operation", False), ("no", True)])
+def test_a_submission_without_an_answer_may_have_arrived(tmp_path: Path, said_: str, *, is_refused: bool) -> None:
+    made = arrays(tmp_path, Failing(f"sbatch: error: {said_}"))
+    with pytest.raises(QueueError, match=said_) as raised:
+        trio.run(made.ask, ["--parsable"], "")
+    assert isinstance(raised.value, RefusedError) == is_refused
+
+
+def test_tasks_have_all_the_memory_that_they_ask_for(tmp_path: Path) -> None:
+    assert said(submitted(tmp_path, {"memory_mb": 300.0}), "mem") == ["332"]
+    assert said(submitted(tmp_path), "mem") == []

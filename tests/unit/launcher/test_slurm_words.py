@@ -84,6 +84,36 @@ def test_what_its_steps_say_tells_want_of_memory_apart(state: str, number: str, 
     assert states.ran_out(states.Job("51_3", state, "JobLaunchFailure", "x", None, "n1", number), log) == ran_out
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        ("PENDING", "JobHeldUser", "scontrol release"),
+        ("REQUEUE_HOLD", "None", "scontrol release"),
+        ("PENDING", "BadConstraints", "'constraint'"),
+        ("PENDING", "PartitionConfig", "partition"),
+        ("PENDING", "Priority", ""),
+        ("RUNNING", "None", ""),
+    ],
+)
+def test_what_does_not_begin_by_itself_says_what_to_do(state: str, reason: str, words: str) -> None:
+    stuck = states.Job("1_0", state, reason, "x", None, "").stuck
+    assert bool(stuck) == bool(words)
+    assert words in stuck
+
+
+@pytest.mark.parametrize(
+    ("said", "is_uncertain"),
+    [
+        ("sbatch: Batch job submission failed: Socket timed out on send/recv operation", True),
+        ("sbatch: Batch job submission failed: Zero Bytes were transmitted or received", True),
+        ("sbatch: Batch job submission failed: Invalid account or account/partition combination specified", False),
+        ("sbatch: Batch job submission failed: Unable to contact slurm controller (connect failure)", False),
+    ],
+)
+def test_an_answer_that_did_not_come_is_no_refusal(said: str, *, is_uncertain: bool) -> None:
+    assert states.is_uncertain(said) == is_uncertain
+
+
 @pytest.mark.parametrize("state", sorted(states.OVER))
 def test_an_end_is_told_with_slurms_own_word(state: str) -> None:
     job = states.Job("1_0", state, "None", "x", None, "n1")
@@ -102,7 +132,10 @@ def test_an_end_is_told_with_slurms_own_word(state: str) -> None:
         (SlurmSettings(cores=9), "cores: 9 is more than any node of 'main' has (8)"),
         (SlurmSettings(cores=64, partition="big"), ""),
         (SlurmSettings(cores=65, partition="main,big"), "cores: 65 is more than any node of 'big' has (64)"),
-        (SlurmSettings(memory_mb=4001), "memory_mb: 4001 is more than any node of 'main' has (4000)"),
+        (
+            SlurmSettings(memory_mb=3873),
+            "memory_mb: 3873 is more than any node of 'main' has (3872, beside 128 for Daggy's own processes)",
+        ),
         (SlurmSettings(partition="no"), "partition: there is no 'no'; there are: big, main"),
         (SlurmSettings(most=1001), "most: 1001 is more than arrays of this cluster may have (MaxArraySize 1001)"),
     ],

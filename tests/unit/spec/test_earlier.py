@@ -9,6 +9,8 @@ import pytest
 
 from daggy.errors import SpecError
 from daggy.spec import RunSpec, parse
+from daggy.spec.earlier import UNUSED, translated
+from daggy.spec.problems import Problems
 
 
 def read(**keys: Any) -> RunSpec:
@@ -38,3 +40,9 @@ def test_what_has_no_use_here_is_said(key: str) -> None:
 def test_a_secret_is_refused() -> None:
     with pytest.raises(SpecError, match=r"tasks\.a\.details\.jwt_token: a secret in a spec; remove it"):
         read(jwt_token="x")
+
+
+def test_what_has_no_use_is_told_in_the_same_order_each_time() -> None:
+    problems = Problems()
+    translated(dict.fromkeys(reversed(UNUSED), "x"), "details", problems)
+    assert [one.partition(":")[0] for one in problems.warnings] == [f"details.{key}" for key in UNUSED]
