@@ -63,6 +63,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def _origin(task: Task) -> str:
+    return task.origin.name if task.origin else ""
+
+
 def differs(before: Task, task: Task) -> bool:
     """Whether a task does something else than before, or waits for other tasks."""
     definitions = [(one.template["details"], one.template.get("is_generator")) for one in (before, task)]
@@ -449,7 +453,21 @@ class Reference:
         states = self.states()
         again = {task for name, task in self.tasks.items() if name in changed}
         again |= {task for task in self.tasks.values() if states[task] in FAILED or task.is_dying()}
+        again |= self._waiting_for_others(old)
         self.run_again(again, keep_downstream=keep_downstream, is_edit=True)
+
+    def _waiting_for_others(self, old: Mapping[str, Task]) -> set[Task]:
+        """Return what has run behind generators whose answers come to other tasks than they did in the old graph."""
+        found: set[Task] = set()
+        for name in self.answers:
+            before, after = (
+                {one.name for one in tasks.values() if _origin(one) == name} for tasks in (old, self.tasks)
+            )
+            if name in old and before != after:
+                generator = self.tasks[name]
+                waits = {generator, *self._lineage(generator)}
+                found |= {t for t in self.tasks.values() if t.has_run() and waits & {parent for parent, _ in t.parents}}
+        return found
 
     def set_aside(self, task: Task, attempt: int, end: tuple[Reason, int, int]) -> None:
         """An attempt that does not follow was heard to have ended: that is recorded."""
