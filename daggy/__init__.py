@@ -3,10 +3,6 @@
 `daggy.run(spec)` runs a spec from Python; `daggy.client` is for the runs of a server.
 """
 
-from __future__ import annotations
-
-import importlib
-
 TYPE_CHECKING = False  # `typing` loads for milliseconds
 
 if TYPE_CHECKING:
@@ -16,5 +12,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     """Import what runs a spec when it is first used: the command line, which imports this too, must not wait for it."""
     if name == "run":
+        import importlib
+
         return importlib.import_module("daggy.run")
     raise AttributeError(f"module 'daggy' has no attribute '{name}'")

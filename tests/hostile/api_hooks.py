@@ -65,10 +65,28 @@ def _simple() -> Json:
     }
 
 
+LEFT_OUT = {"inputs", "exclude", "function", "module", "script", "eval", "arguments", "python", "beam", "zip"}
+"""Keys of specs that are not asked about here: examples of a schema with all of them take many minutes to make."""
+
+
+def _lighter(value: Any) -> Any:
+    """Return a schema without these keys, and without what requires them."""
+    if isinstance(value, list):
+        return [_lighter(one) for one in value if not (isinstance(one, dict) and LEFT_OUT & {*one.get("required", ())})]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: {name: _lighter(one) for name, one in inner.items() if name not in LEFT_OUT}
+        if key == "properties"
+        else _lighter(inner)
+        for key, inner in value.items()
+    }
+
+
 def _any_spec(schemas: Json) -> Json:
     """Return the schema of run specs; what it refers to is added to those of the description."""
     text = json.dumps(schema()).replace("#/$defs/", f"#/components/schemas/{PREFIX}")
-    spec: Json = json.loads(text)
+    spec: Json = _lighter(json.loads(text))
     schemas.update({f"{PREFIX}{name}": definition for name, definition in spec.pop("$defs").items()})
     del spec["$schema"]
     spec["properties"]["directory"] = {"const": "/"}

@@ -94,7 +94,8 @@ def test_it_runs_within_an_event_loop_and_can_be_called_again() -> None:
 def test_an_interrupt_stops_the_run_and_is_raised(folder: Path) -> None:
     os.mkfifo(folder / "started")
     program = (
-        "import daggy, sys\n"
+        "import daggy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a job in the background does not inherit
         "try:\n"
         "    daggy.run({'tasks': {'only': {'details': {'shell': 'echo > started; exec sleep 600'}}}}, dir='state')\n"
         "except KeyboardInterrupt:\n"
