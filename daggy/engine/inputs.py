@@ -126,8 +126,13 @@ class Inputs:
             if key:
                 whole = zip(tasks.tolist(), lines, strict=True)
                 lines = [encode(self._part(_data(line.decode()), key, task)) for task, line in whole]
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            files.replace(path, b"\n".join([*lines, b""]))
+            try:
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                files.replace(path, b"\n".join([*lines, b""]))
+            except OSError as error:
+                raise MissingInputError(
+                    f"the list of its input '{name}' cannot be written: {error.strerror}"
+                ) from error
         return Listing(path)
 
 

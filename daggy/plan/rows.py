@@ -15,7 +15,7 @@ from daggy.spec.parameters import PickedValues
 Column = tuple[Values, Indexes]
 """One parameter of many tasks: its values, and which of them each task has."""
 
-_DENSE = 8  # keys up to so many times their number are counted instead of sorted
+_DENSE = 8  # keys below this many times their number are counted, not sorted
 
 
 @frozen(eq=False)

@@ -20,7 +20,7 @@ class Seen:
         job: Its id there.
         element: Its number in the array.
         said: Its state, and why it waits.
-        stuck: What somebody has to do before it begins; empty: nothing.
+        stuck: What a person must do before it can begin; empty if nothing.
     """
 
     batch: int

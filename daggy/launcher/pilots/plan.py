@@ -34,7 +34,7 @@ class Pilot:
         said: What the place says of it: its state, and why it waits.
         host: Where it runs; empty: nowhere yet.
         until: When it ends at the latest, seconds since 1970; None: that is not known.
-        stuck: What somebody has to do before it begins; empty: nothing.
+        stuck: What a person must do before it can begin; empty if nothing.
     """
 
     job: str

@@ -183,3 +183,12 @@ def test_a_result_that_cannot_be_read_fails_its_task_alone(digits: str, tmp_path
     launches, ((index, message, reason),) = renderer.launches(block, np.arange(block.start, block.stop))
     assert ([launch.index for launch in launches], index) == ([block.start + 1], block.start)
     assert (message.startswith("the result cannot be read: "), reason) == (True, Reason.TEMPLATE)
+
+
+def test_a_list_that_cannot_be_written_fails_its_task_and_not_the_engine(tmp_path: Path) -> None:
+    (tmp_path / "inputs").write_text("no folder")
+    inputs = {"fits": {"task": "fit"}}
+    run, renderer = fitted({"fit.N:1": 1, "fit.N:2": 2}, BOTH, tmp_path, inputs=inputs)
+    index = run.plan.index("take")
+    (failure,) = renderer.launches(run.plan.block_of(index), np.array([index]))[1]
+    assert failure == (index, "the list of its input 'fits' cannot be written: File exists", Reason.MISSING)
